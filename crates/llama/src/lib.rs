@@ -1,0 +1,1 @@
+//! safe face of llama.cpp

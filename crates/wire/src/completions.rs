@@ -1,0 +1,3 @@
+//! OpenAI text completions (`POST /v1/completions`).
+
+pub mod types;

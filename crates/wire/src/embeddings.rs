@@ -1,0 +1,3 @@
+//! OpenAI embeddings (`POST /v1/embeddings`).
+
+pub mod types;

@@ -1,0 +1,101 @@
+//! Node ↔ router over HTTP: registration and heartbeat of seed 002, with our additions (all optional, unknown fields kept).
+
+use serde::{Deserialize, Serialize};
+
+/// `POST /api/nodes`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Registration {
+    pub machine_name: String,
+    /// Where the router reaches the node; its API is on `runtime_port + 1`.
+    pub ip_address: String,
+    #[serde(default)]
+    pub runtime_version: String,
+    pub runtime_port: u16,
+    #[serde(default)]
+    pub gpu_available: bool,
+    #[serde(default)]
+    pub gpu_devices: Vec<GpuDevice>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_count: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_model: Option<String>,
+    /// `cpu` where the node has no GPU and says so (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accelerator: Option<String>,
+    /// Models whose files are on the node's disk, loaded or not (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available_models: Option<Vec<String>>,
+    #[serde(flatten)]
+    pub rest: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GpuDevice {
+    #[serde(default)]
+    pub model: String,
+    #[serde(default)]
+    pub count: u32,
+    /// Bytes, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+}
+
+/// The answer to [`Registration`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Registered {
+    pub node_id: String,
+    /// `registered` (201) or `updated` (200).
+    pub status: String,
+    pub node_api_port: u16,
+    /// `nt_…`: the node's proof towards the router (`X-Node-Token`).
+    pub node_token: String,
+    /// The router's proof towards the node (`Authorization: Bearer` on its inference paths).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router_secret: Option<String>,
+}
+
+/// `POST /api/health`, with `X-Node-Token`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Heartbeat {
+    pub node_id: String,
+    /// Percent, 0..=100.
+    #[serde(default)]
+    pub cpu_usage: f64,
+    /// Percent, 0..=100.
+    #[serde(default)]
+    pub memory_usage: f64,
+    #[serde(default)]
+    pub active_requests: u32,
+    #[serde(default)]
+    pub average_response_time_ms: Option<f64>,
+    #[serde(default)]
+    pub loaded_models: Vec<String>,
+    #[serde(default)]
+    pub loaded_embedding_models: Vec<String>,
+    #[serde(default)]
+    pub initializing: bool,
+    /// `[ready, total]`; `[n, n]` when nothing is loading.
+    #[serde(default)]
+    pub ready_models: Option<(u32, u32)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available_models: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_usage: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_usage: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_total_mb: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_used_mb: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_temperature: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_model_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_compute_capability: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_capability_score: Option<f64>,
+    /// Fields that this build does not know are kept and shown.
+    #[serde(flatten)]
+    pub rest: serde_json::Map<String, serde_json::Value>,
+}
