@@ -1,0 +1,59 @@
+//! A text that must not be seen: it prints as `***` wherever it is printed.
+
+use std::fmt;
+
+/// How a secret is printed.
+pub const MASK: &str = "***";
+
+/// A key, password or token. `Debug`, `Display` and `Serialize` give [`MASK`]; only [`Secret::expose`] gives the text.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text`; `None` where it is empty, since an empty setting counts as not set.
+    pub fn new(text: impl Into<String>) -> Option<Self> {
+        let text = text.into();
+        (!text.is_empty()).then_some(Self(text))
+    }
+
+    /// The text itself, for the one place that sends or compares it. Never longer-lived than that.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl serde::Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(MASK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_prints_as_three_stars_and_nothing_else() {
+        let secret = Secret::new("sk-very-secret").unwrap();
+        assert_eq!(format!("{secret} {secret:?} {:?}", Some(&secret)), "*** *** Some(***)");
+        assert_eq!(serde_json::to_string(&secret).unwrap(), "\"***\"");
+        assert_eq!(secret.expose(), "sk-very-secret");
+    }
+
+    #[test]
+    fn an_empty_one_is_none() {
+        assert!(Secret::new("").is_none());
+    }
+}
