@@ -9,9 +9,7 @@ use crate::error::{Code, Failure};
 /// # Errors
 /// [`Code::InvalidRequest`]: an empty body, broken JSON (with line and column), or a wrong type (with the field as `param`).
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(Failure::new(Code::InvalidRequest, "the body is empty: a JSON object is expected"));
-    }
+    expect_object(body)?;
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
         let path = e.path().to_string();
@@ -24,6 +22,18 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     })?;
     reader.end().map_err(|e| broken(&e))?;
     Ok(value)
+}
+
+/// Refuses what cannot be a JSON object; a derived reader would take a list for a struct.
+pub(crate) fn expect_object(body: &[u8]) -> Result<(), Failure> {
+    match body.trim_ascii_start().first() {
+        Some(b'{') => Ok(()),
+        Some(_) => match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+            Ok(_) => Err(Failure::new(Code::InvalidRequest, "the body must be a JSON object")),
+            Err(e) => Err(broken(&e)),
+        },
+        None => Err(Failure::new(Code::InvalidRequest, "the body is empty: a JSON object is expected")),
+    }
 }
 
 /// The failure for a body that is no JSON.

@@ -5,6 +5,10 @@ pub mod completions;
 pub mod embeddings;
 pub mod error;
 pub mod fleet;
+pub mod head;
+pub mod ir;
 pub mod json;
+pub mod losses;
+pub mod sse;
 
 pub use error::{Code, Failure};
