@@ -99,7 +99,10 @@ impl Head {
         };
         let model: Option<String> = typed(members.model, "model", "a string")?;
         if let Some(name) = model.as_ref().filter(|n| n.len() > MODEL_BYTES_MAX || n.chars().any(char::is_control)) {
-            return Err(Failure::invalid("model", format!("`model` is no model name: {} bytes; at most {MODEL_BYTES_MAX} without control characters are allowed", name.len())));
+            return Err(Failure::invalid(
+                "model",
+                format!("`model` is no model name: {} bytes; at most {MODEL_BYTES_MAX} without control characters are allowed", name.len()),
+            ));
         }
         let options: Option<crate::chat::types::StreamOptions> =
             typed(members.stream_options, "stream_options", "an object such as {\"include_usage\": true}")?;
@@ -191,7 +194,11 @@ impl Head {
 }
 
 fn typed<T: de::DeserializeOwned>(value: Option<&RawValue>, name: &str, wanted: &str) -> Result<Option<T>, Failure> {
-    value.map(|v| serde_json::from_str(v.get()).map_err(|_| Failure::invalid(name, format!("`{name}` must be {wanted}, not {}", kind_of(v))))).transpose()
+    value
+        .map(|v| {
+            serde_json::from_str(v.get()).map_err(|_| Failure::invalid(name, format!("`{name}` must be {wanted}, not {}", kind_of(v))))
+        })
+        .transpose()
 }
 
 /// What a JSON value is, in words; never the value itself, which may be the user's text.

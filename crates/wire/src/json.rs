@@ -15,7 +15,9 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
         let path = e.path().to_string();
         let inner = e.into_inner();
         match inner.classify() {
-            serde_json::error::Category::Data if path != "." => Failure::invalid(path.clone(), format!("`{path}`: {}", without_place(&inner))),
+            serde_json::error::Category::Data if path != "." => {
+                Failure::invalid(path.clone(), format!("`{path}`: {}", without_place(&inner)))
+            }
             serde_json::error::Category::Data => Failure::new(Code::InvalidRequest, format!("expected a JSON object: {inner}")),
             _ => broken(&inner),
         }

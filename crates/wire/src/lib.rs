@@ -10,5 +10,6 @@ pub mod ir;
 pub mod json;
 pub mod losses;
 pub mod sse;
+pub mod tap;
 
 pub use error::{Code, Failure};

@@ -347,7 +347,10 @@ pub fn encode_frame<T: Serialize>(frame: &T) -> io::Result<Vec<u8>> {
     serde_json::to_writer(&mut bytes, frame)?;
     let length = bytes.len() - 4;
     if length > FRAME_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {length} bytes; at most {FRAME_BYTES_MAX} are allowed")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a frame of {length} bytes; at most {FRAME_BYTES_MAX} are allowed"),
+        ));
     }
     let length = u32::try_from(length).map_err(io::Error::other)?;
     bytes[..4].copy_from_slice(&length.to_le_bytes());
@@ -358,7 +361,10 @@ pub fn encode_frame<T: Serialize>(frame: &T) -> io::Result<Vec<u8>> {
 pub fn frame_length(head: [u8; 4]) -> io::Result<usize> {
     let length = u32::from_le_bytes(head) as usize;
     if length > FRAME_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {length} bytes; at most {FRAME_BYTES_MAX} are allowed")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a frame of {length} bytes; at most {FRAME_BYTES_MAX} are allowed"),
+        ));
     }
     Ok(length)
 }

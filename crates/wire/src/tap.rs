@@ -1,0 +1,254 @@
+//! Reads what must be known of an answer that passes untouched: usage, the model, the normal end, an error inside.
+//!
+//! Works on frames of chat and text-completion streams and on whole JSON answers; costs a scan for line ends and looks into
+//! a frame only where it may hold one of these.
+
+use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
+
+use crate::chat::types::Usage;
+
+/// Longest frame that is held while its end has not come; beyond it frames pass unread.
+const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// What was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub usage: Option<Usage>,
+    /// The model that the upstream says it used.
+    pub model: Option<String>,
+    /// Why it ended, as the upstream said it.
+    pub finish: Option<String>,
+    /// The normal end of a stream was seen.
+    pub done: bool,
+    /// The message of an error inside the stream.
+    pub error: Option<String>,
+    /// Data frames with content so far; about one token each.
+    pub frames: u64,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
+    usage: Option<Usage>,
+    #[serde(default)]
+    choices: Option<Vec<Ending>>,
+}
+
+#[derive(Deserialize)]
+struct Ending {
+    #[serde(default)]
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Frame {
+    #[serde(default)]
+    usage: Option<Usage>,
+    #[serde(default)]
+    error: Option<serde_json::Value>,
+    #[serde(default)]
+    choices: Option<Vec<Ending>>,
+}
+
+/// Reads a whole JSON answer.
+pub fn whole(body: &[u8]) -> Seen {
+    let Ok(answer) = serde_json::from_slice::<Answer>(body) else { return Seen::default() };
+    let finish = answer.choices.and_then(|c| c.into_iter().next()?.finish_reason);
+    Seen { usage: answer.usage, model: answer.model, finish, done: true, error: None, frames: 0 }
+}
+
+/// Reads along a stream.
+#[derive(Debug, Default)]
+pub struct Tap {
+    /// The tail of a frame whose end has not come.
+    held: BytesMut,
+    /// Take the usage-only chunk out: the router asked for it, the client did not.
+    strip_usage: bool,
+    /// The held bytes were given up on; they pass until the next frame.
+    skipping: bool,
+    seen: Seen,
+}
+
+impl Tap {
+    /// `strip_usage`: the extra usage frame is for the router alone.
+    pub fn new(strip_usage: bool) -> Self {
+        Self { strip_usage, ..Self::default() }
+    }
+
+    /// What was read so far.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// What was read, taken out.
+    pub fn into_seen(self) -> Seen {
+        self.seen
+    }
+
+    /// Reads a piece and gives back what goes to the client: the same bytes, unless a frame is taken out or held back
+    /// until it is whole (only when usage frames are taken out).
+    pub fn feed(&mut self, piece: Bytes) -> Bytes {
+        if self.held.is_empty() && !self.skipping && piece.ends_with(b"\n\n") && self.read_frames(&piece).is_none() {
+            return piece;
+        }
+        self.feed_slowly(&piece)
+    }
+
+    /// The stream has ended: what was held back.
+    pub fn finish(&mut self) -> Bytes {
+        let rest = self.held.split().freeze();
+        if !rest.is_empty() {
+            self.frame(&rest);
+        }
+        if self.strip_usage { rest } else { Bytes::new() }
+    }
+
+    /// Reads whole frames; `Some` if one of them must be taken out.
+    fn read_frames(&mut self, piece: &[u8]) -> Option<()> {
+        if self.strip_usage && may_be_usage_only(piece) {
+            return Some(());
+        }
+        let mut from = 0;
+        while let Some(end) = frame_end(&piece[from..]) {
+            self.frame(&piece[from..from + end]);
+            from += end;
+        }
+        None
+    }
+
+    fn feed_slowly(&mut self, piece: &Bytes) -> Bytes {
+        self.held.extend_from_slice(piece);
+        let mut out = BytesMut::new();
+        while let Some(end) = frame_end(&self.held) {
+            let frame = self.held.split_to(end);
+            if self.skipping {
+                self.skipping = false;
+            } else if self.frame(&frame) && self.strip_usage {
+                continue;
+            }
+            out.extend_from_slice(&frame);
+        }
+        if self.held.len() > FRAME_BYTES_MAX {
+            self.skipping = true;
+            out.extend_from_slice(&self.held.split());
+        }
+        // Without frames to take out nothing needs to wait for its frame's end.
+        if self.strip_usage { out.freeze() } else { piece.clone() }
+    }
+
+    /// Reads one frame; true if it is a chunk that holds nothing but usage.
+    fn frame(&mut self, frame: &[u8]) -> bool {
+        let Some(data) = data_of(frame) else { return false };
+        if data == b"[DONE]" {
+            self.seen.done = true;
+            return false;
+        }
+        self.seen.frames += 1;
+        let may_end = memchr::memmem::find(data, b"\"finish_reason\":\"").is_some();
+        let may_use = memchr::memmem::find(data, b"\"usage\":{").is_some() || memchr::memmem::find(data, b"\"usage\": {").is_some();
+        let may_fail = memchr::memmem::find(data, b"\"error\"").is_some();
+        if !(may_end || may_use || may_fail) {
+            return false;
+        }
+        let Ok(read) = serde_json::from_slice::<Frame>(data) else { return false };
+        if let Some(error) = read.error.filter(|e| !e.is_null()) {
+            self.seen.error = Some(error["message"].as_str().or(error.as_str()).unwrap_or("the upstream reported an error").to_owned());
+        }
+        let no_choices = read.choices.as_ref().is_some_and(Vec::is_empty);
+        if let Some(reason) = read.choices.and_then(|c| c.into_iter().find_map(|c| c.finish_reason)) {
+            self.seen.finish = Some(reason);
+        }
+        if let Some(usage) = read.usage {
+            self.seen.usage = Some(usage);
+            return no_choices;
+        }
+        false
+    }
+}
+
+fn may_be_usage_only(piece: &[u8]) -> bool {
+    memchr::memmem::find(piece, b"\"usage\"").is_some()
+}
+
+/// The length of the first frame, its empty line included.
+fn frame_end(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    while let Some(at) = memchr::memchr(b'\n', &bytes[from..]) {
+        let next = from + at + 1;
+        match &bytes[next..] {
+            [b'\n', ..] => return Some(next + 1),
+            [b'\r', b'\n', ..] => return Some(next + 2),
+            _ => from = next,
+        }
+    }
+    None
+}
+
+/// The text of a frame with one `data:` line; comments and other fields are passed over.
+fn data_of(frame: &[u8]) -> Option<&[u8]> {
+    frame.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"data:")).map(<[u8]>::trim_ascii)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const USAGE: &str = r#"data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}"#;
+    const TEXT: &str = r#"data: {"choices":[{"index":0,"delta":{"content":"\"usage\":{"},"finish_reason":null}],"usage":null}"#;
+    const LAST: &str = r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+
+    fn stream() -> String {
+        [": hello", TEXT, TEXT, LAST, USAGE, "data: [DONE]"].map(|f| format!("{f}\n\n")).concat()
+    }
+
+    fn run(strip: bool, parts: &[&[u8]]) -> (Vec<u8>, Seen) {
+        let mut tap = Tap::new(strip);
+        let mut out = Vec::new();
+        for part in parts {
+            out.extend_from_slice(&tap.feed(Bytes::copy_from_slice(part)));
+        }
+        out.extend_from_slice(&tap.finish());
+        (out, tap.into_seen())
+    }
+
+    #[test]
+    fn reads_a_whole_answer() {
+        let seen = whole(br#"{"id":"x","model":"m","choices":[{"message":{"content":"hi"},"finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}"#);
+        assert_eq!(
+            (seen.usage.map(|u| u.total_tokens), seen.model.as_deref(), seen.finish.as_deref()),
+            (Some(5), Some("m"), Some("length"))
+        );
+        assert_eq!(whole(b"<html>"), Seen::default());
+    }
+
+    #[test]
+    fn sees_an_error_inside() {
+        let (_, seen) = run(false, &[b"data: {\"error\":{\"message\":\"out of memory\"}}\n\n"]);
+        assert_eq!((seen.error.as_deref(), seen.done), (Some("out of memory"), false));
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_pass_untouched_however_they_are_cut(cuts in prop::collection::vec(0usize..500, 0..8), strip: bool, crlf: bool) {
+            let mut text = stream();
+            let mut wanted = if strip { text.replace(&format!("{USAGE}\n\n"), "") } else { text.clone() };
+            if crlf {
+                text = text.replace('\n', "\r\n");
+                wanted = wanted.replace('\n', "\r\n");
+            }
+            let bytes = text.as_bytes();
+            let mut cuts: Vec<_> = cuts.into_iter().map(|c| c.min(bytes.len())).chain([0, bytes.len()]).collect();
+            cuts.sort_unstable();
+            let parts: Vec<_> = cuts.windows(2).map(|w| &bytes[w[0]..w[1]]).collect();
+            let (out, seen) = run(strip, &parts);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), wanted);
+            prop_assert_eq!(seen.usage.map(|u| u.total_tokens), Some(5));
+            prop_assert_eq!((seen.done, seen.finish.as_deref(), seen.error), (true, Some("stop"), None));
+        }
+    }
+}
