@@ -1,0 +1,217 @@
+//! The client: one exchange at a time over pooled lines.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::{
+    HeaderValue, Request, Response, Uri,
+    header::{HOST, PROXY_AUTHORIZATION},
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use tokio::time::timeout;
+
+use crate::{
+    body::{Body, ResponseBody},
+    connect::Connector,
+    error::{Error, Phase},
+    pool::{Host, Key, Line, Pool},
+    proxy::{Proxies, ProxySettings, Route},
+};
+
+/// The four timers of an exchange. [`Client::send`] keeps the first two, [`Client::fetch`] all; whoever streams an answer wraps it in
+/// [`crate::IdleTimeout`] and keeps the total itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Name, TCP, proxy and TLS together.
+    pub connect: Duration,
+    /// From the request being handed to a connection to the answer's head.
+    pub first_byte: Duration,
+    /// Between two pieces of the answer's body.
+    pub idle: Duration,
+    /// The whole exchange.
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            first_byte: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+            total: Duration::from_secs(600),
+        }
+    }
+}
+
+/// How a client behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub proxy: ProxySettings,
+    /// How long an idle plain connection is kept: less than the 5 s of the usual local engines' servers.
+    pub idle_plain: Duration,
+    /// How long an idle TLS connection is kept: less than the 60 s of the usual load balancers.
+    pub idle_tls: Duration,
+    /// Most idle connections kept per host. Those in use are as many as there are exchanges; whoever starts exchanges bounds them.
+    pub idle_per_host_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            proxy: ProxySettings::default(),
+            idle_plain: Duration::from_secs(4),
+            idle_tls: Duration::from_secs(50),
+            idle_per_host_max: 256,
+        }
+    }
+}
+
+/// An HTTP/1.1 client. Cheap to clone; clones share their pool.
+///
+/// A connection lives on the runtime that opened it, so each single-threaded runtime takes a client of its own: [`Client::sibling`].
+/// It follows no redirect, keeps no cookie, adds no header but `Host`, and decodes no content encoding.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    pool: Arc<Pool>,
+    connector: Connector,
+    proxies: Arc<Proxies>,
+    settings: Settings,
+}
+
+impl Client {
+    /// A client with an empty pool. Opens nothing and reads nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        let proxies = Arc::new(Proxies::new(&settings.proxy));
+        Self(Arc::new(Inner { pool: Arc::default(), connector: Connector::new(), proxies, settings }))
+    }
+
+    /// A client with the same settings and TLS configuration and a pool of its own, for another runtime.
+    #[must_use]
+    pub fn sibling(&self) -> Self {
+        Self(Arc::new(Inner {
+            pool: Arc::default(),
+            connector: self.0.connector.clone(),
+            proxies: self.0.proxies.clone(),
+            settings: self.0.settings.clone(),
+        }))
+    }
+
+    /// Sends a request with an absolute `http` or `https` URL and waits for the answer's head (any status).
+    ///
+    /// A pooled connection that turns out closed before any byte of an answer costs one more try on a fresh connection, if the body is in memory.
+    /// Dropping the future, or the answer's body before its end, closes the connection at once.
+    pub async fn send(&self, mut request: Request<Body>, timeouts: &Timeouts) -> Result<Response<ResponseBody>, Error> {
+        let host = self.host(request.uri())?;
+        address(&mut request, &host);
+        let Some(line) = host.checkout() else {
+            let line = self.open(&host, timeouts.connect).await?;
+            return exchange(line, host, request, timeouts.first_byte).await.map_err(|fault| fault.error);
+        };
+        let spare = copy(&request);
+        let fault = match exchange(line, host.clone(), request, timeouts.first_byte).await {
+            Ok(response) => return Ok(response),
+            Err(fault) => fault,
+        };
+        let again = match (fault.unsent, fault.is_silent) {
+            (Some(unsent), _) => Some(*unsent),
+            (None, true) => spare,
+            (None, false) => None,
+        };
+        let Some(again) = again else { return Err(fault.error) };
+        let line = self.open(&host, timeouts.connect).await?;
+        exchange(line, host, again, timeouts.first_byte).await.map_err(|fault| fault.error)
+    }
+
+    async fn open(&self, host: &Host, limit: Duration) -> Result<Line, Error> {
+        let opening = self.0.connector.open(host, self.0.pool.open.clone());
+        let line = timeout(limit, opening).await.map_err(|_elapsed| Error::Timeout(Phase::Connect))??;
+        self.0.pool.reap_in_background();
+        Ok(line)
+    }
+
+    fn host(&self, uri: &Uri) -> Result<Arc<Host>, Error> {
+        let is_tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(Error::Url(without_secrets(uri))),
+        };
+        let authority = uri.authority().filter(|authority| !authority.host().is_empty()).ok_or_else(|| Error::Url(without_secrets(uri)))?;
+        self.0.pool.host((is_tls, authority.clone()), |key| self.make_host(key))
+    }
+
+    fn make_host(&self, (is_tls, authority): &Key) -> Result<Host, Error> {
+        // User and password of a URL are not sent: credentials travel in headers.
+        let bare = authority.as_str().rsplit('@').next().unwrap_or_default();
+        let wrong = || Error::Url(bare.to_owned());
+        let origin = Uri::builder()
+            .scheme(if *is_tls { Scheme::HTTPS } else { Scheme::HTTP })
+            .authority(Authority::try_from(bare).map_err(|_invalid| wrong())?)
+            .path_and_query("/")
+            .build()
+            .map_err(|_invalid| wrong())?;
+        let header = HeaderValue::from_str(bare).map_err(|_invalid| wrong())?;
+        let route = self.0.proxies.route(&origin, *is_tls);
+        let settings = &self.0.settings;
+        let idle_for = if *is_tls { settings.idle_tls } else { settings.idle_plain };
+        Ok(Host::new(origin, *is_tls, route, header, idle_for, settings.idle_per_host_max))
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("settings", &self.0.settings).finish_non_exhaustive()
+    }
+}
+
+/// An exchange that brought no answer.
+struct Fault {
+    error: Error,
+    /// The request, where nothing of it was written.
+    unsent: Option<Box<Request<Body>>>,
+    /// The connection ended without a byte of an answer.
+    is_silent: bool,
+}
+
+async fn exchange(mut line: Line, host: Arc<Host>, request: Request<Body>, limit: Duration) -> Result<Response<ResponseBody>, Fault> {
+    line.listen();
+    let Ok(answered) = timeout(limit, line.sender.try_send_request(request)).await else {
+        return Err(Fault { error: Error::Timeout(Phase::FirstByte), unsent: None, is_silent: false });
+    };
+    match answered {
+        Ok(response) => Ok(response.map(|incoming| ResponseBody::new(incoming, line, host))),
+        Err(mut failed) => {
+            let unsent = failed.take_message().map(Box::new);
+            let error = Error::before_answer(failed.error(), unsent.is_none());
+            let is_silent = matches!(error, Error::Closed { .. }) && !line.heard();
+            Err(Fault { error, unsent, is_silent })
+        }
+    }
+}
+
+/// Puts the target into the form that the next hop reads, and the `Host` header.
+fn address(request: &mut Request<Body>, host: &Host) {
+    if let Route::Forward { authorization, .. } = &host.route {
+        if let Some(value) = authorization {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, value.clone());
+        }
+    } else {
+        let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        *request.uri_mut() = Uri::from(path);
+    }
+    request.headers_mut().insert(HOST, host.header.clone());
+}
+
+fn copy(request: &Request<Body>) -> Option<Request<Body>> {
+    let mut copy = Request::new(request.body().copy()?);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+/// The URL without its query and user part, which may hold secrets.
+fn without_secrets(uri: &Uri) -> String {
+    let host = uri.authority().map_or("", |authority| authority.as_str().rsplit('@').next().unwrap_or_default());
+    format!("{}://{host}{}", uri.scheme_str().unwrap_or(""), uri.path())
+}

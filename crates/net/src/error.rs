@@ -1,0 +1,125 @@
+//! What can go wrong on the way out, by what the caller can do about it.
+
+use std::{fmt, io, sync::Arc};
+
+/// A boxed cause.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Which of the timers ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Name resolution, TCP, proxy tunnel and TLS together.
+    Connect,
+    /// From the request being handed to a connection until the answer's head.
+    FirstByte,
+    /// Between two pieces of the answer's body.
+    Idle,
+    /// The whole exchange.
+    Total,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connecting",
+            Self::FirstByte => "waiting for the answer's head",
+            Self::Idle => "waiting for more of the answer",
+            Self::Total => "the whole exchange",
+        })
+    }
+}
+
+/// A failed exchange.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The URL is not an absolute `http` or `https` one. Nothing was sent.
+    #[error("not a usable URL: {0}")]
+    Url(String),
+    /// No connection could be made: name, route, refusal, proxy or TLS. Nothing was sent.
+    #[error("cannot connect to {host}: {cause}")]
+    Connect { host: String, cause: String },
+    /// A timer ran out.
+    #[error("timed out ({0})")]
+    Timeout(Phase),
+    /// The connection ended before the whole head of an answer came.
+    #[error("the connection was closed before an answer: {cause}")]
+    Closed {
+        /// Part or all of the request may have reached the other side.
+        sent: bool,
+        cause: String,
+    },
+    /// What came back is not HTTP, or a head beyond the limits. The request was sent.
+    #[error("not a valid HTTP answer: {0}")]
+    Protocol(String),
+    /// The request's own body stream failed.
+    #[error("the request's body failed: {0}")]
+    RequestBody(String),
+    /// The answer's body broke off before its end.
+    #[error("the answer broke off: {0}")]
+    Body(String),
+    /// The answer's body is larger than the caller takes.
+    #[error("the answer is larger than {max} bytes")]
+    TooLarge { max: usize },
+}
+
+impl Error {
+    /// Whether the other side may have seen the request. Where it is false, sending it again (to anybody) repeats nothing.
+    pub fn was_sent(&self) -> bool {
+        match self {
+            Self::Url(_) | Self::Connect { .. } | Self::Timeout(Phase::Connect) => false,
+            Self::Closed { sent, .. } => *sent,
+            Self::Timeout(_) | Self::Protocol(_) | Self::RequestBody(_) | Self::Body(_) | Self::TooLarge { .. } => true,
+        }
+    }
+
+    /// The timer that ran out, if one did.
+    pub fn timeout(&self) -> Option<Phase> {
+        match self {
+            Self::Timeout(phase) => Some(*phase),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn connect(host: &str, cause: &dyn std::error::Error) -> Self {
+        Self::Connect { host: host.to_owned(), cause: chain(cause) }
+    }
+
+    /// The error of an exchange that had no answer yet.
+    pub(crate) fn before_answer(error: &hyper::Error, sent: bool) -> Self {
+        let cause = chain(error);
+        if error.is_parse() {
+            Self::Protocol(cause)
+        } else if error.is_user() {
+            Self::RequestBody(cause)
+        } else {
+            Self::Closed { sent, cause }
+        }
+    }
+
+    /// The error of an answer's body.
+    pub(crate) fn in_body(error: &hyper::Error) -> Self {
+        Self::Body(chain(error))
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = if error.timeout().is_some() { io::ErrorKind::TimedOut } else { io::ErrorKind::Other };
+        Self::new(kind, Arc::new(error))
+    }
+}
+
+/// An error with its causes, each said once: "tcp connect error: Connection refused (os error 111)".
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        next = cause.source();
+    }
+    text
+}
