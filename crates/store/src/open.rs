@@ -1,0 +1,253 @@
+use std::{
+    fs::{DirBuilder, OpenOptions, TryLockError},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use sqlx::{
+    Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    migrate::Migrator,
+    query::Query,
+    sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::{Mutex, MutexGuard, watch};
+
+use crate::{StoreError, watch as changes};
+
+/// How long a statement waits for another process that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that read: the control plane asks little, the request path asks nothing.
+const READERS_MAX: u32 = 4;
+/// How long a start waits for another process that brings the schema up to date.
+const MIGRATION_WAIT: Duration = Duration::from_secs(60);
+/// The write-ahead file is cut back to this size when it is emptied.
+const JOURNAL_BYTES_MAX: &str = "67108864";
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
+
+/// The open database. Cheap to clone; may be used from any runtime.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) writer: Mutex<Writer>,
+    readers: SqlitePool,
+    pub(crate) changes: watch::Sender<u64>,
+    path: PathBuf,
+}
+
+/// Whether a commit waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Survives a loss of power.
+    Disk,
+    /// Survives the end of the process.
+    Process,
+}
+
+/// The one connection that writes.
+pub(crate) struct Writer {
+    pub(crate) connection: SqliteConnection,
+    durability: Durability,
+}
+
+impl Writer {
+    /// Begins a transaction that holds the write lock from its first moment, so that it can't fail half-way for want of it.
+    pub(crate) async fn begin(&mut self) -> Result<Transaction<'_, Sqlite>, StoreError> {
+        Ok(self.connection.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    async fn set(&mut self, durability: Durability) -> Result<(), StoreError> {
+        if self.durability != durability {
+            let statement = match durability {
+                Durability::Disk => "PRAGMA synchronous = FULL",
+                Durability::Process => "PRAGMA synchronous = NORMAL",
+            };
+            sqlx::query(statement).execute(&mut self.connection).await?;
+            self.durability = durability;
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Opens the database, makes it where it is missing (directories 0700, file 0600) and brings its schema up to date.
+    ///
+    /// `url`: `sqlite:PATH` or `sqlite://PATH`; a relative path counts from the working directory; empty means `router.db` in `data_dir`.
+    /// Must be called inside a runtime: a task that watches for other processes' writes runs there as long as the store lives.
+    ///
+    /// # Errors
+    /// [`StoreError::Address`] for another database, [`StoreError::NewerSchema`] for a later program's, [`StoreError::Open`] and
+    /// [`StoreError::Unreadable`] where the file can't be used.
+    pub async fn open(url: &str, data_dir: &Path) -> Result<Self, StoreError> {
+        let path = database_path(url, data_dir)?;
+        make_directory(data_dir)?;
+        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            make_directory(parent)?;
+        }
+        make_file(&path)?;
+        let unreadable = |source| StoreError::Unreadable { path: path.clone(), source };
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(false)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true)
+            .pragma("journal_size_limit", JOURNAL_BYTES_MAX)
+            .thread_name(|id| format!("store-{id}"));
+        let mut connection = SqliteConnection::connect_with(&options).await.map_err(unreadable)?;
+        migrate(&mut connection, &path).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS_MAX)
+            .test_before_acquire(false)
+            .connect_with(options.pragma("query_only", "ON"))
+            .await
+            .map_err(unreadable)?;
+        let seen = changes::data_version(&mut connection).await?;
+        let writer = Mutex::new(Writer { connection, durability: Durability::Disk });
+        let inner = Arc::new(Inner { writer, readers, changes: watch::Sender::new(0), path });
+        tokio::spawn(changes::watch(Arc::downgrade(&inner), seen));
+        Ok(Self { inner })
+    }
+
+    /// Rises when keys, users, nodes, models or meta may have changed: at once for this process's own writes, within 250 ms for another's.
+    /// Request records and times of last use don't count. Take the receiver before the first read, and nothing is missed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// Where the database file is.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Whether the database answers: a read of its schema's version.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT count(*) FROM meta").execute(self.readers()).await?;
+        Ok(())
+    }
+
+    /// Ends the connections; the last one moves the write-ahead file into the database. Later calls fail.
+    pub async fn close(&self) {
+        self.inner.readers.close().await;
+        let mut writer = self.inner.writer.lock().await;
+        let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut writer.connection).await;
+        if let Err(error) = emptied {
+            tracing::debug!(%error, "the write-ahead file stays: the next start reads it");
+        }
+    }
+
+    pub(crate) fn readers(&self) -> &SqlitePool {
+        &self.inner.readers
+    }
+
+    pub(crate) async fn writer(&self, durability: Durability) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        let mut writer = self.inner.writer.lock().await;
+        writer.set(durability).await?;
+        Ok(writer)
+    }
+
+    /// One statement of the control plane: on the disk when this returns. Gives the number of rows it touched.
+    pub(crate) async fn execute(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<u64, StoreError> {
+        let mut writer = self.writer(Durability::Disk).await?;
+        let rows = query.execute(&mut writer.connection).await?.rows_affected();
+        drop(writer);
+        if rows > 0 {
+            self.announce();
+        }
+        Ok(rows)
+    }
+
+    /// Tells whoever listens that something in the control plane changed.
+    pub(crate) fn announce(&self) {
+        self.inner.changes.send_modify(|n| *n += 1);
+    }
+}
+
+/// The file behind a database address.
+fn database_path(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
+    if url.is_empty() {
+        return Ok(data_dir.join("router.db"));
+    }
+    let scheme = url.split(':').next().unwrap_or_default();
+    let Some(rest) = url.strip_prefix("sqlite:") else {
+        return Err(StoreError::Address(match scheme {
+            "postgres" | "postgresql" => "this build stores in SQLite only: give the database as sqlite:PATH".to_owned(),
+            // Never the whole address: it may hold a password.
+            _ => "the database address must look like sqlite:PATH".to_owned(),
+        }));
+    };
+    let file = rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default();
+    if file.is_empty() || file.contains(":memory:") {
+        return Err(StoreError::Address("the database must be a file: sqlite:PATH".to_owned()));
+    }
+    Ok(PathBuf::from(file))
+}
+
+pub(crate) fn make_directory(path: &Path) -> Result<(), StoreError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(|source| StoreError::Open { path: path.to_owned(), source })
+}
+
+/// Makes the database file before SQLite does, because SQLite would let others read it. Its companions take over the file's mode.
+fn make_file(path: &Path) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let failed = |source| StoreError::Open { path: path.to_owned(), source };
+    let file = options.open(path).map_err(failed)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if file.metadata().map_err(failed)?.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        }
+    }
+    drop(file);
+    Ok(())
+}
+
+async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    let known = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or_default();
+    if schema(connection).await? == known {
+        return Ok(());
+    }
+    // Two processes may start at once (a router and a command): one brings the schema up to date, the other waits and finds it done.
+    let lock_path = path.with_extension("migrate.lock");
+    let failed = |source| StoreError::Open { path: lock_path.clone(), source };
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&lock_path).map_err(failed)?;
+    let begun = tokio::time::Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if begun.elapsed() < MIGRATION_WAIT => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(e) => return Err(failed(e.into())),
+        }
+    }
+    let found = schema(connection).await?;
+    if found > known {
+        return Err(StoreError::NewerSchema { path: path.to_owned(), found, known });
+    }
+    MIGRATIONS.run(connection).await.map_err(|e| StoreError::Migrate(Box::new(e)))
+}
+
+/// The last migration that this database has seen; 0 for a new one.
+async fn schema(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    let tables: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'").fetch_one(&mut *connection).await?;
+    if tables == 0 {
+        return Ok(0);
+    }
+    Ok(sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations").fetch_one(connection).await?)
+}

@@ -1,0 +1,277 @@
+//! Request records: one row per admitted request, written in batches behind the path.
+
+use std::sync::LazyLock;
+
+use serde::Serialize;
+use sqlx::{AssertSqlSafe, Row as _, Sqlite, query::Query, sqlite::SqliteArguments, sqlite::SqliteRow};
+
+use crate::{Store, StoreError, Text, open::Durability};
+
+/// One request. Made once per request on the hot path: texts that the configuration or the program already holds cost nothing.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Row {
+    /// The request id that the caller saw; a caller may repeat one.
+    pub id: Text,
+    /// Unix milliseconds.
+    pub started_at_ms: i64,
+    /// From the first byte in to the last byte out.
+    pub duration_ms: i64,
+    /// From the first byte in to the first byte out.
+    pub first_byte_ms: Option<i64>,
+    pub key_id: Option<Text>,
+    pub key_name: Option<Text>,
+    pub client_ip: Option<Text>,
+    /// The caller's dialect.
+    pub dialect: Text,
+    /// The route, not the raw path.
+    pub path: Text,
+    pub model_requested: Option<Text>,
+    pub model_served: Option<Text>,
+    /// Name of the account or node.
+    pub target: Option<Text>,
+    pub provider: Option<Text>,
+    pub node_id: Option<Text>,
+    pub attempts: u32,
+    /// HTTP status that the caller saw.
+    pub status: u16,
+    /// `success`, `error` or `cancelled`.
+    pub outcome: Text,
+    pub error_code: Option<Text>,
+    pub stream: bool,
+    pub prompt_tokens: Option<u64>,
+    pub completion_tokens: Option<u64>,
+    pub cached_tokens: Option<u64>,
+    pub reasoning_tokens: Option<u64>,
+    /// Usage as the upstream wrote it, JSON.
+    pub usage_raw: Option<Text>,
+    /// The router's own time, without waiting for upstreams.
+    pub overhead_us: Option<u64>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Reasons and attempts, JSON.
+    pub decision: Option<Text>,
+    /// The caller's metadata, JSON.
+    pub metadata: Option<Text>,
+}
+
+/// A stored row and its place in the order of arrival.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stored {
+    pub seq: i64,
+    #[serde(flatten)]
+    pub row: Row,
+}
+
+/// Which rows [`recent`] gives.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// At most so many rows; 0 stands for 100, more than [`ROWS_MAX`] for that.
+    pub limit: u32,
+    /// Only rows that arrived before this one ([`Stored::seq`]): the next page.
+    pub before_seq: Option<i64>,
+    /// Only rows that started at or after this time, unix milliseconds.
+    pub since_ms: Option<i64>,
+    pub model: Option<String>,
+    pub node_id: Option<String>,
+    pub outcome: Option<String>,
+}
+
+/// Most rows that one call returns.
+pub const ROWS_MAX: u32 = 1000;
+/// Rows that one statement inserts: fewer round trips to SQLite's thread than one by one. Two statements stay prepared, for this many and for one.
+const CHUNK: usize = 32;
+
+const COLUMNS: [&str; 29] = [
+    "id",
+    "started_at",
+    "duration_ms",
+    "first_byte_ms",
+    "key_id",
+    "key_name",
+    "client_ip",
+    "dialect",
+    "path",
+    "model_requested",
+    "model_served",
+    "target",
+    "provider",
+    "node_id",
+    "attempts",
+    "status",
+    "outcome",
+    "error_code",
+    "stream",
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "usage_raw",
+    "overhead_us",
+    "bytes_in",
+    "bytes_out",
+    "decision",
+    "metadata",
+];
+
+static INSERT_CHUNK: LazyLock<String> = LazyLock::new(|| insert_statement(CHUNK));
+static INSERT_ONE: LazyLock<String> = LazyLock::new(|| insert_statement(1));
+
+fn insert_statement(rows: usize) -> String {
+    let places = format!("({})", vec!["?"; COLUMNS.len()].join(", "));
+    format!("INSERT INTO requests ({}) VALUES {}", COLUMNS.join(", "), vec![places.as_str(); rows].join(", "))
+}
+
+/// Stores rows in one transaction: all or none. Committed when this returns, without waiting for the disk.
+///
+/// # Errors
+/// The database's; [`StoreError::is_transient`] says whether the same rows may be tried again.
+pub async fn insert(store: &Store, rows: &[Row]) -> Result<(), StoreError> {
+    let mut writer = store.writer(Durability::Process).await?;
+    let mut transaction = writer.begin().await?;
+    let mut chunks = rows.chunks_exact(CHUNK);
+    for chunk in &mut chunks {
+        // Built from constants only.
+        let query = sqlx::query(AssertSqlSafe(INSERT_CHUNK.as_str()));
+        chunk.iter().fold(query, bind).execute(&mut *transaction).await?;
+    }
+    for row in chunks.remainder() {
+        bind(sqlx::query(AssertSqlSafe(INSERT_ONE.as_str())), row).execute(&mut *transaction).await?;
+    }
+    Ok(transaction.commit().await?)
+}
+
+type Insert<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+fn bind<'q>(query: Insert<'q>, row: &'q Row) -> Insert<'q> {
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    query
+        .bind(&row.id)
+        .bind(row.started_at_ms)
+        .bind(row.duration_ms)
+        .bind(row.first_byte_ms)
+        .bind(&row.key_id)
+        .bind(&row.key_name)
+        .bind(&row.client_ip)
+        .bind(&row.dialect)
+        .bind(&row.path)
+        .bind(&row.model_requested)
+        .bind(&row.model_served)
+        .bind(&row.target)
+        .bind(&row.provider)
+        .bind(&row.node_id)
+        .bind(row.attempts)
+        .bind(row.status)
+        .bind(&row.outcome)
+        .bind(&row.error_code)
+        .bind(row.stream)
+        .bind(row.prompt_tokens.map(count))
+        .bind(row.completion_tokens.map(count))
+        .bind(row.cached_tokens.map(count))
+        .bind(row.reasoning_tokens.map(count))
+        .bind(&row.usage_raw)
+        .bind(row.overhead_us.map(count))
+        .bind(count(row.bytes_in))
+        .bind(count(row.bytes_out))
+        .bind(&row.decision)
+        .bind(&row.metadata)
+}
+
+/// The newest rows that match, newest first.
+///
+/// # Errors
+/// The database's.
+pub async fn recent(store: &Store, filter: &Filter) -> Result<Vec<Stored>, StoreError> {
+    let limit = if filter.limit == 0 { 100 } else { filter.limit.min(ROWS_MAX) };
+    let rows = sqlx::query(
+        "SELECT * FROM requests WHERE (?1 IS NULL OR seq < ?1) AND (?2 IS NULL OR started_at >= ?2) AND (?3 IS NULL OR model_requested = ?3 OR model_served = ?3) \
+         AND (?4 IS NULL OR node_id = ?4) AND (?5 IS NULL OR outcome = ?5) ORDER BY seq DESC LIMIT ?6",
+    )
+    .bind(filter.before_seq)
+    .bind(filter.since_ms)
+    .bind(&filter.model)
+    .bind(&filter.node_id)
+    .bind(&filter.outcome)
+    .bind(limit)
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+/// The newest row with this request id.
+///
+/// # Errors
+/// The database's.
+pub async fn get(store: &Store, id: &str) -> Result<Option<Stored>, StoreError> {
+    let row = sqlx::query("SELECT * FROM requests WHERE id = ? ORDER BY seq DESC LIMIT 1").bind(id).fetch_optional(store.readers()).await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// How many rows there are.
+///
+/// # Errors
+/// The database's.
+pub async fn count(store: &Store) -> Result<u64, StoreError> {
+    let n: i64 = sqlx::query_scalar("SELECT count(*) FROM requests").fetch_one(store.readers()).await?;
+    Ok(n.unsigned_abs())
+}
+
+/// Removes rows that started before a time (unix milliseconds), at most `page` per transaction so that new rows get in between.
+/// Gives the number removed.
+///
+/// # Errors
+/// The database's; what was removed before stays removed.
+pub async fn purge(store: &Store, before_ms: i64, page: u32) -> Result<u64, StoreError> {
+    let mut removed = 0;
+    loop {
+        let mut writer = store.writer(Durability::Process).await?;
+        let query =
+            sqlx::query("DELETE FROM requests WHERE seq IN (SELECT seq FROM requests WHERE started_at < ? ORDER BY started_at LIMIT ?)");
+        let rows = query.bind(before_ms).bind(page.max(1)).execute(&mut writer.connection).await?.rows_affected();
+        drop(writer);
+        removed += rows;
+        if rows < u64::from(page.max(1)) {
+            return Ok(removed);
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<Stored, StoreError> {
+    let text = |name: &str| -> Result<Text, sqlx::Error> { Ok(Text::Owned(row.try_get(name)?)) };
+    let optional = |name: &str| -> Result<Option<Text>, sqlx::Error> { Ok(row.try_get::<Option<String>, _>(name)?.map(Text::Owned)) };
+    let count = |name: &str| -> Result<u64, sqlx::Error> { Ok(row.try_get::<i64, _>(name)?.unsigned_abs()) };
+    let maybe = |name: &str| -> Result<Option<u64>, sqlx::Error> { Ok(row.try_get::<Option<i64>, _>(name)?.map(i64::unsigned_abs)) };
+    let seq = row.try_get("seq")?;
+    let row = Row {
+        id: text("id")?,
+        started_at_ms: row.try_get("started_at")?,
+        duration_ms: row.try_get("duration_ms")?,
+        first_byte_ms: row.try_get("first_byte_ms")?,
+        key_id: optional("key_id")?,
+        key_name: optional("key_name")?,
+        client_ip: optional("client_ip")?,
+        dialect: text("dialect")?,
+        path: text("path")?,
+        model_requested: optional("model_requested")?,
+        model_served: optional("model_served")?,
+        target: optional("target")?,
+        provider: optional("provider")?,
+        node_id: optional("node_id")?,
+        attempts: row.try_get("attempts")?,
+        status: row.try_get("status")?,
+        outcome: text("outcome")?,
+        error_code: optional("error_code")?,
+        stream: row.try_get("stream")?,
+        prompt_tokens: maybe("prompt_tokens")?,
+        completion_tokens: maybe("completion_tokens")?,
+        cached_tokens: maybe("cached_tokens")?,
+        reasoning_tokens: maybe("reasoning_tokens")?,
+        usage_raw: optional("usage_raw")?,
+        overhead_us: maybe("overhead_us")?,
+        bytes_in: count("bytes_in")?,
+        bytes_out: count("bytes_out")?,
+        decision: optional("decision")?,
+        metadata: optional("metadata")?,
+    };
+    Ok(Stored { seq, row })
+}

@@ -1,0 +1,37 @@
+//! Notices what other processes write.
+//!
+//! All writes of this process go through one connection, and SQLite's `data_version` read on that very connection moves only for commits of
+//! others: so the router's own batches of request records never look like a change.
+
+use std::{sync::Weak, time::Duration};
+
+use sqlx::SqliteConnection;
+
+use crate::{StoreError, open::Inner};
+
+/// How often another process's commits are looked for.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// SQLite's counter of commits by others, as this connection sees it.
+pub(crate) async fn data_version(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await?)
+}
+
+/// Polls until the store is gone.
+pub(crate) async fn watch(store: Weak<Inner>, mut seen: i64) {
+    let mut tick = tokio::time::interval(POLL_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let Some(inner) = store.upgrade() else { return };
+        let now = data_version(&mut inner.writer.lock().await.connection).await;
+        match now {
+            Ok(now) if now != seen => {
+                seen = now;
+                inner.changes.send_modify(|n| *n += 1);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "could not look for other processes' changes"),
+        }
+    }
+}
