@@ -1,1 +1,19 @@
-//! telemetry
+//! Pipes of the cellar: logs, metrics, and the one list of their names. Knows nothing of a request's content.
+
+pub mod logs;
+pub mod metrics;
+pub mod names;
+
+/// Why logging could not be set up or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The level is not in env-filter syntax; the text says what is.
+    #[error("log level {given:?}: {reason}")]
+    Level { given: String, reason: String },
+    /// The log directory or a file in it cannot be used.
+    #[error("log file in {dir}: {reason}")]
+    File { dir: String, reason: String },
+    /// Logging was set up before in this process.
+    #[error("logging is already set up")]
+    AlreadyStarted,
+}
