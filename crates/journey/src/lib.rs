@@ -1,1 +1,19 @@
-//! journey
+//! The values that travel with a request, in order: `Call` → `Caller` → `Request` → `Permit` → `Plan` → `Flow` → `Receipt`.
+//!
+//! Plain types; the rooms fill them. **Invariant:** a [`Permit`] settles exactly once, however its request ends.
+
+mod call;
+mod caller;
+mod flow;
+mod meter;
+mod permit;
+mod plan;
+mod receipt;
+
+pub use call::{Call, Operation, Request};
+pub use caller::{Caller, KeyRef, Scope, Scopes};
+pub use flow::{Body, BodyError, Flow, Served, Stream};
+pub use meter::{ErrorFrame, Meter};
+pub use permit::{Permit, Settle};
+pub use plan::{Candidate, Plan, Target};
+pub use receipt::{Attempt, AttemptOutcome, Outcome, Receipt};

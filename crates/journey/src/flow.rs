@@ -1,0 +1,62 @@
+//! What comes back.
+
+use std::{fmt, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use wire::ir::Event;
+
+/// Why a streamed answer broke.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Bytes of a streamed answer as the upstream sends them.
+pub type Stream = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send>>;
+
+/// An answer on its way to the client.
+#[derive(Debug)]
+pub struct Flow {
+    /// The upstream's status: 200, or a refusal that goes back untouched.
+    pub status: u16,
+    /// The upstream's headers that clients may see.
+    pub headers: HeaderMap,
+    pub body: Body,
+    pub served: Served,
+}
+
+/// The forms of an answer.
+pub enum Body {
+    /// Whole, in the caller's dialect.
+    Whole(Bytes),
+    /// A stream in the caller's dialect.
+    Stream(Stream),
+    /// In the inner language, to be written in the caller's dialect.
+    Events(Vec<Event>),
+}
+
+/// Who served.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// The account's or node's name.
+    pub target: Arc<str>,
+    pub provider: Arc<str>,
+    /// The node's id, if it was a node.
+    pub node: Option<Arc<str>>,
+    /// The model's name there.
+    pub model: Arc<str>,
+    /// Attempts, this one included.
+    pub attempts: u32,
+    /// The extra usage frame was asked for by the router and is for the router alone.
+    pub strip_usage: bool,
+    /// Milliseconds that were spent waiting for upstreams.
+    pub waited_ms: f64,
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(bytes) => write!(f, "Whole({} bytes)", bytes.len()),
+            Self::Stream(_) => f.write_str("Stream"),
+            Self::Events(events) => write!(f, "Events({})", events.len()),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The deposit: a permit that settles by itself.
+
+use std::{fmt, sync::Arc, time::Instant};
+
+use crate::{
+    call::{Call, Request},
+    caller::Caller,
+    receipt::{Outcome, Receipt},
+};
+
+/// Takes receipts; called once per permit, on the path, so it must not wait.
+pub trait Settle: Send + Sync {
+    /// A request has ended.
+    fn settle(&self, receipt: Receipt);
+}
+
+/// Leave to go on, and the receipt in the making.
+///
+/// Dropping it settles, so a request whose task is dropped because the client hung up is recorded with what had happened so far.
+#[must_use = "dropping a permit ends its request"]
+pub struct Permit {
+    receipt: Option<Box<Receipt>>,
+    began: Instant,
+    sink: Arc<dyn Settle>,
+}
+
+impl Permit {
+    /// A permit for an admitted call.
+    pub fn new(call: &Call, request: &Request, caller: &Caller, sink: Arc<dyn Settle>) -> Self {
+        let receipt = Receipt {
+            request_id: call.request_id.clone(),
+            operation: call.operation,
+            path: call.path.clone(),
+            client: call.client,
+            key: caller.key.clone(),
+            received_at: call.received_at,
+            duration_ms: 0.0,
+            first_byte_ms: None,
+            overhead_ms: None,
+            model_requested: request.model().into(),
+            model_served: None,
+            target: None,
+            provider: None,
+            node: None,
+            rule: None,
+            attempts: Vec::new(),
+            stream: request.head.stream,
+            status: 499,
+            outcome: Outcome::Cancelled,
+            error_code: None,
+            usage: None,
+            bytes_in: call.body.len() as u64,
+            bytes_out: 0,
+        };
+        Self { receipt: Some(Box::new(receipt)), began: call.received, sink }
+    }
+
+    /// The receipt in the making.
+    pub fn receipt(&mut self) -> &mut Receipt {
+        self.receipt.as_mut().expect("only drop takes it")
+    }
+
+    /// Milliseconds since the call arrived.
+    pub fn elapsed_ms(&self) -> f64 {
+        self.began.elapsed().as_secs_f64() * 1e3
+    }
+
+    /// When the call arrived.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let duration_ms = self.elapsed_ms();
+        if let Some(mut receipt) = self.receipt.take() {
+            receipt.duration_ms = duration_ms;
+            self.sink.settle(*receipt);
+        }
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("receipt", &self.receipt).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,93 @@
+//! What it came to: exactly one receipt per admitted request.
+
+use std::{net::IpAddr, sync::Arc};
+
+use serde::Serialize;
+use wire::chat::types::Usage;
+
+use crate::{call::Operation, caller::KeyRef};
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Success,
+    Error,
+    /// The client went before the end.
+    #[default]
+    Cancelled,
+}
+
+impl Outcome {
+    /// The word in records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Error => "error",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// How one attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptOutcome {
+    Served,
+    Refused,
+    TimedOut,
+    Unreachable,
+    Broken,
+    Skipped,
+}
+
+/// One try of one target.
+#[derive(Debug, Clone, Serialize)]
+pub struct Attempt {
+    /// The account's or node's name.
+    pub target: Arc<str>,
+    pub provider: Arc<str>,
+    pub model: Arc<str>,
+    pub outcome: AttemptOutcome,
+    /// The upstream's status, if it answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// From the request's arrival.
+    pub started_ms: f64,
+    pub duration_ms: f64,
+}
+
+/// The record of a request, filled along its way.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    pub request_id: Arc<str>,
+    pub operation: Operation,
+    pub path: Arc<str>,
+    pub client: IpAddr,
+    pub key: Option<KeyRef>,
+    pub received_at: jiff::Timestamp,
+    pub duration_ms: f64,
+    /// Arrival to the first byte of the answer.
+    pub first_byte_ms: Option<f64>,
+    /// Time that was not spent waiting for an upstream, up to the first byte.
+    pub overhead_ms: Option<f64>,
+    pub model_requested: Arc<str>,
+    pub model_served: Option<Arc<str>>,
+    /// The account's or node's name.
+    pub target: Option<Arc<str>>,
+    pub provider: Option<Arc<str>>,
+    pub node: Option<Arc<str>>,
+    /// The rule that resolved the model's name.
+    pub rule: Option<&'static str>,
+    pub attempts: Vec<Attempt>,
+    pub stream: bool,
+    /// The status that the client saw; 499 if it went before one was sent.
+    pub status: u16,
+    pub outcome: Outcome,
+    pub error_code: Option<String>,
+    pub usage: Option<Usage>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}

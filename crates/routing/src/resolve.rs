@@ -1,0 +1,325 @@
+//! A model's name → candidates, by the first rule that knows it.
+
+use std::sync::Arc;
+
+use journey::{Candidate, Plan, Target};
+use wire::{Code, Failure};
+
+use crate::map::{AccountRoutes, Map, Nodes};
+
+/// How deep aliases may lead to aliases.
+const ALIAS_DEPTH_MAX: u8 = 8;
+
+/// Most candidates of one plan.
+const CANDIDATES_MAX: usize = 64;
+
+/// Resolves a request's model name and its fallbacks (`models: []`).
+///
+/// # Errors
+/// [`Code::ModelNotFound`] with the nearest names; [`Code::NoAvailableTarget`] where only nodes that are away have the model;
+/// [`Code::InvalidRequest`] where no name is given and none is configured.
+pub fn plan(map: &Map, nodes: &dyn Nodes, model: &str, fallbacks: &[String]) -> Result<Plan, Failure> {
+    let mut found = resolve(map, nodes, model, 0);
+    for name in fallbacks.iter().take(CANDIDATES_MAX) {
+        if let Ok((_, more)) = resolve(map, nodes, name, 0) {
+            match &mut found {
+                Ok((_, candidates)) => candidates.extend(more),
+                Err(_) => found = Ok(("models", more)),
+            }
+        }
+    }
+    let (rule, mut candidates) = found?;
+    let mut seen = Vec::new();
+    candidates.retain(|c| {
+        let id = (c.target.clone(), c.model.clone());
+        let fresh = !seen.contains(&id);
+        seen.push(id);
+        fresh
+    });
+    candidates.truncate(CANDIDATES_MAX);
+    Ok(Plan { requested: model.into(), rule, candidates })
+}
+
+type Found = (&'static str, Vec<Candidate>);
+
+fn resolve(map: &Map, nodes: &dyn Nodes, model: &str, depth: u8) -> Result<Found, Failure> {
+    if let Some(targets) = map.aliases.get(model) {
+        return alias(map, nodes, model, targets, depth);
+    }
+    if let Some(found) = exact(map, nodes, model) {
+        return found;
+    }
+    if let Some(found) = prefixed(map, model)? {
+        return Ok(found);
+    }
+    if model.contains('|') {
+        return any_of(map, nodes, model, depth);
+    }
+    if is_auto(model) {
+        return match &map.default_model {
+            Some(name) if depth < ALIAS_DEPTH_MAX => resolve(map, nodes, name, depth + 1).map(|(_, c)| ("default_model", c)),
+            _ if model.is_empty() => Err(Failure::invalid("model", "`model` is missing, and no `default_model` is configured")),
+            _ => Err(unknown(map, nodes, model)),
+        };
+    }
+    let by_name = accounts(map, model, "name_prefix", |a| {
+        a.name_prefixes.iter().any(|p| model.starts_with(&**p))
+            && !a.not_prefixes.iter().any(|p| model.starts_with(&**p))
+            && (a.models.is_empty() || a.serves(model))
+    });
+    if !by_name.is_empty() {
+        return Ok(("name_prefix", by_name));
+    }
+    // A fallback account (from the environment) that serves any name does so only for its own kind of names, which came before.
+    let wide = accounts(map, model, "wildcard", |a| a.serves(model) && !(a.is_fallback && a.models.is_empty()));
+    if !wide.is_empty() {
+        return Ok(("wildcard", wide));
+    }
+    if model == "dummy" || model.starts_with("dummy-") {
+        return Ok(("dummy", vec![Candidate { target: Target::Dummy, model: model.into(), reason: "dummy" }]));
+    }
+    Err(unknown(map, nodes, model))
+}
+
+fn is_auto(model: &str) -> bool {
+    model.is_empty() || model == "auto" || model == "openrouter/auto"
+}
+
+fn alias(map: &Map, nodes: &dyn Nodes, name: &str, targets: &[String], depth: u8) -> Result<Found, Failure> {
+    if depth >= ALIAS_DEPTH_MAX {
+        return Err(Failure::new(Code::ModelNotFound, format!("the alias `{name}` leads in a circle")).at("model"));
+    }
+    let mut all = Vec::new();
+    let mut first_error = None;
+    for target in targets {
+        match target_of(map, nodes, target, depth) {
+            Ok((_, candidates)) => all.extend(candidates.into_iter().map(|c| Candidate { reason: "alias", ..c })),
+            Err(e) => {
+                first_error.get_or_insert(e);
+            }
+        }
+    }
+    match first_error {
+        Some(e) if all.is_empty() => Err(e),
+        _ => Ok(("alias", all)),
+    }
+}
+
+/// One target of an alias: `node:model`, `account/model`, or a name.
+fn target_of(map: &Map, nodes: &dyn Nodes, target: &str, depth: u8) -> Result<Found, Failure> {
+    if let Some(model) = target.strip_prefix("node:") {
+        return fleet(nodes, model).unwrap_or_else(|| Err(unknown(map, nodes, model)));
+    }
+    if let Some((name, model)) = target.split_once('/') {
+        if let Some(account) = map.accounts.iter().find(|a| *a.name == *name) {
+            return Ok(("alias", vec![candidate(account, model, "alias")]));
+        }
+    }
+    // An alias may have the name of the model that it stands for.
+    match exact(map, nodes, target) {
+        Some(found) => found,
+        None => resolve(map, nodes, target, depth + 1),
+    }
+}
+
+/// A known name never falls through to a later rule: a private prompt must not drift to a cloud because its node is away.
+fn exact(map: &Map, nodes: &dyn Nodes, model: &str) -> Option<Result<Found, Failure>> {
+    let mut listed = accounts(map, model, "exact", |a| a.lists(model) && !a.is_fallback);
+    let on_nodes = fleet(nodes, model);
+    if let Some(Ok((_, nodes))) = &on_nodes {
+        listed.splice(0..0, nodes.clone());
+    }
+    if listed.is_empty() {
+        listed = accounts(map, model, "exact", |a| a.lists(model));
+    }
+    if listed.is_empty() { on_nodes } else { Some(Ok(("exact", listed))) }
+}
+
+fn fleet(nodes: &dyn Nodes, model: &str) -> Option<Result<Found, Failure>> {
+    if nodes.is_live(model) {
+        return Some(Ok(("exact", vec![Candidate { target: Target::Fleet, model: model.into(), reason: "node" }])));
+    }
+    nodes.knows(model).then(|| {
+        let message = format!("no available target: the nodes that have the model `{model}` are not available now");
+        Err(Failure::new(Code::NoAvailableTarget, message).at("model").retry_after(std::time::Duration::from_secs(5)))
+    })
+}
+
+/// `provider:model` and `account:model`, then `provider/model` and `account/model`.
+fn prefixed(map: &Map, model: &str) -> Result<Option<Found>, Failure> {
+    for (mark, rule) in [(':', "prefix"), ('/', "provider")] {
+        let Some((prefix, rest)) = model.split_once(mark) else { continue };
+        // A misspelling that seed 002 documents.
+        let prefix = if prefix == "ahtnorpic" { "anthropic" } else { prefix };
+        let named: Vec<_> = map.accounts.iter().filter(|a| *a.name == *prefix || *a.provider == *prefix).collect();
+        if named.is_empty() {
+            continue;
+        }
+        if rest.is_empty() {
+            return Err(Failure::invalid("model", format!("`{model}` names a provider but no model: write {prefix}{mark}MODEL")));
+        }
+        let candidates = named.into_iter().filter(|a| a.serves(rest)).map(|a| candidate(a, rest, rule)).collect::<Vec<_>>();
+        if !candidates.is_empty() {
+            return Ok(Some((rule, candidates)));
+        }
+    }
+    Ok(None)
+}
+
+fn any_of(map: &Map, nodes: &dyn Nodes, model: &str, depth: u8) -> Result<Found, Failure> {
+    if depth >= ALIAS_DEPTH_MAX {
+        return Err(unknown(map, nodes, model));
+    }
+    let mut all = Vec::new();
+    for part in model.split('|').map(str::trim).filter(|p| !p.is_empty()).take(CANDIDATES_MAX) {
+        if let Ok((_, candidates)) = resolve(map, nodes, part, depth + 1) {
+            all.extend(candidates.into_iter().map(|c| Candidate { reason: "any_of", ..c }));
+        }
+    }
+    if all.is_empty() { Err(unknown(map, nodes, model)) } else { Ok(("any_of", all)) }
+}
+
+fn accounts(map: &Map, model: &str, reason: &'static str, wanted: impl Fn(&AccountRoutes) -> bool) -> Vec<Candidate> {
+    map.accounts.iter().filter(|a| wanted(a)).map(|a| candidate(a, model, reason)).collect()
+}
+
+fn candidate(account: &AccountRoutes, model: &str, reason: &'static str) -> Candidate {
+    Candidate { target: Target::Account { name: account.name.clone() }, model: account.upstream_name(model), reason }
+}
+
+/// 404 that offers the nearest names.
+fn unknown(map: &Map, nodes: &dyn Nodes, model: &str) -> Failure {
+    let mut names: Vec<Arc<str>> = map.names().map(|(n, _)| n.into()).chain(map.aliases.keys().map(|n| n.as_str().into())).collect();
+    names.extend(nodes.names().into_iter().map(Into::into));
+    names.sort();
+    names.dedup();
+    let mut near: Vec<(f64, Arc<str>)> =
+        names.into_iter().map(|n| (strsim::jaro_winkler(&n, model), n)).filter(|(score, _)| *score > 0.8).collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let near: Vec<_> = near.iter().take(3).map(|(_, n)| format!("`{n}`")).collect();
+    let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
+    let shown: String = model.chars().take(100).collect();
+    Failure::new(Code::ModelNotFound, format!("the model `{shown}` is not known here{hint}")).at("model")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::pattern::Pattern;
+
+    struct Fake(&'static [(&'static str, bool)]);
+    impl Nodes for Fake {
+        fn knows(&self, model: &str) -> bool {
+            self.0.iter().any(|(n, _)| *n == model)
+        }
+        fn is_live(&self, model: &str) -> bool {
+            self.0.iter().any(|(n, live)| *n == model && *live)
+        }
+        fn names(&self) -> Vec<String> {
+            self.0.iter().filter(|n| n.1).map(|n| n.0.to_owned()).collect()
+        }
+    }
+
+    fn account(name: &str, provider: &str, models: &[&str]) -> AccountRoutes {
+        AccountRoutes {
+            name: name.into(),
+            provider: provider.into(),
+            models: models.iter().map(|m| Pattern::new(m)).collect(),
+            model_map: HashMap::new(),
+            priority: 0,
+            is_fallback: false,
+            name_prefixes: vec![],
+            not_prefixes: vec![],
+        }
+    }
+
+    fn map() -> Map {
+        let mut mapped = account("mapped", "custom", &["house-large"]);
+        mapped.model_map.insert("public".into(), "secret-name".into());
+        mapped.priority = -1;
+        let mut env = account("openai", "openai", &[]);
+        env.is_fallback = true;
+        env.name_prefixes = vec!["gpt-".into()];
+        env.not_prefixes = vec!["gpt-oss".into()];
+        let aliases = HashMap::from([
+            ("fast".to_owned(), vec!["one/m1".to_owned(), "node:local".to_owned()]),
+            ("loop".to_owned(), vec!["loop".to_owned()]),
+            ("m1".to_owned(), vec!["m1".to_owned()]),
+        ]);
+        Map::new(
+            vec![env, account("one", "openai", &["m1", "shared"]), account("two", "custom", &["shared", "wild-*"]), mapped],
+            aliases,
+            Some("m1".into()),
+        )
+    }
+
+    fn ask(model: &str) -> Result<(&'static str, Vec<String>), Code> {
+        let nodes = Fake(&[("local", true), ("away", false), ("gpt-oss:20b", true)]);
+        plan(&map(), &nodes, model, &[]).map_err(|e| e.code).map(|p| {
+            let names = p.candidates.iter().map(|c| match &c.target {
+                Target::Account { name } => format!("{name}/{}", c.model),
+                Target::Fleet => format!("node:{}", c.model),
+                Target::Dummy => "dummy".to_owned(),
+            });
+            (p.rule, names.collect())
+        })
+    }
+
+    #[test]
+    fn the_first_rule_that_knows_the_name_decides() {
+        for (model, rule, wanted) in [
+            ("fast", "alias", vec!["one/m1", "node:local"]),
+            ("m1", "alias", vec!["one/m1"]),
+            ("local", "exact", vec!["node:local"]),
+            ("shared", "exact", vec!["one/shared", "two/shared"]),
+            ("public", "exact", vec!["mapped/secret-name"]),
+            ("openai:gpt-9", "prefix", vec!["openai/gpt-9"]),
+            ("one:m1", "prefix", vec!["one/m1"]),
+            ("openai/m1", "provider", vec!["one/m1", "openai/m1"]),
+            ("nobody|shared|m1", "any_of", vec!["one/shared", "two/shared", "one/m1"]),
+            ("", "default_model", vec!["one/m1"]),
+            ("auto", "default_model", vec!["one/m1"]),
+            ("gpt-4o", "name_prefix", vec!["openai/gpt-4o"]),
+            ("gpt-oss:20b", "exact", vec!["node:gpt-oss:20b"]),
+            ("wild-7", "wildcard", vec!["two/wild-7"]),
+            ("dummy-x", "dummy", vec!["dummy"]),
+        ] {
+            assert_eq!(ask(model), Ok((rule, wanted.into_iter().map(str::to_owned).collect())), "{model}");
+        }
+    }
+
+    #[test]
+    fn names_that_lead_nowhere_say_so() {
+        assert_eq!(ask("away"), Err(Code::NoAvailableTarget));
+        assert_eq!(ask("house-lagre"), Err(Code::ModelNotFound));
+        assert_eq!(ask("gpt-oss:99b"), Err(Code::ModelNotFound));
+        assert_eq!(ask("loop"), Err(Code::ModelNotFound));
+        assert_eq!(ask("openai:"), Err(Code::InvalidRequest));
+        let near = plan(&map(), &Fake(&[]), "house-lagre", &[]).unwrap_err();
+        assert!(near.message.contains("house-large"), "{near}");
+    }
+
+    #[test]
+    fn fallbacks_follow_and_stand_in() {
+        let nodes = Fake(&[]);
+        let names = |model: &str, more: &[&str]| {
+            let more: Vec<String> = more.iter().map(|m| (*m).to_owned()).collect();
+            plan(&map(), &nodes, model, &more).unwrap().candidates.iter().map(|c| c.model.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("m1", &["shared", "m1"]), ["m1", "shared", "shared"]);
+        assert_eq!(names("nobody", &["public"]), ["secret-name"]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_panics_or_grows(model in "[a-z|:/*-]{0,300}") {
+            if let Ok((_, candidates)) = ask(&model) {
+                prop_assert!(!candidates.is_empty() && candidates.len() <= CANDIDATES_MAX);
+            }
+        }
+    }
+}
