@@ -1,0 +1,264 @@
+//! `make run` and `make dev`: the programs as one would try them.
+
+use std::{
+    fs,
+    io::Write,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::{
+        fs::OpenOptionsExt,
+        process::{CommandExt, ExitStatusExt},
+    },
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+use crate::{http, model, paths, setup, shell, suite};
+
+/// How long the router may take until it answers, and the node until it lists the model.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long the first answer may take: it loads the model.
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_mins(3);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// `make run`: builds, brings the model, starts the router with a node, and says how to use them.
+pub(crate) fn run() -> Result<()> {
+    setup::install_missing()?;
+    suite::build_release()?;
+    model::ensure()?;
+    let router = paths::program("release", "llm-router");
+    let address = listening_address(&router)?;
+    check_port(address)?;
+    let key = demo_key(&router)?;
+    let mut server = Server::start(shell::command(&router).args(["serve", "--with-node"]))?;
+    let client = Client { address: reachable(address), key };
+    match server.greet(&client) {
+        Ok(()) => server.wait(),
+        Err(error) => {
+            server.signal(Signal::TERM);
+            server.wait().context("while stopping").and(Err(error))
+        }
+    }
+}
+
+/// `make dev`: this process becomes the debug build, on loopback, port 8000, authentication off.
+pub(crate) fn dev(arguments: &[String]) -> Result<()> {
+    shell::run(shell::cargo("build").args(["--locked", "-p", "llm-router"]))?;
+    let mut router = shell::command(paths::program("debug", "llm-router"));
+    router.arg("serve").args(arguments);
+    router.envs([("LLM_ROUTER_HOST", "127.0.0.1"), ("LLM_ROUTER_PORT", "8000"), ("LLM_ROUTER_AUTH_MODE", "off")]);
+    println!("$ {}", shell::show(&router));
+    Err(router.exec()).context("cannot start the router")
+}
+
+/// The first address that the router will listen on, from its own settings.
+fn listening_address(router: &Path) -> Result<SocketAddr> {
+    let shown = shell::output(shell::command(router).args(["config", "show", "--json"]))?;
+    let settings: Value = serde_json::from_str(&shown).context("`llm-router config show --json` printed no JSON")?;
+    let value = |key: &str| settings.pointer(&format!("/settings/{key}/value")).cloned().unwrap_or_default();
+    let listen = value("server.listen");
+    let first = listen.as_array().and_then(|list| list.first()).or(listen.is_string().then_some(&listen));
+    if let Some(text) = first.and_then(Value::as_str) {
+        let text = text.split(',').next().unwrap_or(text);
+        return text.trim().parse().with_context(|| format!("server.listen: {text}"));
+    }
+    let port = value("server.port").as_u64().and_then(|port| u16::try_from(port).ok()).context("no server.port in the settings")?;
+    let host = value("server.host");
+    let host = host.as_str().unwrap_or("0.0.0.0");
+    Ok(SocketAddr::new(host.parse().with_context(|| format!("server.host: {host}"))?, port))
+}
+
+/// The address a client on this machine uses.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() { SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())) } else { address }
+}
+
+fn check_port(address: SocketAddr) -> Result<()> {
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) => bail!("{address} cannot be used ({error}): stop what listens there, or choose another port with LLM_ROUTER_PORT=…"),
+    }
+}
+
+/// The key of the demonstration, made at the first run and kept in a file that only its owner can read.
+fn demo_key(router: &Path) -> Result<String> {
+    let path = paths::data_dir()?.join("demo.key");
+    if let Ok(key) = fs::read_to_string(&path)
+        && is_stored(router)?
+    {
+        return Ok(key.trim().to_owned());
+    }
+    let made = shell::output(shell::command(router).args(["key", "create", "--name", DEMO, "--json"]))?;
+    let made: Value = serde_json::from_str(&made).context("`llm-router key create --json` printed no JSON")?;
+    let key = made["key"].as_str().context("`llm-router key create --json` printed no key")?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    writeln!(file, "{key}").with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(key.to_owned())
+}
+
+/// The demonstration key's name.
+const DEMO: &str = "demo";
+
+/// Whether the store still has a demonstration key: it may have been revoked, or the database removed.
+fn is_stored(router: &Path) -> Result<bool> {
+    let listed = shell::output(shell::command(router).args(["key", "list", "--json"]))?;
+    let listed: Value = serde_json::from_str(&listed).context("`llm-router key list --json` printed no JSON")?;
+    let keys = listed.as_array().or_else(|| listed["keys"].as_array()).context("`llm-router key list --json` printed no list")?;
+    Ok(keys.iter().any(|key| key["name"] == DEMO && key["revoked_at"].is_null()))
+}
+
+/// Someone who calls the router with the demonstration key.
+struct Client {
+    address: SocketAddr,
+    key: String,
+}
+
+impl Client {
+    fn is_healthy(&self) -> bool {
+        http::exchange(self.address, "/health", None, None, PROBE_TIMEOUT).is_ok_and(|answer| answer.status == 200)
+    }
+
+    fn lists(&self, model: &str) -> bool {
+        let answer = http::exchange(self.address, "/v1/models", Some(&self.key), None, PROBE_TIMEOUT);
+        answer.is_ok_and(|answer| answer.status == 200 && answer.body.contains(&format!("\"{model}\"")))
+    }
+
+    /// One token: the node loads the model for it.
+    fn warm(&self, model: &str) -> Result<()> {
+        let body = chat(model, "Hi", Some(1));
+        let answer = http::exchange(self.address, "/v1/chat/completions", Some(&self.key), Some(&body), FIRST_ANSWER_TIMEOUT)?;
+        if answer.status != 200 {
+            bail!("the model does not answer: status {}: {}", answer.status, answer.body.trim());
+        }
+        Ok(())
+    }
+}
+
+fn chat(model: &str, text: &str, max_tokens: Option<u32>) -> String {
+    let mut body = json!({"model": model, "messages": [{"role": "user", "content": text}]});
+    if let Some(max_tokens) = max_tokens {
+        body["max_tokens"] = max_tokens.into();
+    }
+    body.to_string()
+}
+
+/// The running router and the signals that are meant for it.
+struct Server {
+    child: Child,
+    signals: Signals,
+    is_stopping: bool,
+}
+
+impl Server {
+    /// Starts the router in a process group of its own: the terminal's Ctrl-C then reaches it once, passed on from here.
+    fn start(command: &mut Command) -> Result<Self> {
+        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        println!("\n$ {}", shell::show(command));
+        let child = command.stdin(Stdio::null()).process_group(0).spawn().context("cannot start the router")?;
+        Ok(Self { child, signals, is_stopping: false })
+    }
+
+    /// Waits until the model answers and prints how to call it. Returns early if the router is told to stop.
+    fn greet(&mut self, client: &Client) -> Result<()> {
+        let model = model::id()?;
+        self.until("answer on /health", || client.is_healthy())?;
+        self.until("list the model", || client.lists(&model))?;
+        if self.is_stopping {
+            return Ok(());
+        }
+        client.warm(&model)?;
+        println!("{}", greeting(client, &model, &paths::data_dir()?.join("demo.key")));
+        Ok(())
+    }
+
+    fn until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+        let started = Instant::now();
+        while !self.is_stopping && !is_so() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the router ended with {status} before it could {what}: see its last lines above");
+            }
+            if started.elapsed() > START_TIMEOUT {
+                bail!("the router did not {what} within {} s: see its log above", START_TIMEOUT.as_secs());
+            }
+            self.pass_signals();
+            thread::sleep(POLL_INTERVAL);
+        }
+        Ok(())
+    }
+
+    fn pass_signals(&mut self) {
+        let pending: Vec<i32> = self.signals.pending().collect();
+        for signal in pending {
+            self.signal(if signal == SIGINT { Signal::INT } else { Signal::TERM });
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        self.is_stopping = true;
+        // An error means that it is gone already, which `wait` notices.
+        let _ = kill_process(Pid::from_child(&self.child), signal);
+    }
+
+    /// Stays until the router ends; it stops its node itself.
+    fn wait(mut self) -> Result<()> {
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                if status.success() {
+                    println!("stopped");
+                    return Ok(());
+                }
+                let reason = status.signal().map(|signal| format!(" by signal {signal}")).unwrap_or_default();
+                bail!("the router ended with {status}{reason}");
+            }
+            self.pass_signals();
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+}
+
+fn greeting(client: &Client, model: &str, key_file: &Path) -> String {
+    let Client { address, key } = client;
+    let body = chat(model, "Write one sentence about the sea.", None);
+    format!(
+        "\n\
+         LLM Router is ready.\n\n  \
+         URL      http://{address}\n  \
+         model    {model}\n  \
+         API key  {key}  (kept in {key_file})\n  \
+         admin    the password was printed at the first start (LLM_ROUTER_ADMIN_PASSWORD sets another)\n\n\
+         Try it:\n\n  \
+         curl http://{address}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n    -d '{body}'\n\n\
+         Ctrl-C stops the router and its node.\n",
+        key_file = key_file.display(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_said_in_words() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("binds");
+        let address = taken.local_addr().expect("has one");
+        let error = check_port(address).expect_err("taken").to_string();
+        assert!(error.contains(&address.to_string()) && error.contains("LLM_ROUTER_PORT"), "{error}");
+    }
+
+    #[test]
+    fn the_greeting_has_a_line_to_paste() {
+        let client = Client { address: reachable(SocketAddr::from(([0, 0, 0, 0], 8080))), key: "sk_x".to_owned() };
+        let text = greeting(&client, "m", Path::new("/d/demo.key"));
+        assert!(text.contains("curl http://127.0.0.1:8080/v1/chat/completions -H 'Authorization: Bearer sk_x'"), "{text}");
+    }
+}
