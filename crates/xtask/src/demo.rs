@@ -64,18 +64,15 @@ pub(crate) fn dev(arguments: &[String]) -> Result<()> {
 /// The first address that the router will listen on, from its own settings.
 fn listening_address(router: &Path) -> Result<SocketAddr> {
     let shown = shell::output(shell::command(router).args(["config", "show", "--json"]))?;
-    let settings: Value = serde_json::from_str(&shown).context("`llm-router config show --json` printed no JSON")?;
-    let value = |key: &str| settings.pointer(&format!("/settings/{key}/value")).cloned().unwrap_or_default();
-    let listen = value("server.listen");
-    let first = listen.as_array().and_then(|list| list.first()).or(listen.is_string().then_some(&listen));
-    if let Some(text) = first.and_then(Value::as_str) {
-        let text = text.split(',').next().unwrap_or(text);
-        return text.trim().parse().with_context(|| format!("server.listen: {text}"));
-    }
-    let port = value("server.port").as_u64().and_then(|port| u16::try_from(port).ok()).context("no server.port in the settings")?;
-    let host = value("server.host");
-    let host = host.as_str().unwrap_or("0.0.0.0");
-    Ok(SocketAddr::new(host.parse().with_context(|| format!("server.host: {host}"))?, port))
+    address_of(&serde_json::from_str(&shown).context("`llm-router config show --json` printed no JSON")?)
+}
+
+/// `server.listen` if it is set, else `server.host` and `server.port`; all values are printed as text.
+fn address_of(shown: &Value) -> Result<SocketAddr> {
+    let value = |key: &str| shown.pointer(&format!("/settings/{key}/value")).and_then(Value::as_str).unwrap_or_default();
+    let listen = value("server.listen").trim_matches(['[', ']', '"']).split(',').next().unwrap_or_default().trim();
+    let address = if listen.is_empty() { format!("{}:{}", value("server.host"), value("server.port")) } else { listen.to_owned() };
+    address.parse().with_context(|| format!("the router's settings name no address: {address}"))
 }
 
 /// The address a client on this machine uses.
@@ -253,6 +250,14 @@ mod tests {
         let address = taken.local_addr().expect("has one");
         let error = check_port(address).expect_err("taken").to_string();
         assert!(error.contains(&address.to_string()) && error.contains("LLM_ROUTER_PORT"), "{error}");
+    }
+
+    #[test]
+    fn the_address_is_the_first_that_the_router_listens_on() {
+        let mut shown = json!({"settings": {"server.host": {"value": "0.0.0.0"}, "server.port": {"value": "8080"}}});
+        assert_eq!(address_of(&shown).expect("has one").to_string(), "0.0.0.0:8080");
+        shown["settings"]["server.listen"] = json!({"value": "127.0.0.1:8000, 127.0.0.1:4000"});
+        assert_eq!(address_of(&shown).expect("has one").to_string(), "127.0.0.1:8000");
     }
 
     #[test]
