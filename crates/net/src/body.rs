@@ -167,6 +167,6 @@ impl HttpBody for ResponseBody {
 
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseBody").field("ended", &self.line.is_none()).finish()
+        f.debug_struct("ResponseBody").field("ended", &self.line.is_none()).finish_non_exhaustive()
     }
 }

@@ -34,7 +34,7 @@ use crate::{
 /// Most bytes of an answer that a connection holds before its reader takes them; also the limit of an answer's head.
 const READ_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// Silent peers are noticed by the kernel after this and a few probes.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
 
 /// Opens connections; cheap to clone, the TLS part is shared.
 #[derive(Clone)]

@@ -21,9 +21,15 @@ pub struct ProxySettings {
 pub(crate) enum Route {
     Direct,
     /// Plain HTTP in absolute form to the proxy.
-    Forward { proxy: Uri, authorization: Option<HeaderValue> },
+    Forward {
+        proxy: Uri,
+        authorization: Option<HeaderValue>,
+    },
     /// A CONNECT tunnel through the proxy.
-    Tunnel { proxy: Uri, authorization: Option<HeaderValue> },
+    Tunnel {
+        proxy: Uri,
+        authorization: Option<HeaderValue>,
+    },
 }
 
 /// The settings made ready for questions.

@@ -23,16 +23,14 @@ pub(super) fn filter(given: &str) -> Result<EnvFilter, Error> {
         let level = level_name(level).ok_or_else(|| fail(ALLOWED.into()))?;
         directives.push(if target.is_empty() { level.to_owned() } else { format!("{target}={level}") });
     }
-    for library in NOISY {
+    // Where nothing below `error` is wanted, the libraries' `warn` would be more, not less.
+    let is_quieter = directives.iter().any(|directive| matches!(directive.as_str(), "off" | "error"));
+    for library in NOISY.into_iter().filter(|_| !is_quieter) {
         let is_named =
             directives.iter().any(|directive| directive.strip_prefix(library).is_some_and(|rest| rest.starts_with(['=', ':', '['])));
         if !is_named {
             directives.push(format!("{library}=warn"));
         }
-    }
-    // A general level below `warn` would be raised for the noisy ones.
-    if let Some(general) = directives.iter().find(|directive| matches!(directive.as_str(), "off" | "error")).cloned() {
-        directives.retain(|directive| !NOISY.iter().any(|library| *directive == format!("{library}=warn")) || *directive == general);
     }
     EnvFilter::builder().parse(directives.join(",")).map_err(|error| fail(format!("{error}; {ALLOWED}")))
 }

@@ -36,7 +36,9 @@ pub(super) fn prometheus(registry: &Registry, counters: &[Metric]) -> String {
         let (name, text) = rest.split_once(' ').unwrap_or((rest, ""));
         let counter = counters.iter().position(|counter| counter.name == name);
         let total = if counter.is_some() { "_total" } else { "" };
-        counter.into_iter().for_each(|at| described[at] = true);
+        if let Some(at) = counter {
+            described[at] = true;
+        }
         writeln!(out, "# {keyword} {name}{total} {text}").expect("writing to a string cannot fail");
     }
     for counter in counters.iter().zip(described).filter_map(|(counter, described)| (!described).then_some(counter)) {
