@@ -1,1 +1,29 @@
-//! fleet
+//! The stables: our own nodes and agents. Who is registered, who is there, how busy each is, and whom to ask first.
+//!
+//! Invariants: the request path reads a [`FleetView`] and touches nothing but counters; a registration is stored before it is acknowledged; a
+//! request in flight is counted as long as its [`InFlight`] lives and no longer.
+
+mod admin;
+mod agents;
+mod balance;
+mod breaker;
+mod callback;
+mod clock;
+mod heartbeat;
+mod live;
+mod record;
+mod register;
+mod registry;
+mod show;
+mod tend;
+mod view;
+mod wait;
+
+pub use admin::NodeSettings;
+pub use balance::{Balancer, Facts};
+pub use live::{End, InFlight};
+pub use record::{Kind, Point, Speaks, Status};
+pub use register::Origin;
+pub use registry::{Fleet, FleetSettings};
+pub use show::{NodeView, Summary};
+pub use view::{Candidate, FleetView, Listed, Peer, Presence};

@@ -1,0 +1,373 @@
+//! What moves with every request: counters and the breaker of one node. The request path touches nothing else of a node.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+
+use crate::{
+    balance::Facts,
+    breaker::{Admission, Breaker},
+    clock::Clock,
+};
+
+/// Weight of a new answer in the moving average of times.
+const AVERAGE_WEIGHT: f64 = 0.2;
+/// A report of load older than this says nothing any more.
+pub(crate) const LOAD_AGE_MS_MAX: i64 = 120_000;
+
+/// A node's last report of load. Percentages are 0..=100.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Load {
+    pub(crate) cpu: f64,
+    pub(crate) memory: f64,
+    pub(crate) gpu: Option<f64>,
+    pub(crate) gpu_memory: Option<f64>,
+    pub(crate) capability: Option<f64>,
+    /// Requests there that are not this router's.
+    pub(crate) others: u32,
+    /// Steady time of the report; `None` before the first.
+    pub(crate) at_ms: Option<i64>,
+    /// Whether the report measures the machine (an agent's does not).
+    pub(crate) measured: bool,
+}
+
+/// How a request on a node ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// A whole answer.
+    Success,
+    /// The node answered that the request is wrong (4xx): nothing is wrong with the node.
+    Refused,
+    /// The node answered with a fault of its own (5xx), or not in time.
+    Failed,
+    /// The connection could not be made or broke: the node is suspect at once.
+    Broken,
+    /// The caller went away.
+    Cancelled,
+}
+
+/// Requests that ended, by how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub total: u64,
+    pub successful: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+}
+
+/// Shared by the registry, every view and every request in flight.
+#[derive(Debug)]
+pub(crate) struct Live {
+    clock: Clock,
+    /// Turns of all nodes: what "in turn" counts by.
+    turns: Arc<AtomicU64>,
+    seen_ms: AtomicI64,
+    load: ArcSwap<Load>,
+    active: AtomicU32,
+    assigned: AtomicU64,
+    last_turn: AtomicU64,
+    successful: AtomicU64,
+    failed: AtomicU64,
+    cancelled: AtomicU64,
+    /// Bits of an `f64`; NaN before the first answer.
+    average_ms: AtomicU64,
+    suspect: AtomicBool,
+    failed_at_ms: AtomicI64,
+    breaker: Mutex<Breaker>,
+}
+
+impl Live {
+    pub(crate) fn new(clock: Clock, turns: Arc<AtomicU64>, seen_ms: i64) -> Self {
+        Self {
+            clock,
+            turns,
+            seen_ms: AtomicI64::new(seen_ms),
+            load: ArcSwap::default(),
+            active: AtomicU32::new(0),
+            assigned: AtomicU64::new(0),
+            last_turn: AtomicU64::new(0),
+            successful: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            average_ms: AtomicU64::new(f64::NAN.to_bits()),
+            suspect: AtomicBool::new(false),
+            failed_at_ms: AtomicI64::new(i64::MIN),
+            breaker: Mutex::default(),
+        }
+    }
+
+    /// Steady time of the last sign of life.
+    pub(crate) fn seen_ms(&self) -> i64 {
+        self.seen_ms.load(Relaxed)
+    }
+
+    /// A sign of life: whatever made the node suspect is over.
+    pub(crate) fn seen(&self) {
+        self.seen_ms.store(self.clock.tick_ms(), Relaxed);
+        self.suspect.store(false, Relaxed);
+    }
+
+    /// A report: `active` as the node counts it, this router's own requests included.
+    pub(crate) fn report(&self, mut load: Load, active: u32) {
+        // What this router has in flight there now is in the node's figure too: counting both would weigh it double.
+        load.others = active.saturating_sub(self.own_active());
+        load.at_ms = Some(self.clock.tick_ms());
+        self.load.store(Arc::new(load));
+    }
+
+    /// Forgets the last report: the node begins anew.
+    pub(crate) fn forget_load(&self) {
+        self.load.store(Arc::default());
+    }
+
+    pub(crate) fn own_active(&self) -> u32 {
+        self.active.load(Relaxed)
+    }
+
+    /// Requests in flight, this router's and others'.
+    pub(crate) fn active(&self) -> u32 {
+        self.own_active() + self.load.load().others
+    }
+
+    pub(crate) fn average_ms(&self) -> Option<f64> {
+        Some(f64::from_bits(self.average_ms.load(Relaxed))).filter(|ms| !ms.is_nan())
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        let (successful, failed, cancelled) = (self.successful.load(Relaxed), self.failed.load(Relaxed), self.cancelled.load(Relaxed));
+        Totals { total: successful + failed + cancelled, successful, failed, cancelled }
+    }
+
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.suspect.load(Relaxed)
+    }
+
+    /// Steady time of the last failure.
+    pub(crate) fn failed_at_ms(&self) -> i64 {
+        self.failed_at_ms.load(Relaxed)
+    }
+
+    pub(crate) fn admission(&self) -> Admission {
+        self.breaker().admission(self.clock.tick_ms())
+    }
+
+    pub(crate) fn has_fresh_load(&self) -> bool {
+        let load = self.load.load();
+        load.at_ms.is_some_and(|at| self.clock.tick_ms() - at <= LOAD_AGE_MS_MAX)
+    }
+
+    pub(crate) fn facts(&self, loaded: bool) -> Facts {
+        let load = self.load.load();
+        let fresh = load.at_ms.is_some_and(|at| self.clock.tick_ms() - at <= LOAD_AGE_MS_MAX);
+        Facts {
+            cpu: load.cpu,
+            memory: load.memory,
+            gpu: load.gpu,
+            gpu_memory: load.gpu_memory,
+            capability: load.capability,
+            active: self.own_active() + load.others,
+            measured: fresh && load.measured,
+            average_ms: self.average_ms(),
+            assigned: self.assigned.load(Relaxed),
+            last_turn: self.last_turn.load(Relaxed),
+            loaded,
+        }
+    }
+
+    /// Counts a request in. `None`: the breaker is shut, or its one trial is taken; `anyway` passes it (when every node is shut, one must be tried).
+    pub(crate) fn begin(self: &Arc<Self>, anyway: bool) -> Option<InFlight> {
+        let now_ms = self.clock.tick_ms();
+        let trial = {
+            let mut breaker = self.breaker();
+            match breaker.admission(now_ms) {
+                Admission::Open => false,
+                Admission::Trial => breaker.try_trial(now_ms),
+                Admission::Closed if anyway => false,
+                Admission::Closed => return None,
+            }
+        };
+        self.active.fetch_add(1, Relaxed);
+        self.assigned.fetch_add(1, Relaxed);
+        self.last_turn.store(self.turns.fetch_add(1, Relaxed) + 1, Relaxed);
+        Some(InFlight { live: self.clone(), begun: Instant::now(), end: End::Cancelled, trial })
+    }
+
+    /// A connection to the node broke outside a counted request.
+    pub(crate) fn broke(&self) {
+        self.suspect.store(true, Relaxed);
+        self.note_failure();
+    }
+
+    fn note_failure(&self) {
+        let now_ms = self.clock.tick_ms();
+        self.failed_at_ms.store(now_ms, Relaxed);
+        self.breaker().failed(now_ms);
+    }
+
+    fn ended(&self, end: End, took_ms: f64, trial: bool) {
+        self.active.fetch_sub(1, Relaxed);
+        match end {
+            End::Success => {
+                self.successful.fetch_add(1, Relaxed);
+                self.suspect.store(false, Relaxed);
+                self.breaker().succeeded();
+                self.average(took_ms);
+            }
+            End::Refused => {
+                self.failed.fetch_add(1, Relaxed);
+                self.breaker().succeeded();
+            }
+            End::Failed | End::Broken => {
+                self.failed.fetch_add(1, Relaxed);
+                if end == End::Broken {
+                    self.suspect.store(true, Relaxed);
+                }
+                self.note_failure();
+            }
+            End::Cancelled => {
+                self.cancelled.fetch_add(1, Relaxed);
+                if trial {
+                    self.breaker().give_back_trial();
+                }
+            }
+        }
+    }
+
+    fn average(&self, took_ms: f64) {
+        let step = |bits: u64| {
+            let old = f64::from_bits(bits);
+            let new = if old.is_nan() { took_ms } else { old + AVERAGE_WEIGHT * (took_ms - old) };
+            Some(new.to_bits())
+        };
+        // The closure always gives a value, so this always stores one.
+        let _ = self.average_ms.fetch_update(Relaxed, Relaxed, step);
+    }
+
+    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One request on a node, counted as long as this lives. Dropped without [`InFlight::end`], it counts as cancelled.
+#[derive(Debug)]
+#[must_use = "the request counts as over when this is dropped"]
+pub struct InFlight {
+    live: Arc<Live>,
+    begun: Instant,
+    end: End,
+    trial: bool,
+}
+
+impl InFlight {
+    /// Counts the request out and says how it ended.
+    pub fn end(mut self, end: End) {
+        self.end = end;
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.live.ended(self.end, self.begun.elapsed().as_secs_f64() * 1000.0, self.trial);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn live() -> (Clock, Arc<Live>) {
+        let clock = Clock::new();
+        (clock.clone(), Arc::new(Live::new(clock, Arc::default(), 0)))
+    }
+
+    #[test]
+    fn own_requests_do_not_count_twice() {
+        let (_, live) = live();
+        let mine = live.begin(false).expect("a new breaker is open");
+        live.report(Load::default(), 3);
+        assert_eq!(live.active(), 3, "two of others and mine");
+        drop(mine);
+        assert_eq!(live.active(), 2, "mine left before the node reported again");
+        live.report(Load::default(), 0);
+        assert_eq!(live.active(), 0);
+    }
+
+    #[test]
+    fn a_broken_connection_makes_suspect_until_a_sign_of_life() {
+        let (_, live) = live();
+        live.begin(false).expect("open").end(End::Broken);
+        assert!(live.is_suspect());
+        live.seen();
+        assert!(!live.is_suspect());
+    }
+
+    #[test]
+    fn client_errors_and_hang_ups_never_shut_the_breaker() {
+        let (_, live) = live();
+        for end in [End::Refused, End::Cancelled] {
+            (0..20).for_each(|_| live.begin(false).expect("open").end(end));
+        }
+        assert_eq!(live.admission(), Admission::Open);
+        assert_eq!(live.totals(), Totals { total: 40, successful: 0, failed: 20, cancelled: 20 });
+    }
+
+    #[test]
+    fn a_shut_breaker_lets_one_trial_through() {
+        let (clock, live) = live();
+        (0..3).for_each(|_| live.begin(false).expect("open").end(End::Failed));
+        assert!(live.begin(false).is_none());
+        assert!(live.begin(true).is_some(), "the last resort passes");
+        clock.advance(Duration::from_secs(5));
+        let trial = live.begin(false).expect("the pause is over");
+        assert!(live.begin(false).is_none(), "one trial at a time");
+        drop(trial);
+        live.begin(false).expect("the trial was cancelled, another may try").end(End::Success);
+        assert_eq!(live.admission(), Admission::Open);
+    }
+
+    #[test]
+    fn the_average_follows_new_answers() {
+        let (_, live) = live();
+        assert_eq!(live.average_ms(), None);
+        live.average(100.0);
+        live.average(200.0);
+        assert_eq!(live.average_ms(), Some(120.0));
+    }
+
+    proptest! {
+        #[test]
+        fn counters_are_the_sum_of_the_guards(steps in proptest::collection::vec((0..3_usize, 0..8_usize, 0..6_usize), 1..200)) {
+            let nodes: Vec<_> = (0..3).map(|_| live().1).collect();
+            let mut held: Vec<(usize, InFlight)> = Vec::new();
+            let mut ended = [0; 3];
+            for (node, what, end) in steps {
+                if what < 4 {
+                    held.push((node, nodes[node].begin(true).expect("forced")));
+                } else if !held.is_empty() {
+                    let (node, guard) = held.swap_remove(what * 7 % held.len());
+                    ended[node] += 1;
+                    match [End::Success, End::Refused, End::Failed, End::Broken, End::Cancelled].get(end) {
+                        Some(&end) => guard.end(end),
+                        None => drop(guard),
+                    }
+                }
+                for (i, live) in nodes.iter().enumerate() {
+                    prop_assert_eq!(live.own_active() as usize, held.iter().filter(|(n, _)| *n == i).count());
+                    prop_assert_eq!(live.totals().total, ended[i]);
+                }
+            }
+            drop(held);
+            prop_assert!(nodes.iter().all(|n| n.own_active() == 0));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What happens by itself: silent nodes go offline, heartbeats are stored now and then.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+
+use crate::{Fleet, record::Status};
+
+/// Heartbeats are stored together, at most this often: they are only for the time after a restart.
+const SAVE_INTERVAL: Duration = Duration::from_secs(5);
+/// A very short `check_interval` is no reason to spin.
+const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+impl Fleet {
+    /// Looks after the fleet; never returns. Run it as one task, and call [`Fleet::save`] when it is over.
+    pub async fn tend(&self) {
+        let mut saved_at = Instant::now();
+        loop {
+            sleep(self.settings().check_interval.clamp(CHECK_INTERVAL_MIN, SAVE_INTERVAL)).await;
+            self.sweep();
+            if saved_at.elapsed() >= SAVE_INTERVAL {
+                self.save().await;
+                saved_at = Instant::now();
+            }
+        }
+    }
+
+    /// Marks silent nodes offline. Requests pass them over from the moment of their time-out, swept or not.
+    pub(crate) fn sweep(&self) {
+        let (now, timeout) = (self.clock.tick_ms(), self.timeout_ms());
+        let mut registry = self.registry();
+        let mut gone = 0;
+        for record in registry.in_order_mut() {
+            if record.status != Status::Offline && record.shown(now, timeout) == Status::Offline {
+                record.status = Status::Offline;
+                record.online_since_ms = None;
+                gone += 1;
+                tracing::warn!(node = %record.id, machine = %record.machine_name, "node went silent: offline");
+                self.unsaved().insert(record.id.clone());
+            }
+        }
+        if gone > 0 {
+            self.publish(&registry);
+        }
+    }
+
+    /// Stores what heartbeats said since the last time. What can't be stored now is tried again with the next.
+    pub async fn save(&self) {
+        let ids: HashSet<Arc<str>> = std::mem::take(&mut *self.unsaved());
+        if ids.is_empty() {
+            return;
+        }
+        let _order = self.writing.lock().await;
+        let seen: Vec<_> = {
+            let registry = self.registry();
+            ids.iter().filter_map(|id| registry.get(id)).map(crate::record::Record::to_seen).collect()
+        };
+        if let Err(error) = store::nodes::save_seen(&self.store, &seen).await {
+            tracing::warn!(%error, "heartbeats are not stored yet");
+            self.unsaved().extend(ids);
+        }
+    }
+
+    pub(crate) fn unsaved(&self) -> MutexGuard<'_, HashSet<Arc<str>>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
