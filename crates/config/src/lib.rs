@@ -4,13 +4,44 @@
 //! **Invariant.** A configuration that loads is valid as a whole; one that does not names the first wrong value, where it
 //! came from and what would be right, and never prints a secret.
 
+pub mod account;
+mod account_fields;
+mod accounts;
+pub mod address;
+mod auth;
+mod base_url;
+mod check;
+pub mod config;
 mod dotenv;
+pub mod durations;
 pub mod env;
 pub mod error;
+mod fields;
+mod file;
+mod key;
+mod keys;
+mod known;
+mod litellm;
+pub mod load;
+mod models;
 pub mod node;
+mod node_keys;
+pub mod providers;
+mod reader;
 pub mod secret;
+mod secret_ref;
+mod sections;
+mod setting;
+pub mod show;
+mod tree;
 
+pub use account::{Account, AccountAuth, AccountOrigin, Reach, Timeouts, Wire, matches_model};
+pub use address::AddressBlock;
+pub use config::{Auth, AuthMode, Balancer, Config, RateLimit, Server, StaticKey, StoreUrl};
 pub use env::Environment;
 pub use error::ConfigError;
+pub use load::{LoadArgs, Loaded, load, load_text};
 pub use node::{NodeFlags, NodeSettings};
+pub use providers::{Provider, provider, providers};
 pub use secret::Secret;
+pub use show::{Origin, Shown, show_json, show_text};

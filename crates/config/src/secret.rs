@@ -40,6 +40,15 @@ impl serde::Serialize for Secret {
     }
 }
 
+/// A URL with the password before its host masked; any other text as it is.
+pub(crate) fn mask_url(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let Some(at) = rest[..authority_end].rfind('@') else { return text.to_owned() };
+    let user = rest[..at].split(':').next().unwrap_or_default();
+    format!("{scheme}://{user}:{MASK}{}", &rest[at..])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +59,18 @@ mod tests {
         assert_eq!(format!("{secret} {secret:?} {:?}", Some(&secret)), "*** *** Some(***)");
         assert_eq!(serde_json::to_string(&secret).unwrap(), "\"***\"");
         assert_eq!(secret.expose(), "sk-very-secret");
+    }
+
+    #[test]
+    fn a_url_keeps_all_but_its_password() {
+        for (url, want) in [
+            ("postgres://me:p@ss@db:5432/x?y=1", "postgres://me:***@db:5432/x?y=1"),
+            ("redis://:pw@db/0", "redis://:***@db/0"),
+            ("https://db/x@y", "https://db/x@y"),
+            ("sqlite:router.db", "sqlite:router.db"),
+        ] {
+            assert_eq!(mask_url(url), want);
+        }
     }
 
     #[test]

@@ -1,0 +1,242 @@
+//! An account from an object of the file or of `ROUTER_SERVICES`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::account::{Account, AccountAuth, AccountLimits, AccountOauth, AccountOrigin, Reach, Timeouts, Wire};
+use crate::base_url;
+use crate::config::RateLimit;
+use crate::env::Environment;
+use crate::error::ConfigError;
+use crate::fields::{Field, Fields, field};
+use crate::providers::{self, provider};
+use crate::secret::Secret;
+use crate::secret_ref::{self, Reference};
+use crate::setting::{Count, Interval};
+
+/// The keys of an account.
+pub(crate) const ACCOUNT_FIELDS: &[Field] = &[
+    field("name", "Unique; the provider's name by default."),
+    field(
+        "provider",
+        "A provider of the table below, or any other word for something that speaks OpenAI's chat (`openai`; `custom` for a service).",
+    ),
+    field("backend_type", "Another word for `provider`."),
+    field("base_url", "Where it is, with or without the version at its end; the provider's own address by default."),
+    field("auth_mode", "`api_key`, `oauth`, `passthrough` (the client's own credential is sent on) or `none`."),
+    field("api_key", "The key: literal, `env:NAME`, `os.environ/NAME` or `file:PATH`."),
+    field("api_key_env", "The variable that holds the key; wins over `api_key` where it is set."),
+    field("oauth_access_token", "For `auth_mode: oauth`: the token that is sent."),
+    field("oauth_access_token_env", "Its variable."),
+    field("oauth_refresh_token", "Gets a new token."),
+    field("oauth_refresh_token_env", "Its variable."),
+    field("oauth_expires_at", "When the token ends, in Unix seconds."),
+    field("oauth_expires_at_env", "Its variable."),
+    field("oauth_client_id", "For renewal."),
+    field("oauth_client_id_env", "Its variable."),
+    field("oauth_client_secret", "For renewal."),
+    field("oauth_client_secret_env", "Its variable."),
+    field("oauth_account_id", "Sent beside the token."),
+    field("oauth_account_id_env", "Its variable."),
+    field("oauth_token_url", "Where the token is renewed."),
+    field("organization", "OpenAI's organization."),
+    field("project", "OpenAI's project."),
+    field("enabled", "Whether it is used (`true`)."),
+    field("models", "Names and wildcards (`gpt-*`) it serves; empty: any name."),
+    field("model_map", "Public name → the upstream's name."),
+    field("priority", "Lower first (`0`)."),
+    field("weight", "Share among accounts of one priority (`1`)."),
+    field("rate_limit_requests", "Most requests in a sliding window; a full account is skipped."),
+    field("rate_limit_window", "That window (`60s`)."),
+    field("limits", "`{rpm, tpm, concurrency}`: requests and tokens a minute, requests at once."),
+    field("timeouts", "`{connect, first_byte, idle, total}`; by default those of the key `timeouts`."),
+    field("timeout", "Another word for `timeouts.first_byte`."),
+    field("headers", "Sent with every request; values may be `env:NAME` and the like."),
+    field("wire", "`auto`, `chat`, `responses`, `messages` or `gemini`."),
+];
+
+const LIMIT_FIELDS: &[Field] = &[field("rpm", ""), field("tpm", ""), field("concurrency", "")];
+const TIMEOUT_FIELDS: &[Field] = &[field("connect", ""), field("first_byte", ""), field("idle", ""), field("total", "")];
+
+/// The window of a rate limit that names none.
+pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(60);
+
+/// What an account takes from around it.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) env: &'a Environment,
+    pub(crate) cwd: PathBuf,
+    pub(crate) home: Option<PathBuf>,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// The account that an object describes. What is no error but should be said goes to `warn`.
+pub(crate) fn read(fields: &Fields, origin: AccountOrigin, around: &Surroundings, warn: &mut Vec<String>) -> Result<Account, ConfigError> {
+    let service = matches!(origin, AccountOrigin::Services { .. });
+    let provider: Option<String> = fields.either("provider", "backend_type")?;
+    let provider = provider.unwrap_or_else(|| if service { "custom" } else { "openai" }.to_owned());
+    let name: String = fields.optional("name")?.unwrap_or_else(|| provider.clone());
+    let models: Vec<String> = fields.optional("models")?.unwrap_or_default();
+    let model_map = fields.texts("model_map")?;
+    let open = if service { Reach::Discovered } else { Reach::Any };
+    let reach = if models.is_empty() && model_map.is_empty() { open } else { Reach::Listed };
+    let credential = Credential::read(fields, &provider, around)?;
+    if let (None, Some(variable), AccountAuth::ApiKey) = (&credential.api_key, &credential.variable, credential.mode) {
+        warn.push(format!("account {name}: {variable} is not set, so its models are not available"));
+    }
+    Ok(Account {
+        base_url: address(fields, &provider)?,
+        auth_mode: credential.mode,
+        api_key: credential.api_key,
+        api_key_variable: credential.variable,
+        oauth: (credential.mode == AccountAuth::Oauth).then(|| oauth(fields, around)).transpose()?,
+        organization: fields.optional("organization")?,
+        project: fields.optional("project")?,
+        enabled: fields.optional("enabled")?.unwrap_or(true),
+        reach,
+        priority: fields.optional("priority")?.unwrap_or(0),
+        weight: fields.optional("weight")?.unwrap_or(1.0),
+        rate_limit: rate_limit(fields)?,
+        limits: limits(fields)?,
+        timeouts: timeouts(fields, around.timeouts)?,
+        headers: headers(fields, "headers", around)?,
+        wire: fields.optional("wire")?.unwrap_or(Wire::Auto),
+        name,
+        provider,
+        models,
+        model_map,
+        origin,
+    })
+}
+
+fn address(fields: &Fields, provider: &str) -> Result<String, ConfigError> {
+    let path = providers::usual_path(provider);
+    if let Some(text) = fields.optional::<String>("base_url")? {
+        let node = fields.node("base_url").unwrap_or(&crate::tree::Node::NOTHING);
+        return base_url::normalised(&text, path).map_err(|why| fields.wrong("base_url", node, why.to_owned()));
+    }
+    let default = providers::provider(provider).map_or("", |p| p.default_base);
+    if default.is_empty() {
+        let at = fields.place.at(fields.line());
+        return Err(ConfigError::Invalid(format!(
+            "{at}: {}.base_url is missing: provider {provider} has no address of its own",
+            fields.path
+        )));
+    }
+    base_url::normalised(default, path).map_err(|why| ConfigError::Invalid(why.to_owned()))
+}
+
+struct Credential {
+    mode: AccountAuth,
+    api_key: Option<Secret>,
+    variable: Option<String>,
+}
+
+impl Credential {
+    fn read(fields: &Fields, provider_name: &str, around: &Surroundings) -> Result<Self, ConfigError> {
+        let (api_key, variable) = secret(fields, "api_key", around)?;
+        let mode: Option<AccountAuth> = fields.optional("auth_mode")?;
+        if api_key.is_some() || variable.is_some() || mode.is_some_and(|m| m != AccountAuth::ApiKey) {
+            return Ok(Self { mode: mode.unwrap_or(AccountAuth::ApiKey), api_key, variable });
+        }
+        if mode.is_none() && (fields.node("oauth_access_token").is_some() || fields.node("oauth_access_token_env").is_some()) {
+            return Ok(Self { mode: AccountAuth::Oauth, api_key: None, variable: None });
+        }
+        // Nothing was said: the provider's own variable opens the provider's own address, and no other one, so that a key
+        // never goes to a host that it was not meant for.
+        let known = provider(provider_name);
+        let own_address = fields.node("base_url").is_none();
+        let variables = known.map_or(&[][..], |p| p.key_variables);
+        let from_environment = variables.iter().filter(|_| own_address).find_map(|v| Secret::new(around.env.get(v)?));
+        let needs_key = mode.is_some() || (own_address && known.is_some_and(|p| !p.key_optional));
+        let variable = variables.first().map(|v| (*v).to_owned()).filter(|_| needs_key && from_environment.is_none());
+        let mode = if needs_key || from_environment.is_some() { AccountAuth::ApiKey } else { AccountAuth::None };
+        Ok(Self { mode, api_key: from_environment, variable })
+    }
+}
+
+/// The secret of a key or of the variable that `<key>_env` names, and the variable that should hold it if there is none.
+fn secret(fields: &Fields, key: &str, around: &Surroundings) -> Result<(Option<Secret>, Option<String>), ConfigError> {
+    let named: Option<String> = fields.optional(&format!("{key}_env"))?;
+    if let Some(found) = named.as_deref().and_then(|name| around.env.get(name)).and_then(Secret::new) {
+        return Ok((Some(found), named));
+    }
+    let Some(text) = fields.optional::<String>(key)? else { return Ok((None, named)) };
+    Ok(match secret_ref::resolve(&text, around.env, &around.cwd, around.home.as_deref())? {
+        Reference::Found(found) => (Some(found), secret_ref::variable(text.trim()).map(str::to_owned)),
+        Reference::Unset(variable) => (None, named.or(Some(variable))),
+        Reference::Empty => (None, named),
+    })
+}
+
+fn oauth(fields: &Fields, around: &Surroundings) -> Result<AccountOauth, ConfigError> {
+    let secret = |key: &str| secret(fields, key, around).map(|(found, _)| found);
+    let plain = |key: &str| -> Result<Option<String>, ConfigError> { Ok(secret(key)?.map(|s| s.expose().to_owned())) };
+    let expires_at = plain("oauth_expires_at")?;
+    let expires_at = expires_at.map(|text| text.parse::<f64>().map(|seconds| seconds as i64));
+    let wrong = |_| ConfigError::Value {
+        name: format!("{}.oauth_expires_at", fields.path),
+        value: "what it says".to_owned(),
+        origin: fields.place.at(fields.line()),
+        allowed: "a number of Unix seconds".to_owned(),
+    };
+    Ok(AccountOauth {
+        access_token: secret("oauth_access_token")?,
+        refresh_token: secret("oauth_refresh_token")?,
+        expires_at: expires_at.transpose().map_err(wrong)?,
+        client_id: plain("oauth_client_id")?,
+        client_secret: secret("oauth_client_secret")?,
+        account_id: plain("oauth_account_id")?,
+        token_url: fields.optional("oauth_token_url")?,
+    })
+}
+
+fn rate_limit(fields: &Fields) -> Result<Option<RateLimit>, ConfigError> {
+    let requests = fields.optional::<Count>("rate_limit_requests")?;
+    let window = fields.optional::<Interval>("rate_limit_window")?.map_or(RATE_WINDOW, |i| i.0);
+    Ok(requests.map(|requests| RateLimit { requests: requests.0, window }))
+}
+
+fn limits(fields: &Fields) -> Result<AccountLimits, ConfigError> {
+    let limits = fields.below("limits", LIMIT_FIELDS)?;
+    Ok(AccountLimits {
+        rpm: limits.optional::<Count>("rpm")?.map(|n| n.0),
+        tpm: limits.optional("tpm")?,
+        concurrency: limits.optional::<Count>("concurrency")?.map(|n| n.0),
+    })
+}
+
+fn timeouts(fields: &Fields, usual: Timeouts) -> Result<Timeouts, ConfigError> {
+    let own = fields.below("timeouts", TIMEOUT_FIELDS)?;
+    let time = |key: &str, usual: Duration| -> Result<Duration, ConfigError> { Ok(own.optional::<Interval>(key)?.map_or(usual, |i| i.0)) };
+    let first_byte = fields.optional::<Interval>("timeout")?.map_or(usual.first_byte, |i| i.0);
+    Ok(Timeouts {
+        connect: time("connect", usual.connect)?,
+        first_byte: time("first_byte", first_byte)?,
+        idle: time("idle", usual.idle)?,
+        total: time("total", usual.total)?,
+    })
+}
+
+/// Headers to send, their values resolved; one whose variable is not set is an error.
+pub(crate) fn headers(fields: &Fields, key: &str, around: &Surroundings) -> Result<BTreeMap<String, Secret>, ConfigError> {
+    let mut headers = BTreeMap::new();
+    for (name, text) in fields.texts(key)? {
+        let wrong = |what: &str| ConfigError::Invalid(format!("{}: {}.{key}.{name}: {what}", fields.place.at(fields.line()), fields.path));
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if name.is_empty() || !name.bytes().all(token) {
+            return Err(wrong("this is no header's name"));
+        }
+        match secret_ref::resolve(&text, around.env, &around.cwd, around.home.as_deref())? {
+            Reference::Found(value) if value.expose().chars().any(char::is_control) => {
+                return Err(wrong("its value has control characters"));
+            }
+            Reference::Found(value) => {
+                headers.insert(name.to_ascii_lowercase(), value);
+            }
+            Reference::Unset(variable) => return Err(wrong(&format!("the variable {variable} is not set"))),
+            Reference::Empty => {}
+        }
+    }
+    Ok(headers)
+}

@@ -1,0 +1,202 @@
+//! Who may call: keys from the file and from every variable that holds some, and tokens of an identity provider.
+
+use crate::config::{Auth, OauthTokens, StaticKey};
+use crate::error::ConfigError;
+use crate::fields::{Field, Fields, Place, field};
+use crate::reader::Reader;
+use crate::secret::{MASK, Secret};
+use crate::secret_ref::{self, Reference};
+use crate::show::Origin;
+use crate::tree::Node;
+
+/// The keys of a static key that is written as an object.
+pub(crate) const KEY_FIELDS: &[Field] = &[
+    field("name", "What logs call it."),
+    field("key", "The key, in any of the forms of secrets."),
+    field("scopes", "What it may: `inference`, `mcp`, `a2a`, `files`, `read`, `ops`, `admin`."),
+];
+
+/// What a key may if nothing is said.
+const USUAL_SCOPES: &[&str] = &["inference", "mcp", "a2a", "files"];
+/// What the keys of `AUTH_KEY…` may.
+const OPERATOR_SCOPES: &[&str] = &["inference", "read", "ops"];
+/// Every scope there is.
+const SCOPES: &[&str] = &["inference", "mcp", "a2a", "files", "read", "ops", "admin"];
+
+/// Variables with keys, separated by commas.
+pub(crate) const KEY_VARIABLES: &[&str] = &["LLM_ROUTER_API_KEYS", "LLM_ROUTER_AUTH_KEYS", "INGRESS_API_KEYS"];
+/// Variables with keys of every scope, separated by commas.
+pub(crate) const MASTER_VARIABLES: &[&str] =
+    &["LLM_ROUTER_MASTER_KEY", "LLM_ROUTER_AUTH_MASTER", "LITELLM_MASTER_KEY", "ADMIN_API_KEY", "ADMIN_API_KEYS"];
+
+/// Everything below `auth`. Keys of all sources count together; one that is named twice has the scopes of both.
+pub(crate) fn read(reader: &mut Reader) -> Result<Auth, ConfigError> {
+    let mode_explicit = reader.is_written("auth.mode");
+    Ok(Auth {
+        mode: reader.value("auth.mode")?,
+        mode_explicit,
+        keys: static_keys(reader)?,
+        master_keys: master_keys(reader)?,
+        header_name: header_name(reader)?,
+        management: reader.value("auth.management")?,
+        admin: reader.value("auth.admin")?,
+        admin_username: reader.value("auth.admin_username")?,
+        admin_password: reader.secret("auth.admin_password")?,
+        jwt_secret: reader.secret("auth.jwt_secret")?,
+        oauth: oauth(reader)?,
+    })
+}
+
+fn static_keys(reader: &mut Reader) -> Result<Vec<StaticKey>, ConfigError> {
+    let mut keys: Vec<StaticKey> = Vec::new();
+    let items = reader.root.at("auth.keys").map_or(&[][..], Node::items);
+    for (i, node) in items.iter().enumerate() {
+        let origin = reader.at_line(node.line);
+        add(reader, &mut keys, file_key(reader, node, i)?, origin);
+    }
+    for variable in KEY_VARIABLES {
+        for (i, text) in split(reader.env.get(variable)).enumerate() {
+            let Some(secret) = Secret::new(text) else { continue };
+            let key = StaticKey { name: format!("{variable}[{i}]"), secret, scopes: owned(USUAL_SCOPES) };
+            let origin = from_variable(reader, variable);
+            add(reader, &mut keys, Some(key), origin);
+        }
+    }
+    let numbered = (1..=99).map(|n| format!("AUTH_KEY_{n:02}"));
+    for variable in std::iter::once("AUTH_KEY".to_owned()).chain(numbered) {
+        let Some(secret) = reader.env.get(&variable).and_then(Secret::new) else { continue };
+        let origin = from_variable(reader, &variable);
+        add(reader, &mut keys, Some(StaticKey { name: variable, secret, scopes: owned(OPERATOR_SCOPES) }), origin);
+    }
+    Ok(keys)
+}
+
+fn file_key(reader: &Reader, node: &Node, position: usize) -> Result<Option<StaticKey>, ConfigError> {
+    let place = Place { file: reader.file, otherwise: "settings" };
+    let usual_name = format!("auth.keys[{position}]");
+    let (name, text, scopes) = match node.scalar() {
+        Some(text) => (usual_name, text, owned(USUAL_SCOPES)),
+        None => {
+            let fields = Fields::new(node, usual_name.clone(), KEY_FIELDS, place)?;
+            let scopes = fields.optional::<Vec<String>>("scopes")?.unwrap_or_else(|| owned(USUAL_SCOPES));
+            if let Some(unknown) = scopes.iter().find(|s| !SCOPES.contains(&s.as_str())) {
+                let allowed = format!("scopes of {}", SCOPES.join(", "));
+                return Err(ConfigError::Value {
+                    name: format!("{usual_name}.scopes"),
+                    value: unknown.clone(),
+                    origin: place.at(node.line),
+                    allowed,
+                });
+            }
+            (fields.optional("name")?.unwrap_or(usual_name), fields.required("key")?, scopes)
+        }
+    };
+    Ok(resolved(reader, &name, &text)?.map(|secret| StaticKey { name, secret, scopes }))
+}
+
+fn add(reader: &mut Reader, keys: &mut Vec<StaticKey>, key: Option<StaticKey>, origin: Origin) {
+    let Some(key) = key else { return };
+    match keys.iter_mut().find(|k| k.secret == key.secret) {
+        Some(same) => {
+            let missing: Vec<String> = key.scopes.into_iter().filter(|s| !same.scopes.contains(s)).collect();
+            same.scopes.extend(missing);
+        }
+        None => {
+            reader.note(&format!("auth.keys[{}]", keys.len()), MASK.to_owned(), origin);
+            keys.push(key);
+        }
+    }
+}
+
+fn master_keys(reader: &mut Reader) -> Result<Vec<Secret>, ConfigError> {
+    let mut found: Vec<(Secret, Origin)> = Vec::new();
+    for path in ["auth.master", "general_settings.master_key"] {
+        for node in reader.root.at(path).map_or(&[][..], Node::items) {
+            let place = Place { file: reader.file, otherwise: "settings" };
+            let wrong = || ConfigError::Value {
+                name: path.to_owned(),
+                value: node.brief(),
+                origin: place.at(node.line),
+                allowed: "a key, or a list of them".to_owned(),
+            };
+            let text = node.scalar().ok_or_else(wrong)?;
+            if let Some(secret) = resolved(reader, path, &text)? {
+                found.push((secret, reader.at_line(node.line)));
+            }
+        }
+    }
+    for variable in MASTER_VARIABLES {
+        found.extend(split(reader.env.get(variable)).filter_map(Secret::new).map(|secret| (secret, from_variable(reader, variable))));
+    }
+    let mut keys: Vec<Secret> = Vec::new();
+    for (secret, origin) in found {
+        if !keys.contains(&secret) {
+            reader.note(&format!("auth.master[{}]", keys.len()), MASK.to_owned(), origin);
+            keys.push(secret);
+        }
+    }
+    Ok(keys)
+}
+
+/// A key that refers to a variable that is not set would shut out whom it was meant for without a word: an error.
+fn resolved(reader: &Reader, name: &str, text: &str) -> Result<Option<Secret>, ConfigError> {
+    match secret_ref::resolve(text, reader.env, &reader.cwd, reader.home.as_deref())? {
+        Reference::Found(secret) => Ok(Some(secret)),
+        Reference::Empty => Ok(None),
+        Reference::Unset(variable) => Err(ConfigError::Invalid(format!("{name}: the variable {variable} that it refers to is not set"))),
+    }
+}
+
+fn header_name(reader: &mut Reader) -> Result<String, ConfigError> {
+    let name: String = reader.value("auth.header_name")?;
+    if name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)) {
+        return Ok(name);
+    }
+    let origin = reader.origin("auth.header_name").to_string();
+    Err(ConfigError::Value {
+        name: "auth.header_name".to_owned(),
+        value: crate::tree::shorten(&name),
+        origin,
+        allowed: "the name of a header".to_owned(),
+    })
+}
+
+fn oauth(reader: &mut Reader) -> Result<Option<OauthTokens>, ConfigError> {
+    let enabled: bool = reader.value("auth.oauth.enabled")?;
+    let issuer: Option<String> = reader.optional("auth.oauth.issuer")?;
+    let derived = issuer.as_ref().map(|issuer| format!("{}/.well-known/jwks.json", issuer.trim_end_matches('/')));
+    let tokens = OauthTokens {
+        audience: reader.optional("auth.oauth.audience")?,
+        jwks_url: reader.optional("auth.oauth.jwks_url")?.or(derived),
+        algorithms: reader.value("auth.oauth.algorithms")?,
+        required_scopes: reader.optional("auth.oauth.required_scopes")?.unwrap_or_default(),
+        jwt_secret: reader.secret("auth.oauth.jwt_secret")?,
+        clock_skew: reader.value("auth.oauth.clock_skew")?,
+        issuer,
+    };
+    if let Some(none) = tokens.algorithms.iter().find(|a| a.eq_ignore_ascii_case("none")) {
+        let origin = reader.origin("auth.oauth.algorithms").to_string();
+        return Err(ConfigError::Value {
+            name: "auth.oauth.algorithms".to_owned(),
+            value: none.clone(),
+            origin,
+            allowed: "signature algorithms such as RS256".to_owned(),
+        });
+    }
+    if enabled && tokens.jwks_url.is_none() && tokens.jwt_secret.is_none() {
+        return Err(ConfigError::Invalid("auth.oauth.enabled (OAUTH_ENABLED) needs an issuer (OAUTH_ISSUER), keys (OAUTH_JWKS_URL) or a shared secret (OAUTH_JWT_SECRET)".to_owned()));
+    }
+    Ok(enabled.then_some(tokens))
+}
+
+fn split(text: Option<&str>) -> impl Iterator<Item = &str> {
+    text.unwrap_or_default().split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+fn from_variable(reader: &Reader, variable: &str) -> Origin {
+    if reader.env.is_from_dotenv(variable) { Origin::DotEnv(variable.to_owned()) } else { Origin::Environment(variable.to_owned()) }
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|w| (*w).to_owned()).collect()
+}

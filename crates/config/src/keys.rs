@@ -1,0 +1,258 @@
+//! The table of the router's settings.
+
+use crate::key::{Key, Shape};
+
+/// What the variables that follow from a key by rule begin with.
+pub(crate) const PREFIX: &str = "LLM_ROUTER_";
+
+/// Every key of the router's file, in the order of the reference.
+pub(crate) const KEYS: &[Key] = &[
+    // server
+    Key::value("server.host", "0.0.0.0", "Address to listen on. A bare `HOST` counts only if it is an address.")
+        .env(&["LLM_ROUTER_HOST", "ROUTER_HOST", "HOST"])
+        .old(&["ROUTER_HOST"]),
+    Key::value("server.port", "8080", "Port to listen on; 0 lets the system choose.")
+        .env(&["LLM_ROUTER_PORT", "ROUTER_PORT", "LITELLM_PORT", "PORT"])
+        .old(&["ROUTER_PORT"]),
+    Key::value("server.listen", "", "Several `address:port`; they replace host and port.").env(&["LLM_ROUTER_LISTEN"]),
+    Key::value("server.data_dir", "~/.llm-router", "Base directory of database, logs, models and files.").env(&["LLM_ROUTER_DATA_DIR"]),
+    Key::value("server.max_body", "64MiB", "Largest JSON body.").env(&["LLM_ROUTER_MAX_BODY"]),
+    Key::value("server.trusted_proxies", "", "Addresses and blocks whose `X-Forwarded-For` is believed.")
+        .env(&["LLM_ROUTER_TRUSTED_PROXIES"]),
+    Key::value("server.allow_insecure", "false", "Lets open access be bound to an address that is not loopback.")
+        .env(&["LLM_ROUTER_ALLOW_INSECURE"]),
+    Key::value("server.drain_timeout", "10s", "How long a stopping router waits for requests under way."),
+    Key::value("server.max_connections", "16384", "Most connections at once, over all listeners."),
+    Key::value("server.max_requests", "8192", "Most inference requests at once; further ones are refused with 503."),
+    Key::value("server.max_header", "64KiB", "Largest head of a request."),
+    Key::value("server.header_timeout", "30s", "How long a connection may take to send the head of a request."),
+    Key::value("server.threads", "", "Threads that serve connections.").by_default("one per core"),
+    // models and routing
+    Key::value("default_model", "", "The model that answers where a request names none, or `auto` without a route."),
+    Key::whole("models", Shape::Structure, "Models by name, or objects `{id, context, max_output, capabilities, price}`."),
+    Key::whole("accounts", Shape::Structure, "Providers with their credentials; see below."),
+    Key::whole("services", Shape::Structure, "The same list as the variable `ROUTER_SERVICES`; see below."),
+    Key::whole("aliases", Shape::Structure, "Names that stand for one model or a list of them, tried in order."),
+    Key::whole("task_routes", Shape::Structure, "By task, the model or models for `low`, `medium`, `high`, `xhigh` and `default`."),
+    Key::value("fallback_models", "", "Models tried after those of the route."),
+    Key::value(
+        "retry_statuses",
+        "429,500,502,503,504",
+        "Answers of an upstream after which another target is tried, besides those that always are.",
+    ),
+    Key::value("retry.max_attempts", "3", "Most attempts for a request, the first included."),
+    Key::value("retry.backoff", "100ms..2s", "Pause before the same target is tried again: the first, and the longest."),
+    Key::value("retry.retry_budget", "20%", "Most retries as a share of all requests."),
+    Key::whole("routes", Shape::Structure, "Profiles of `auto`: `{strategy, model, quality}` by name."),
+    Key::value("timeouts.connect", "5s", "Until a connection to an upstream stands."),
+    Key::value("timeouts.first_byte", "60s", "From sending a request to the answer's first byte.")
+        .env(&["LLM_ROUTER_REQUEST_TIMEOUT", "REQUEST_TIMEOUT"]),
+    Key::value("timeouts.idle", "60s", "Between two pieces of an answer."),
+    Key::value("timeouts.total", "600s", "For one attempt as a whole."),
+    Key::value("default_embedding_model", "", "The model of embeddings requests that name none.")
+        .env(&["LLM_ROUTER_DEFAULT_EMBEDDING_MODEL", "LLM_DEFAULT_EMBEDDING_MODEL"]),
+    Key::whole("complexity", Shape::Kept, "Bounds of `low`, `medium` and `high` in characters."),
+    Key::whole("model_profiles", Shape::Kept, "Quality and cost by model, for learned routing."),
+    Key::whole("learned_routing", Shape::Kept, "Learned routing."),
+    Key::whole("classifier_calibration", Shape::Kept, "Calibration of the classifier."),
+    Key::whole("semantic_classifier", Shape::Kept, "Classification by embeddings."),
+    Key::whole("route_reranker", Shape::Kept, "Re-ranking of routes."),
+    Key::whole("profiles", Shape::Kept, "Further profiles."),
+    // fleet
+    Key::value(
+        "fleet.balancer",
+        "auto",
+        "How a node is chosen: `auto`, `metrics`, `round-robin`, `least-busy`, `p2c`, `cache-aware`, `consistent-hash`, `ttft`.",
+    )
+    .env(&["LLM_ROUTER_LOAD_BALANCER_MODE", "LOAD_BALANCER_MODE"])
+    .old(&["LOAD_BALANCER_MODE"]),
+    Key::value("fleet.allow_cpu_nodes", "true", "Whether nodes without a GPU are admitted.").env(&["LLM_ROUTER_ALLOW_CPU_NODES"]),
+    Key::value("fleet.max_waiters", "1024", "Most requests that wait for a node.").env(&["LLM_ROUTER_MAX_WAITERS", "ROUTER_MAX_WAITERS"]),
+    Key::value("fleet.queue_timeout", "30s", "How long a request waits for a node."),
+    Key::value("fleet.node_timeout", "60s", "A node silent for so long is offline.")
+        .env(&["LLM_ROUTER_NODE_TIMEOUT", "NODE_TIMEOUT"])
+        .old(&["NODE_TIMEOUT"]),
+    Key::value(
+        "fleet.node_request_timeout",
+        "600s",
+        "From sending a request to a node to the answer's first byte; it may have to load the model.",
+    )
+    .env(&["LLM_ROUTER_NODE_REQUEST_TIMEOUT"]),
+    Key::secret("fleet.join_token", "What nodes and agents must show to register.").env(&["LLM_ROUTER_JOIN_TOKEN"]),
+    // health, streams, records
+    Key::value("health.check_interval", "30s", "Time between health checks.")
+        .env(&["LLM_ROUTER_HEALTH_CHECK_INTERVAL", "HEALTH_CHECK_INTERVAL"])
+        .old(&["HEALTH_CHECK_INTERVAL"]),
+    Key::value("health.strict", "false", "Whether any lost dependency makes `/_health/ready` answer 503."),
+    Key::value("health.skip", "false", "Whether nodes are not checked at all; for tests.").env(&["LLM_ROUTER_SKIP_HEALTH_CHECK"]),
+    Key::value("stream.keepalive", "15s", "Silence in a stream after which a keepalive is sent."),
+    Key::value(
+        "ledger.when_full",
+        "count",
+        "Where records of requests can neither be stored nor spilled: `count` (serve, count, alarm) or `refuse` (503).",
+    ),
+    // auth
+    Key::value("auth.mode", "required", "`required`, or `off` for everything open (on loopback only, see `server.allow_insecure`).")
+        .env(&["LLM_ROUTER_AUTH_MODE", "INGRESS_AUTH_REQUIRED", "ENABLE_AUTH"]),
+    Key::whole("auth.keys", Shape::Structure, "Static keys: texts, or `{name, key, scopes}`."),
+    Key::whole("auth.master", Shape::Structure, "One key or several with every scope."),
+    Key::value("auth.header_name", "Authorization", "A further header that may carry a key.")
+        .env(&["LLM_ROUTER_AUTH_HEADER_NAME", "AUTH_HEADER_NAME"]),
+    Key::value(
+        "auth.management",
+        "required",
+        "`open` lets anybody read and change nodes, models and dashboard data (counts as open access for addresses that are not loopback).",
+    )
+    .env(&["LLM_ROUTER_MANAGEMENT_AUTH"]),
+    Key::value("auth.admin", "users", "`users`, or `none` to disable the login of users."),
+    Key::value("auth.admin_username", "admin", "Name of the first user.")
+        .env(&["LLM_ROUTER_ADMIN_USERNAME", "ADMIN_USERNAME"])
+        .old(&["ADMIN_USERNAME"]),
+    Key::secret("auth.admin_password", "Password of the first user.")
+        .by_default("made on the first run and printed once")
+        .env(&["LLM_ROUTER_ADMIN_PASSWORD", "ADMIN_PASSWORD"])
+        .old(&["ADMIN_PASSWORD"]),
+    Key::secret("auth.jwt_secret", "Signs sessions.")
+        .by_default("made, kept in the data directory")
+        .env(&["LLM_ROUTER_JWT_SECRET", "JWT_SECRET"])
+        .old(&["JWT_SECRET"]),
+    Key::value("auth.oauth.enabled", "false", "Whether bearer tokens of an identity provider open the gateway.").env(&["OAUTH_ENABLED"]),
+    Key::value("auth.oauth.issuer", "", "The issuer that tokens must have.").env(&["OAUTH_ISSUER"]),
+    Key::value("auth.oauth.audience", "", "The audience that tokens must have.").env(&["OAUTH_AUDIENCE"]),
+    Key::value("auth.oauth.jwks_url", "", "Where the provider's keys are.")
+        .by_default("issuer + `/.well-known/jwks.json`")
+        .env(&["OAUTH_JWKS_URL"]),
+    Key::value("auth.oauth.algorithms", "RS256", "Signature algorithms that are accepted; `none` never is.").env(&["OAUTH_ALGORITHMS"]),
+    Key::value("auth.oauth.required_scopes", "", "Scopes that a token must have.").env(&["OAUTH_REQUIRED_SCOPES"]),
+    Key::secret("auth.oauth.jwt_secret", "A shared secret instead of the provider's keys.").env(&["OAUTH_JWT_SECRET"]),
+    Key::value("auth.oauth.clock_skew", "30s", "How far clocks may differ.").env(&["OAUTH_CLOCK_SKEW_SECONDS"]),
+    Key::whole("auth.oidc", Shape::Kept, "Login through an identity provider."),
+    // storage and what is kept
+    Key::whole("store.url", Shape::Url, "`sqlite:PATH`, or `postgres://…`.")
+        .by_default("`sqlite:` + `router.db` in the data directory")
+        .env(&["LLM_ROUTER_DATABASE_URL", "DATABASE_URL", "SQLITE_DB_PATH"]),
+    Key::value(
+        "history.bodies",
+        "full",
+        "What is kept of requests and answers: `full` (up to a bound, secrets masked), `redacted` or `none`.",
+    )
+    .env(&["LLM_ROUTER_HISTORY_BODIES"]),
+    Key::value("history.retention", "7d", "How long it is kept."),
+    Key::value("audit.enabled", "true", "Whether changes in the control plane are recorded.").env(&["AUDIT_LOG_ENABLED"]),
+    Key::value("audit.fail_mode", "open", "`closed` refuses a change whose record can't be stored.").env(&["AUDIT_LOG_FAIL_MODE"]),
+    Key::value("audit.decision_log_enabled", "true", "Whether routing decisions are written as lines of JSON.")
+        .env(&["LLM_ROUTER_DECISION_LOG_ENABLED", "ROUTER_AUDIT_LOG_ENABLED"]),
+    Key::value("audit.decision_log_path", "", "That file.")
+        .by_default("`logs/router_decisions.jsonl` in the data directory")
+        .env(&["LLM_ROUTER_DECISION_LOG_PATH", "ROUTER_AUDIT_LOG_PATH"]),
+    Key::value("log.level", "info", "Log filter in env-filter syntax.")
+        .env(&["LLM_ROUTER_LOG_LEVEL", "LLM_LOG_LEVEL", "RUST_LOG", "LOG_LEVEL"])
+        .old(&["LLM_LOG_LEVEL"]),
+    Key::value("log.dir", "", "Directory of `router.log`, which is rotated daily.")
+        .by_default("`logs` in the data directory")
+        .env(&["LLM_ROUTER_LOG_DIR", "LLM_LOG_DIR"])
+        .old(&["LLM_LOG_DIR"]),
+    Key::value("log.retention_days", "7", "Days that rotated log files are kept.")
+        .env(&["LLM_ROUTER_LOG_RETENTION_DAYS", "LLM_LOG_RETENTION_DAYS"])
+        .old(&["LLM_LOG_RETENTION_DAYS"]),
+    Key::value("telemetry.metrics_require_auth", "false", "Whether `/metrics` needs a credential.").env(&["METRICS_REQUIRE_AUTH"]),
+    Key::whole("telemetry.otlp_endpoint", Shape::Url, "Where traces and metrics are sent.").env(&["OTEL_EXPORTER_OTLP_ENDPOINT"]),
+    Key::value("cache.enabled", "false", "Whether answers are remembered.")
+        .by_default("true with `cache.redis_url`, else false")
+        .env(&["CACHE_ENABLED"]),
+    Key::value("cache.ttl", "300s", "For how long.").env(&["LLM_ROUTER_CACHE_TTL", "CACHE_TTL"]),
+    Key::value("cache.streams", "false", "Whether streamed answers are remembered too."),
+    Key::whole("cache.redis_url", Shape::Url, "A shared cache.").env(&["LLM_ROUTER_REDIS_URL", "REDIS_URL"]),
+    Key::value("rate_limit.requests", "", "Most requests per client address in the window; no bound if not set.")
+        .env(&["LLM_ROUTER_RATE_LIMIT_REQUESTS", "RATE_LIMIT_REQUESTS"]),
+    Key::value("rate_limit.window", "60s", "That window.").env(&["LLM_ROUTER_RATE_LIMIT_WINDOW", "RATE_LIMIT_WINDOW"]),
+    // kept for their rooms
+    Key::whole("limits", Shape::Kept, "Limits of keys, users and models."),
+    Key::whole("budgets", Shape::Kept, "Budgets."),
+    Key::whole("guardrails", Shape::Kept, "Guardrails."),
+    Key::whole("prices", Shape::Kept, "Prices by model."),
+    Key::whole("mcp", Shape::Kept, "Tools."),
+    Key::whole("a2a", Shape::Kept, "Agents."),
+    Key::whole("skills", Shape::Kept, "Skills."),
+    Key::whole("files", Shape::Kept, "Stored files."),
+    Key::whole("config_sync", Shape::Kept, "Configuration from an object store."),
+    // LiteLLM's
+    Key::whole(
+        "model_list",
+        Shape::Structure,
+        "LiteLLM: entries `{model_name, litellm_params{model, api_base, api_key, …}}`; each becomes an account.",
+    ),
+    Key::whole("router_settings", Shape::Foreign, "LiteLLM: `routing_strategy`, `num_retries`, `timeout`."),
+    Key::whole("general_settings", Shape::Foreign, "LiteLLM: `master_key`."),
+    Key::whole("litellm_settings", Shape::Foreign, "LiteLLM: kept."),
+    Key::whole("environment_variables", Shape::Foreign, "LiteLLM: kept."),
+];
+
+/// Sections that are accepted and kept and change nothing yet; each that is written is reported once.
+pub(crate) const WITHOUT_EFFECT: &[&str] = &[
+    "complexity",
+    "model_profiles",
+    "learned_routing",
+    "classifier_calibration",
+    "semantic_classifier",
+    "route_reranker",
+    "profiles",
+    "limits",
+    "budgets",
+    "guardrails",
+    "prices",
+    "mcp",
+    "a2a",
+    "skills",
+    "files",
+    "config_sync",
+    "auth.oidc",
+    "litellm_settings",
+    "environment_variables",
+];
+
+/// Variables with our prefix that are no setting of the table: read elsewhere, or belonging to sections that are kept.
+pub(crate) const OTHER_VARIABLES: &[&str] = &[
+    "LLM_ROUTER_CONFIG",
+    "LLM_ROUTER_ROUTING_CONFIG_PATH",
+    "LLM_ROUTER_URL",
+    "LLM_ROUTER_API_KEY",
+    "LLM_ROUTER_API_KEYS",
+    "LLM_ROUTER_MASTER_KEY",
+    "LLM_ROUTER_OPENAPI_PATH",
+    "LLM_ROUTER_TIMEOUT",
+    "LLM_ROUTER_JWT_TOKEN",
+    "LLM_ROUTER_CONVERT_CONCURRENCY",
+];
+
+/// Beginnings of variables that belong to sections that are kept.
+pub(crate) const OTHER_BEGINNINGS: &[&str] = &["LLM_ROUTER_MCP_", "LLM_ROUTER_A2A_", "LLM_ROUTER_OUTBOUND_", "LLM_ROUTER_CONFIG_SYNC_"];
+
+/// The setting of that name.
+pub(crate) fn key(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::node_keys::NODE_KEYS;
+
+    #[test]
+    fn a_name_means_one_thing() {
+        for table in [KEYS, NODE_KEYS] {
+            let mut names = HashSet::new();
+            let mut variables = HashSet::new();
+            for key in table {
+                assert!(names.insert(key.name), "{} twice", key.name);
+                assert!(key.env.iter().all(|v| variables.insert(*v)), "a variable of {} is taken", key.name);
+                assert!(key.deprecated.iter().all(|v| key.env[1..].contains(v)), "{}", key.name);
+                assert!(key.is_single() || key.env.is_empty(), "{}", key.name);
+                assert!(!key.meaning.is_empty() && key.meaning.ends_with(['.', ')']), "{}", key.name);
+            }
+        }
+        assert!(WITHOUT_EFFECT.iter().all(|name| key(name).is_some_and(|k| !k.is_single())));
+    }
+}

@@ -1,0 +1,142 @@
+//! A LiteLLM file: each entry of `model_list` becomes an account that serves one name.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::account::{Account, AccountAuth, AccountLimits, AccountOrigin, Reach, Timeouts, Wire};
+use crate::account_fields::{self, Surroundings};
+use crate::accounts::list;
+use crate::base_url;
+use crate::error::ConfigError;
+use crate::fields::{Field, Fields, Place, field};
+use crate::providers::{self, provider};
+use crate::secret::Secret;
+use crate::secret_ref::{self, Reference};
+use crate::setting::{Count, Interval};
+use crate::tree::Node;
+
+const ENTRY_FIELDS: &[Field] = &[field("model_name", ""), field("litellm_params", ""), field("model_info", "")];
+const PARAM_FIELDS: &[Field] = &[
+    field("model", ""),
+    field("api_base", ""),
+    field("base_url", ""),
+    field("api_key", ""),
+    field("organization", ""),
+    field("weight", ""),
+    field("order", ""),
+    field("rpm", ""),
+    field("tpm", ""),
+    field("max_parallel_requests", ""),
+    field("timeout", ""),
+    field("extra_headers", ""),
+    field("custom_llm_provider", ""),
+    field("input_cost_per_token", ""),
+    field("output_cost_per_token", ""),
+];
+
+/// The accounts of `model_list`; the first entry of a name gives the account that name, further ones get a number.
+pub(crate) fn accounts(root: &Node, place: Place, around: &Surroundings, warn: &mut Vec<String>) -> Result<Vec<Account>, ConfigError> {
+    let mut taken = HashSet::new();
+    let mut accounts = Vec::new();
+    for (i, node) in list(root, "model_list", place)?.iter().enumerate() {
+        let entry = Fields::new(node, format!("model_list[{i}]"), ENTRY_FIELDS, place)?;
+        let model: String = entry.required("model_name")?;
+        let name = (1..)
+            .map(|n| if n == 1 { model.clone() } else { format!("{model}-{n}") })
+            .find(|name| !taken.contains(name))
+            .unwrap_or_default();
+        taken.insert(name.clone());
+        let params = node.get("litellm_params").unwrap_or(&Node::NOTHING);
+        let params = Fields::lenient(params, format!("model_list[{i}].litellm_params"), PARAM_FIELDS, place, warn)?;
+        accounts.push(account(name, model, node.line, &params, around, warn)?);
+    }
+    Ok(accounts)
+}
+
+fn account(
+    name: String,
+    public: String,
+    line: u64,
+    params: &Fields,
+    around: &Surroundings,
+    warn: &mut Vec<String>,
+) -> Result<Account, ConfigError> {
+    let written: String = params.required("model")?;
+    let named: Option<String> = params.optional("custom_llm_provider")?;
+    let (provider_name, upstream) = split(&written, named.as_deref());
+    let base: Option<String> = params.either("api_base", "base_url")?;
+    let known = provider(&provider_name);
+    let text = base.clone().unwrap_or_else(|| known.map_or("", |p| p.default_base).to_owned());
+    if text.is_empty() {
+        return Err(ConfigError::Invalid(format!(
+            "{}: {}.api_base is missing: provider {provider_name} has no address of its own",
+            params.place.at(params.line()),
+            params.path
+        )));
+    }
+    let node = params.node("api_base").or_else(|| params.node("base_url")).unwrap_or(&Node::NOTHING);
+    let base_url =
+        base_url::normalised(&text, providers::usual_path(&provider_name)).map_err(|why| params.wrong("api_base", node, why.to_owned()))?;
+    let own = known.filter(|_| base.is_none()).map_or(&[][..], |p| p.key_variables);
+    let (api_key, variable) = key(params, own, around)?;
+    if let (None, Some(variable)) = (&api_key, &variable) {
+        warn.push(format!("account {name}: {variable} is not set, so its models are not available"));
+    }
+    let first_byte = params.optional::<Interval>("timeout")?.map_or(around.timeouts.first_byte, |i| i.0);
+    let wildcard = public.contains('*');
+    Ok(Account {
+        name,
+        base_url,
+        auth_mode: if api_key.is_some() || variable.is_some() { AccountAuth::ApiKey } else { AccountAuth::None },
+        api_key,
+        api_key_variable: variable,
+        oauth: None,
+        organization: params.optional("organization")?,
+        project: None,
+        enabled: true,
+        models: vec![public.clone()],
+        model_map: if wildcard || public == upstream { BTreeMap::new() } else { BTreeMap::from([(public, upstream)]) },
+        reach: Reach::Listed,
+        priority: params.optional("order")?.unwrap_or(0),
+        weight: params.optional("weight")?.unwrap_or(1.0),
+        rate_limit: None,
+        limits: AccountLimits {
+            rpm: params.optional::<Count>("rpm")?.map(|n| n.0),
+            tpm: params.optional("tpm")?,
+            concurrency: params.optional::<Count>("max_parallel_requests")?.map(|n| n.0),
+        },
+        timeouts: Timeouts { first_byte, ..around.timeouts },
+        headers: account_fields::headers(params, "extra_headers", around)?,
+        wire: Wire::Auto,
+        provider: provider_name,
+        origin: AccountOrigin::File { line },
+    })
+}
+
+/// LiteLLM's `provider/model`, in our words for providers.
+fn split(model: &str, named: Option<&str>) -> (String, String) {
+    let (before, after) = model.split_once('/').map_or((named.unwrap_or("openai"), model), |(p, m)| (named.unwrap_or(p), m));
+    let ours = match before {
+        "gemini" | "vertex_ai" => "google",
+        "hosted_vllm" => "vllm",
+        "ollama_chat" => "ollama",
+        "together_ai" => "together",
+        "fireworks_ai" => "fireworks",
+        "text-completion-openai" => "openai",
+        "custom_openai" | "openai_like" | "litellm_proxy" => "custom",
+        other => other,
+    };
+    (ours.to_owned(), after.to_owned())
+}
+
+fn key(params: &Fields, own: &[&str], around: &Surroundings) -> Result<(Option<Secret>, Option<String>), ConfigError> {
+    let Some(text) = params.optional::<String>("api_key")? else {
+        let found = own.iter().find_map(|name| Secret::new(around.env.get(name)?));
+        let variable = own.first().filter(|_| found.is_none()).map(|name| (*name).to_owned());
+        return Ok((found, variable));
+    };
+    Ok(match secret_ref::resolve(&text, around.env, &around.cwd, around.home.as_deref())? {
+        Reference::Found(found) => (Some(found), None),
+        Reference::Unset(variable) => (None, Some(variable)),
+        Reference::Empty => (None, None),
+    })
+}

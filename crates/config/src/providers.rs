@@ -1,0 +1,95 @@
+//! The table of providers: which variables hold their key and address, and which path their addresses usually have.
+
+/// A provider that is known by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Provider {
+    /// The word in `provider:` and before the colon of a model's name.
+    pub name: &'static str,
+    /// Variables that may hold the key, the first being the one to name in messages; empty where none is read.
+    pub key_variables: &'static [&'static str],
+    /// Variables that may hold the base URL.
+    pub base_variables: &'static [&'static str],
+    /// The base URL where none is given; empty where there is none.
+    pub default_base: &'static str,
+    /// The path of a base URL up to and including the version.
+    pub path: &'static str,
+    /// Whether it answers without a key.
+    pub key_optional: bool,
+}
+
+const fn with_key(
+    name: &'static str,
+    key_variables: &'static [&'static str],
+    base_variables: &'static [&'static str],
+    default_base: &'static str,
+    path: &'static str,
+) -> Provider {
+    Provider { name, key_variables, base_variables, default_base, path, key_optional: false }
+}
+
+const fn without_key(
+    name: &'static str,
+    key_variables: &'static [&'static str],
+    base_variables: &'static [&'static str],
+    default_base: &'static str,
+) -> Provider {
+    Provider { name, key_variables, base_variables, default_base, path: "/v1", key_optional: true }
+}
+
+/// Those of the environment first, in the order in which its accounts are tried; then those that only a file can name.
+/// `grok` means Groq's host, as it always did here; `groq` and `xai` say which of the two they mean.
+const PROVIDERS: &[Provider] = &[
+    with_key("cerebras", &["CEREBRAS_API_KEY"], &["CEREBRAS_BASE_URL"], "https://api.cerebras.ai", "/v1"),
+    with_key("deepinfra", &["DEEPINFRA_TOKEN"], &["DEEPINFRA_BASE_URL"], "https://api.deepinfra.com", "/v1/openai"),
+    with_key("openai", &["OPENAI_API_KEY", "EXTERNAL_OPENAI_KEY"], &["OPENAI_BASE_URL"], "https://api.openai.com", "/v1"),
+    with_key(
+        "anthropic",
+        &["ANTHROPIC_API_KEY", "EXTERNAL_ANTHROPIC_KEY"],
+        &["ANTHROPIC_API_BASE_URL", "ANTHROPIC_BASE_URL"],
+        "https://api.anthropic.com",
+        "/v1",
+    ),
+    with_key(
+        "google",
+        &["GOOGLE_API_KEY", "GEMINI_API_KEY", "EXTERNAL_GOOGLE_KEY"],
+        &["GOOGLE_API_BASE_URL", "GOOGLE_BASE_URL"],
+        "https://generativelanguage.googleapis.com",
+        "/v1beta",
+    ),
+    with_key(
+        "openrouter",
+        &["OPENROUTER_API_KEY", "EXTERNAL_OPENROUTER_KEY"],
+        &["OPENROUTER_BASE_URL"],
+        "https://openrouter.ai",
+        "/api/v1",
+    ),
+    with_key("grok", &["GROK_API_KEY", "EXTERNAL_GROK_KEY"], &["GROK_BASE_URL"], "https://api.groq.com", "/openai/v1"),
+    with_key("venice", &["VENICE_API_KEY", "EXTERNAL_VENICE_KEY"], &["VENICE_BASE_URL"], "https://api.venice.ai", "/api/v1"),
+    without_key("llm-d", &["LLM_D_API_KEY"], &["LLMD_ENDPOINT", "LLM_D_BASE_URL"], ""),
+    without_key("vllm", &["VLLM_API_KEY"], &["VLLM_BASE_URL"], ""),
+    without_key("local", &[], &["LOCAL_AGENT_URL"], "http://localhost:5000"),
+    without_key("backend", &["BACKEND_API_KEY"], &["BACKEND_BASE_URL"], ""),
+    without_key("ollama", &["OLLAMA_API_KEY"], &["OLLAMA_BASE_URL"], "http://localhost:11434"),
+    with_key("groq", &[], &[], "https://api.groq.com", "/openai/v1"),
+    with_key("xai", &[], &[], "https://api.x.ai", "/v1"),
+    with_key("mistral", &[], &[], "https://api.mistral.ai", "/v1"),
+    with_key("deepseek", &[], &[], "https://api.deepseek.com", "/v1"),
+    with_key("together", &[], &[], "https://api.together.xyz", "/v1"),
+    with_key("fireworks", &[], &[], "https://api.fireworks.ai", "/inference/v1"),
+    with_key("openai-codex", &[], &[], "https://chatgpt.com/backend-api", ""),
+];
+
+/// Every provider that is known by name, in the order in which the environment's accounts are tried.
+pub fn providers() -> &'static [Provider] {
+    PROVIDERS
+}
+
+/// The provider of that name.
+pub fn provider(name: &str) -> Option<&'static Provider> {
+    PROVIDERS.iter().find(|p| p.name == name)
+}
+
+/// The path of a provider's base URLs, `/v1` for one that is not known.
+pub(crate) fn usual_path(name: &str) -> &'static str {
+    provider(name).map_or("/v1", |p| p.path)
+}

@@ -1,0 +1,66 @@
+//! The forms of a secret in settings: literal, `env:NAME`, `os.environ/NAME`, `file:PATH`.
+
+use std::path::Path;
+
+use crate::env::Environment;
+use crate::error::ConfigError;
+use crate::file;
+use crate::secret::Secret;
+
+/// What a text in the place of a secret turned out to be.
+pub(crate) enum Reference {
+    Found(Secret),
+    /// It refers to this variable, which has no value.
+    Unset(String),
+    /// It is an empty text or file.
+    Empty,
+}
+
+/// The variable that a text refers to, if it does.
+pub(crate) fn variable(text: &str) -> Option<&str> {
+    text.strip_prefix("env:").or_else(|| text.strip_prefix("os.environ/")).map(str::trim)
+}
+
+/// The secret behind a text. A file's line end is no part of it. Errors: the file can't be read.
+pub(crate) fn resolve(text: &str, env: &Environment, cwd: &Path, home: Option<&Path>) -> Result<Reference, ConfigError> {
+    let text = text.trim();
+    if let Some(name) = variable(text) {
+        return Ok(env.get(name).and_then(Secret::new).map_or_else(|| Reference::Unset(name.to_owned()), Reference::Found));
+    }
+    if let Some(path) = text.strip_prefix("file:") {
+        let path = cwd.join(file::expand_home(Path::new(path.trim()), home));
+        let inside = file::read_text(&path)?;
+        return Ok(Secret::new(inside.trim()).map_or(Reference::Empty, Reference::Found));
+    }
+    Ok(Secret::new(text).map_or(Reference::Empty, Reference::Found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("key"), "sk-file\n").unwrap();
+        let env = Environment::from_map([("KEY", "sk-env")]);
+        let found = |text: &str| match resolve(text, &env, dir.path(), Some(dir.path())).unwrap() {
+            Reference::Found(secret) => secret.expose().to_owned(),
+            Reference::Unset(name) => format!("unset {name}"),
+            Reference::Empty => "empty".to_owned(),
+        };
+        for (text, want) in [
+            ("env:KEY", "sk-env"),
+            ("os.environ/KEY", "sk-env"),
+            ("env:NO", "unset NO"),
+            ("file:key", "sk-file"),
+            ("file:~/key", "sk-file"),
+            ("sk-plain", "sk-plain"),
+            (" ", "empty"),
+        ] {
+            assert_eq!(found(text), want, "{text}");
+        }
+        let said = resolve("file:nowhere", &env, dir.path(), None).err().unwrap().to_string();
+        assert!(said.contains("nowhere"), "{said}");
+    }
+}
