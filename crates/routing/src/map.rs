@@ -1,42 +1,78 @@
 //! The map: what names lead where, built once per configuration.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use crate::pattern::Pattern;
+use config::account::{Reach, matches_model};
 
 /// What routing must know of an account.
 #[derive(Debug, Clone)]
 pub struct AccountRoutes {
     pub name: Arc<str>,
     pub provider: Arc<str>,
-    /// Names that it serves; empty serves any.
-    pub models: Vec<Pattern>,
+    /// Names and patterns that it was told to serve.
+    pub models: Vec<String>,
     /// Public name → the upstream's name.
-    pub model_map: HashMap<String, Arc<str>>,
+    pub model_map: BTreeMap<String, String>,
+    /// What it serves beyond those.
+    pub reach: Reach,
     /// Lower is tried first.
-    pub priority: i64,
-    /// From the environment: only for names with a prefix or that nobody else serves.
-    pub is_fallback: bool,
-    /// Used by the rule of seed 000's names: `local…`, `gpt-…`, `claude…`.
-    pub name_prefixes: Vec<Arc<str>>,
-    /// Names below those prefixes that are somebody else's.
-    pub not_prefixes: Vec<Arc<str>>,
+    pub priority: i32,
+    /// Names that sound like this provider's: they begin so, …
+    pub name_prefixes: &'static [&'static str],
+    /// … but not so.
+    pub foreign_prefixes: &'static [&'static str],
 }
 
 impl AccountRoutes {
+    /// An enabled account of the configuration.
+    pub fn new(
+        account: &config::account::Account,
+        name_prefixes: &'static [&'static str],
+        foreign_prefixes: &'static [&'static str],
+    ) -> Self {
+        Self {
+            name: account.name.as_str().into(),
+            provider: account.provider.as_str().into(),
+            models: account.models.clone(),
+            model_map: account.model_map.clone(),
+            reach: account.reach,
+            priority: account.priority,
+            name_prefixes,
+            foreign_prefixes,
+        }
+    }
+
+    /// Whether it comes from a provider's variables: it then serves prefixed names and those that nobody else serves.
+    pub(crate) fn is_fallback(&self) -> bool {
+        self.reach == Reach::Prefixed
+    }
+
     /// Whether the account lists the name exactly.
     pub(crate) fn lists(&self, model: &str) -> bool {
-        self.model_map.contains_key(model) || self.models.iter().any(|p| p.is_exact() && p.as_str() == model)
+        self.model_map.contains_key(model) || self.models.iter().any(|m| m == model)
     }
 
     /// Whether the account would serve the name: listed, by pattern, or because it serves any.
     pub(crate) fn serves(&self, model: &str) -> bool {
-        self.lists(model) || self.models.is_empty() || self.models.iter().any(|p| p.matches(model))
+        self.reach != Reach::Listed || self.matches(model)
+    }
+
+    /// Whether its map, list or patterns have the name.
+    pub(crate) fn matches(&self, model: &str) -> bool {
+        self.model_map.contains_key(model) || self.models.iter().any(|p| matches_model(p, model))
+    }
+
+    /// Whether the name sounds like this provider's.
+    pub(crate) fn sounds_like(&self, model: &str) -> bool {
+        self.name_prefixes.iter().any(|p| model.starts_with(p)) && !self.foreign_prefixes.iter().any(|p| model.starts_with(p))
     }
 
     /// The name of a model at the upstream.
     pub(crate) fn upstream_name(&self, model: &str) -> Arc<str> {
-        self.model_map.get(model).cloned().unwrap_or_else(|| model.into())
+        self.model_map.get(model).map_or(model, String::as_str).into()
     }
 }
 
@@ -54,25 +90,36 @@ pub struct Map {
 impl Map {
     /// Sorts accounts by priority, environment accounts last; equal ones keep their order.
     pub fn new(mut accounts: Vec<AccountRoutes>, aliases: HashMap<String, Vec<String>>, default_model: Option<String>) -> Self {
-        accounts.sort_by_key(|a| (a.is_fallback, a.priority));
+        accounts.sort_by_key(|a| (a.is_fallback(), a.priority));
         Self { accounts, aliases, default_model }
     }
 
-    /// Names that a client can ask for, besides nodes' models.
+    /// Names that a client can ask for, besides nodes' models and aliases.
     pub fn names(&self) -> impl Iterator<Item = (&str, &AccountRoutes)> {
         self.accounts.iter().flat_map(|account| {
-            let listed = account.models.iter().filter(|p| p.is_exact()).map(Pattern::as_str);
-            listed.chain(account.model_map.keys().map(String::as_str)).map(move |name| (name, account))
+            let listed = account.models.iter().filter(|m| !m.contains('*')).chain(account.model_map.keys());
+            listed.map(move |name| (name.as_str(), account))
         })
     }
 }
 
+/// What can be said of a model's nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// At least one can be asked now.
+    Ready,
+    /// Some are there, still loading: worth waiting for.
+    Warming,
+    /// Known, but nobody is there.
+    Down,
+    /// No node has it.
+    Unknown,
+}
+
 /// What routing asks of the fleet.
 pub trait Nodes {
-    /// Whether any known node has the model, live or not.
-    fn knows(&self, model: &str) -> bool;
-    /// Whether a live node has it.
-    fn is_live(&self, model: &str) -> bool;
-    /// Names of live nodes' models, for suggestions.
+    /// Whether the model's nodes can be asked.
+    fn presence(&self, model: &str) -> Presence;
+    /// Names of the models of nodes that are there, for suggestions.
     fn names(&self) -> Vec<String>;
 }

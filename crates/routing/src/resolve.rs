@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use config::account::Reach;
 use journey::{Candidate, Plan, Target};
 use wire::{Code, Failure};
 
-use crate::map::{AccountRoutes, Map, Nodes};
+use crate::map::{AccountRoutes, Map, Nodes, Presence};
 
 /// How deep aliases may lead to aliases.
 const ALIAS_DEPTH_MAX: u8 = 8;
@@ -62,23 +63,23 @@ fn resolve(map: &Map, nodes: &dyn Nodes, model: &str, depth: u8) -> Result<Found
             _ => Err(unknown(map, nodes, model)),
         };
     }
-    let by_name = accounts(map, model, "name_prefix", |a| {
-        a.name_prefixes.iter().any(|p| model.starts_with(&**p))
-            && !a.not_prefixes.iter().any(|p| model.starts_with(&**p))
-            && (a.models.is_empty() || a.serves(model))
-    });
+    let by_name = accounts(map, model, "name_prefix", |a| a.reach != Reach::Listed && a.sounds_like(model));
     if !by_name.is_empty() {
         return Ok(("name_prefix", by_name));
     }
-    // A fallback account (from the environment) that serves any name does so only for its own kind of names, which came before.
-    let wide = accounts(map, model, "wildcard", |a| a.serves(model) && !(a.is_fallback && a.models.is_empty()));
-    if !wide.is_empty() {
+    let wide = accounts(map, model, "wildcard", |a| a.matches(model) || matches!(a.reach, Reach::Any | Reach::Discovered));
+    if !wide.is_empty() && !is_dummy(model) {
         return Ok(("wildcard", wide));
     }
-    if model == "dummy" || model.starts_with("dummy-") {
+    if is_dummy(model) {
         return Ok(("dummy", vec![Candidate { target: Target::Dummy, model: model.into(), reason: "dummy" }]));
     }
     Err(unknown(map, nodes, model))
+}
+
+/// A name that somebody lists or matches by a pattern is theirs; one that merely could go to whoever takes anything is not.
+fn is_dummy(model: &str) -> bool {
+    model == "dummy" || model.starts_with("dummy-")
 }
 
 fn is_auto(model: &str) -> bool {
@@ -124,7 +125,7 @@ fn target_of(map: &Map, nodes: &dyn Nodes, target: &str, depth: u8) -> Result<Fo
 
 /// A known name never falls through to a later rule: a private prompt must not drift to a cloud because its node is away.
 fn exact(map: &Map, nodes: &dyn Nodes, model: &str) -> Option<Result<Found, Failure>> {
-    let mut listed = accounts(map, model, "exact", |a| a.lists(model) && !a.is_fallback);
+    let mut listed = accounts(map, model, "exact", |a| a.lists(model) && !a.is_fallback());
     let on_nodes = fleet(nodes, model);
     if let Some(Ok((_, nodes))) = &on_nodes {
         listed.splice(0..0, nodes.clone());
@@ -136,13 +137,16 @@ fn exact(map: &Map, nodes: &dyn Nodes, model: &str) -> Option<Result<Found, Fail
 }
 
 fn fleet(nodes: &dyn Nodes, model: &str) -> Option<Result<Found, Failure>> {
-    if nodes.is_live(model) {
-        return Some(Ok(("exact", vec![Candidate { target: Target::Fleet, model: model.into(), reason: "node" }])));
+    match nodes.presence(model) {
+        Presence::Unknown => None,
+        Presence::Ready | Presence::Warming => {
+            Some(Ok(("exact", vec![Candidate { target: Target::Fleet, model: model.into(), reason: "node" }])))
+        }
+        Presence::Down => {
+            let message = format!("no available target: the nodes that have the model `{model}` are not available now");
+            Some(Err(Failure::new(Code::NoAvailableTarget, message).at("model").retry_after(std::time::Duration::from_secs(5))))
+        }
     }
-    nodes.knows(model).then(|| {
-        let message = format!("no available target: the nodes that have the model `{model}` are not available now");
-        Err(Failure::new(Code::NoAvailableTarget, message).at("model").retry_after(std::time::Duration::from_secs(5)))
-    })
 }
 
 /// `provider:model` and `account:model`, then `provider/model` and `account/model`.
@@ -204,20 +208,20 @@ fn unknown(map: &Map, nodes: &dyn Nodes, model: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{BTreeMap, HashMap};
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::pattern::Pattern;
 
     struct Fake(&'static [(&'static str, bool)]);
     impl Nodes for Fake {
-        fn knows(&self, model: &str) -> bool {
-            self.0.iter().any(|(n, _)| *n == model)
-        }
-        fn is_live(&self, model: &str) -> bool {
-            self.0.iter().any(|(n, live)| *n == model && *live)
+        fn presence(&self, model: &str) -> Presence {
+            match self.0.iter().find(|(n, _)| *n == model) {
+                Some((_, true)) => Presence::Ready,
+                Some(_) => Presence::Down,
+                None => Presence::Unknown,
+            }
         }
         fn names(&self) -> Vec<String> {
             self.0.iter().filter(|n| n.1).map(|n| n.0.to_owned()).collect()
@@ -228,12 +232,12 @@ mod tests {
         AccountRoutes {
             name: name.into(),
             provider: provider.into(),
-            models: models.iter().map(|m| Pattern::new(m)).collect(),
-            model_map: HashMap::new(),
+            models: models.iter().map(|m| (*m).to_owned()).collect(),
+            model_map: BTreeMap::new(),
+            reach: Reach::Listed,
             priority: 0,
-            is_fallback: false,
-            name_prefixes: vec![],
-            not_prefixes: vec![],
+            name_prefixes: &[],
+            foreign_prefixes: &[],
         }
     }
 
@@ -241,10 +245,12 @@ mod tests {
         let mut mapped = account("mapped", "custom", &["house-large"]);
         mapped.model_map.insert("public".into(), "secret-name".into());
         mapped.priority = -1;
-        let mut env = account("openai", "openai", &[]);
-        env.is_fallback = true;
-        env.name_prefixes = vec!["gpt-".into()];
-        env.not_prefixes = vec!["gpt-oss".into()];
+        let env = AccountRoutes {
+            reach: Reach::Prefixed,
+            name_prefixes: &["gpt-"],
+            foreign_prefixes: &["gpt-oss"],
+            ..account("openai", "openai", &[])
+        };
         let aliases = HashMap::from([
             ("fast".to_owned(), vec!["one/m1".to_owned(), "node:local".to_owned()]),
             ("loop".to_owned(), vec!["loop".to_owned()]),

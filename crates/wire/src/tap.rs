@@ -35,6 +35,8 @@ struct Answer {
     usage: Option<Usage>,
     #[serde(default)]
     choices: Option<Vec<Ending>>,
+    #[serde(default)]
+    error: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -53,11 +55,17 @@ struct Frame {
     choices: Option<Vec<Ending>>,
 }
 
-/// Reads a whole JSON answer.
-pub fn whole(body: &[u8]) -> Seen {
-    let Ok(answer) = serde_json::from_slice::<Answer>(body) else { return Seen::default() };
+/// Reads a whole JSON answer; `None` if it is no JSON object.
+pub fn whole(body: &[u8]) -> Option<Seen> {
+    crate::json::expect_object(body).ok()?;
+    let answer = serde_json::from_slice::<Answer>(body).ok()?;
     let finish = answer.choices.and_then(|c| c.into_iter().next()?.finish_reason);
-    Seen { usage: answer.usage, model: answer.model, finish, done: true, error: None, frames: 0 }
+    let error = answer.error.filter(|e| !e.is_null()).map(|e| message_of(&e));
+    Some(Seen { usage: answer.usage, model: answer.model, finish, done: true, error, frames: 0 })
+}
+
+fn message_of(error: &serde_json::Value) -> String {
+    error["message"].as_str().or(error.as_str()).unwrap_or("the upstream reported an error").to_owned()
 }
 
 /// Reads along a stream.
@@ -155,7 +163,7 @@ impl Tap {
         }
         let Ok(read) = serde_json::from_slice::<Frame>(data) else { return false };
         if let Some(error) = read.error.filter(|e| !e.is_null()) {
-            self.seen.error = Some(error["message"].as_str().or(error.as_str()).unwrap_or("the upstream reported an error").to_owned());
+            self.seen.error = Some(message_of(&error));
         }
         let no_choices = read.choices.as_ref().is_some_and(Vec::is_empty);
         if let Some(reason) = read.choices.and_then(|c| c.into_iter().find_map(|c| c.finish_reason)) {
@@ -223,7 +231,7 @@ mod tests {
             (seen.usage.map(|u| u.total_tokens), seen.model.as_deref(), seen.finish.as_deref()),
             (Some(5), Some("m"), Some("length"))
         );
-        assert_eq!(whole(b"<html>"), Seen::default());
+        assert_eq!(whole(b"<html>"), None);
     }
 
     #[test]

@@ -1,0 +1,250 @@
+//! One try of one target.
+
+use std::{future::poll_fn, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use fleet::{End, InFlight, Speaks};
+use http::{HeaderMap, HeaderValue, Request as HttpRequest, Response, header};
+use http_body::Body as _;
+use journey::{Attempt, AttemptOutcome, Body, Flow, Operation, Request, Served};
+use net::ResponseBody;
+use tokio::time::Instant;
+use upstream::{Verdict, classify, message_of, retry_after};
+use wire::{Failure, head::Edits, tap};
+
+use crate::{
+    fault::Fault,
+    run::{Dispatch, Trail},
+    stream::Committed,
+};
+
+/// Most bytes of an error answer that are read.
+const ERROR_BYTES_MAX: usize = 256 << 10;
+
+/// A target with its request made.
+pub(crate) struct Way {
+    pub(crate) name: Arc<str>,
+    pub(crate) provider: Arc<str>,
+    pub(crate) node: Option<Arc<str>>,
+    pub(crate) model: Arc<str>,
+    pub(crate) timeouts: net::Timeouts,
+    pub(crate) request: HttpRequest<net::Body>,
+    pub(crate) guard: Option<InFlight>,
+    pub(crate) strip_usage: bool,
+}
+
+impl Way {
+    /// The way to an account.
+    pub(crate) fn to_account(account: &upstream::Account, model: &Arc<str>, request: &Request) -> Result<Self, Failure> {
+        let add_usage = wants_usage(request) && account.knows_stream_usage();
+        let body = request.head.rewrite(&request.body, Edits { model: Some(model), include_usage: add_usage });
+        Ok(Self {
+            name: account.name.clone(),
+            provider: account.provider.clone(),
+            node: None,
+            model: model.clone(),
+            timeouts: account.timeouts,
+            request: account.post(request.operation.path(), body, request.head.stream)?,
+            guard: None,
+            strip_usage: add_usage,
+        })
+    }
+
+    /// The way to a node or agent.
+    pub(crate) fn to_node(
+        peer: &fleet::Peer,
+        guard: InFlight,
+        model: &Arc<str>,
+        request: &Request,
+        timeouts: net::Timeouts,
+    ) -> Result<Self, Failure> {
+        let is_node = peer.speaks == Speaks::OpenAi;
+        let add_usage = wants_usage(request) && is_node;
+        let body = request.head.rewrite(&request.body, Edits { model: Some(model), include_usage: add_usage });
+        let url = if is_node { format!("{}/v1{}", peer.url, request.operation.path()) } else { format!("{}/infer", peer.url) };
+        let mut built = HttpRequest::new(net::Body::from(body));
+        *built.method_mut() = http::Method::POST;
+        *built.uri_mut() = url
+            .parse()
+            .map_err(|_| Failure::new(wire::Code::UpstreamError, format!("the address of the node `{}` is not usable", peer.name)))?;
+        let headers = built.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Ok(mut proof) = HeaderValue::from_str(&format!("Bearer {}", peer.router_secret)) {
+            if !peer.router_secret.is_empty() {
+                proof.set_sensitive(true);
+                headers.insert(header::AUTHORIZATION, proof);
+            }
+        }
+        Ok(Self {
+            name: peer.name.clone(),
+            provider: if is_node { "node".into() } else { "agent".into() },
+            node: Some(peer.id.clone()),
+            model: model.clone(),
+            timeouts,
+            request: built,
+            guard: Some(guard),
+            strip_usage: add_usage,
+        })
+    }
+}
+
+/// Usage is always asked of a stream: records and limits need it.
+fn wants_usage(request: &Request) -> bool {
+    request.head.stream && request.operation != Operation::Embeddings && !request.head.include_usage
+}
+
+/// Tries a way; `Ok` is the answer for the client, a refusal of its request included.
+pub(crate) async fn attempt(
+    d: &Dispatch<'_>,
+    mut way: Way,
+    request: &Request,
+    deadline: Instant,
+    trail: &mut Trail<'_>,
+) -> Result<Flow, Fault> {
+    let began = Instant::now();
+    let started_ms = trail.elapsed_ms();
+    if let Some(id) = HeaderValue::from_str(trail.request_id).ok() {
+        way.request.headers_mut().insert("x-request-id", id);
+    }
+    let mut guard = way.guard.take();
+    let (name, provider, model, node, strip_usage) =
+        (way.name.clone(), way.provider.clone(), way.model.clone(), way.node.clone(), way.strip_usage);
+    let result = exchange(d, way, request, deadline, &mut guard).await;
+    let took_ms = began.elapsed().as_secs_f64() * 1e3;
+    trail.waited_ms += took_ms;
+    let (outcome, status, error) = match &result {
+        Ok(answer) => (AttemptOutcome::Served, Some(answer.status), None),
+        Err(fault) => (fault.outcome, fault.status, Some(fault.message.clone())),
+    };
+    if let Some(guard) = guard {
+        guard.end(match (outcome, status) {
+            (AttemptOutcome::Served, Some(200..=299)) => End::Success,
+            (AttemptOutcome::Served, _) | (AttemptOutcome::Refused, Some(400..=499)) => End::Refused,
+            (AttemptOutcome::Unreachable | AttemptOutcome::Broken, _) => End::Broken,
+            _ => End::Failed,
+        });
+    }
+    trail.attempts.push(Attempt {
+        target: name.clone(),
+        provider: provider.clone(),
+        model: model.clone(),
+        outcome,
+        status,
+        error,
+        started_ms,
+        duration_ms: took_ms,
+    });
+    let answer = result?;
+    let served =
+        Served { target: name, provider, node, model, attempts: trail.attempts.len() as u32, strip_usage, waited_ms: trail.waited_ms };
+    Ok(Flow { status: answer.status, headers: answer.headers, body: answer.body, served })
+}
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Body,
+}
+
+async fn exchange(d: &Dispatch<'_>, way: Way, request: &Request, deadline: Instant, guard: &mut Option<InFlight>) -> Result<Answer, Fault> {
+    let Way { name, timeouts, request: built, .. } = way;
+    let from_net = |e: net::Error| fault_of(&name, &e);
+    let response = d.client.send(built, &timeouts).await.map_err(from_net)?;
+    let (head, body) = response.into_parts();
+    if !head.status.is_success() {
+        let body = net::read_all(body.with_idle_timeout(timeouts.idle), ERROR_BYTES_MAX).await.unwrap_or_default();
+        return refused(d, &name, Response::from_parts(head, body));
+    }
+    let is_sse = head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|t| t.starts_with("text/event-stream"));
+    if request.head.stream && is_sse {
+        let body = committed(body, timeouts, deadline, &name, guard).await?;
+        return Ok(Answer { status: 200, headers: HeaderMap::new(), body });
+    }
+    let whole = net::read_all(body.with_idle_timeout(timeouts.idle), d.body_bytes_max).await.map_err(from_net)?;
+    let mut headers = HeaderMap::new();
+    headers.extend(head.headers.get(header::CONTENT_TYPE).map(|v| (header::CONTENT_TYPE, v.clone())));
+    let broken = |what: &str| Fault {
+        is_passing: true,
+        ..fault(&name, AttemptOutcome::Broken, Some(head.status.as_u16()), format!("`{name}` answered {what}"))
+    };
+    let seen = tap::whole(&whole).ok_or_else(|| broken("with something that is not JSON"))?;
+    if let Some(error) = seen.error {
+        return Err(broken(&format!("200 with an error inside: {error}")));
+    }
+    if request.head.stream && request.operation == Operation::Chat {
+        // The upstream does not stream; its whole answer becomes one.
+        let events = wire::chat::decode::response(&whole).map_err(|_| broken("with JSON of another shape"))?;
+        return Ok(Answer { status: 200, headers: HeaderMap::new(), body: Body::Events(events) });
+    }
+    Ok(Answer { status: head.status.as_u16(), headers, body: Body::Whole(whole) })
+}
+
+/// Waits for the first piece: until it is here a stream that dies moves on unseen.
+async fn committed(
+    mut body: ResponseBody,
+    timeouts: net::Timeouts,
+    deadline: Instant,
+    name: &Arc<str>,
+    guard: &mut Option<InFlight>,
+) -> Result<Body, Fault> {
+    let first = tokio::time::timeout(timeouts.first_byte, async {
+        loop {
+            match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => return Ok(data),
+                    _ => {}
+                },
+                Some(Err(e)) => return Err(fault_of(name, &e)),
+                None => {
+                    return Err(fault(name, AttemptOutcome::Broken, Some(200), format!("the stream of `{name}` ended before it began")));
+                }
+            }
+        }
+    });
+    let first = first.await.map_err(|_| fault_of(name, &net::Error::Timeout(net::Phase::FirstByte)))??;
+    let rest = Box::pin(body.with_idle_timeout(timeouts.idle));
+    Ok(Body::Stream(Box::pin(Committed::new(first, rest, guard.take(), deadline))))
+}
+
+fn refused(d: &Dispatch<'_>, name: &Arc<str>, response: Response<Bytes>) -> Result<Answer, Fault> {
+    let status = response.status();
+    let verdict = classify(status, response.body(), &d.rules.also_retried);
+    if verdict == Verdict::GiveBack {
+        let mut headers = HeaderMap::new();
+        headers.extend(response.headers().get(header::CONTENT_TYPE).map(|v| (header::CONTENT_TYPE, v.clone())));
+        return Ok(Answer { status: status.as_u16(), headers, body: Body::Whole(response.into_body()) });
+    }
+    let said = message_of(response.body()).map(|m| format!(": {m}")).unwrap_or_default();
+    let message = match status.as_u16() {
+        401..=403 => format!("`{name}` refused the router's own credentials with status {}", status.as_u16()),
+        code => format!("`{name}` answered with status {code}{said}"),
+    };
+    Err(Fault {
+        retry_after: retry_after(response.headers()),
+        request_id: response.headers().get("x-request-id").and_then(|v| v.to_str().ok()).map(str::to_owned),
+        is_passing: verdict == Verdict::Retry,
+        ..fault(name, AttemptOutcome::Refused, Some(status.as_u16()), message)
+    })
+}
+
+fn fault_of(name: &Arc<str>, error: &net::Error) -> Fault {
+    let outcome = match error {
+        e if e.timeout().is_some() => AttemptOutcome::TimedOut,
+        e if !e.was_sent() => AttemptOutcome::Unreachable,
+        _ => AttemptOutcome::Broken,
+    };
+    fault(name, outcome, None, format!("`{name}`: {}", public(error)))
+}
+
+/// What a client may read of a fault: no address of ours.
+fn public(error: &net::Error) -> String {
+    match error {
+        net::Error::Connect { .. } => "the connection could not be made".to_owned(),
+        net::Error::Closed { .. } => "the connection was closed before an answer".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+pub(crate) fn fault(name: &Arc<str>, outcome: AttemptOutcome, status: Option<u16>, message: String) -> Fault {
+    Fault { target: name.clone(), outcome, status, message, retry_after: None, request_id: None, is_passing: true, obstacle: None }
+}

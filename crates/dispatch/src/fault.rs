@@ -1,0 +1,127 @@
+//! What failed attempts come to.
+
+use std::{sync::Arc, time::Duration};
+
+use journey::AttemptOutcome;
+use serde_json::{Map, Value, json};
+use wire::{Code, Failure};
+
+/// Why an attempt failed, and whether its target is worth another.
+#[derive(Debug, Clone)]
+pub(crate) struct Fault {
+    pub(crate) target: Arc<str>,
+    pub(crate) outcome: AttemptOutcome,
+    pub(crate) status: Option<u16>,
+    /// In words; nothing of a prompt or a credential.
+    pub(crate) message: String,
+    pub(crate) retry_after: Option<Duration>,
+    /// The upstream's own id of the request.
+    pub(crate) request_id: Option<String>,
+    /// Another try of the same target could go better.
+    pub(crate) is_passing: bool,
+    /// Nothing was sent: the target could not be called at all.
+    pub(crate) obstacle: Option<Failure>,
+}
+
+impl Fault {
+    /// The status class by which faults are compared.
+    fn class(&self) -> Option<u16> {
+        match (self.outcome, self.status) {
+            (AttemptOutcome::TimedOut, _) => Some(504),
+            (_, Some(503 | 529)) => Some(503),
+            (_, status) => status,
+        }
+    }
+}
+
+/// The client's answer when every attempt failed: the one common status if they agree, else 502.
+pub(crate) fn conclusion(faults: &[Fault], model: &str) -> Failure {
+    let called: Vec<&Fault> = faults.iter().filter(|f| f.obstacle.is_none()).collect();
+    let Some(last) = called.last() else {
+        let first = faults.iter().find_map(|f| f.obstacle.clone());
+        return first.unwrap_or_else(|| {
+            Failure::new(Code::NoAvailableTarget, format!("no target for the model `{model}` is available now"))
+                .retry_after(Duration::from_secs(1))
+        });
+    };
+    let common = last.class().filter(|class| called.iter().all(|f| f.class() == Some(*class)));
+    let code = match common {
+        Some(429) => Code::RateLimitExceeded,
+        Some(503) => Code::NoAvailableTarget,
+        Some(504) => Code::UpstreamTimeout,
+        Some(404) => Code::ModelNotFound,
+        Some(401..=403) => Code::UpstreamCredentials,
+        _ => Code::UpstreamError,
+    };
+    let message = match called.as_slice() {
+        [only] => only.message.clone(),
+        all => format!("all {} attempts failed; the last: {}", all.len(), last.message),
+    };
+    let wait = called.iter().filter_map(|f| f.retry_after).min();
+    let attempts: Vec<Value> = faults.iter().map(|f| json!({"target": &*f.target, "status": f.status, "error": f.message})).collect();
+    let mut details = Map::new();
+    if let Some(status) = last.status {
+        details.insert("upstream_status".to_owned(), status.into());
+    }
+    if let Some(id) = &last.request_id {
+        details.insert("upstream_request_id".to_owned(), id.as_str().into());
+    }
+    details.insert("attempts".to_owned(), attempts.into());
+    let mut failure = Failure { details, retry_after: wait, ..Failure::new(code, message) };
+    if matches!(code, Code::NoAvailableTarget | Code::RateLimitExceeded) {
+        failure.retry_after.get_or_insert(Duration::from_secs(1));
+    }
+    failure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(status: Option<u16>, outcome: AttemptOutcome) -> Fault {
+        Fault {
+            target: "t".into(),
+            outcome,
+            status,
+            message: "no".to_owned(),
+            retry_after: status.filter(|s| *s == 429).map(|_| Duration::from_secs(7)),
+            request_id: None,
+            is_passing: true,
+            obstacle: None,
+        }
+    }
+
+    #[test]
+    fn agreeing_faults_keep_their_status() {
+        use AttemptOutcome::{Refused, TimedOut, Unreachable};
+        for (faults, status) in [
+            (vec![(Some(429), Refused), (Some(429), Refused)], 429),
+            (vec![(Some(503), Refused), (Some(529), Refused)], 503),
+            (vec![(None, TimedOut)], 504),
+            (vec![(Some(404), Refused)], 404),
+            (vec![(Some(401), Refused)], 502),
+            (vec![(Some(500), Refused)], 502),
+            (vec![(Some(429), Refused), (None, Unreachable)], 502),
+            (vec![], 503),
+        ] {
+            let faults: Vec<_> = faults.into_iter().map(|(s, o)| fault(s, o)).collect();
+            let failure = conclusion(&faults, "m");
+            assert_eq!(failure.status(), status, "{faults:?}");
+            assert_eq!(
+                failure.retry_after.map(|d| d.as_secs()),
+                match status {
+                    429 => Some(7),
+                    503 => Some(1),
+                    _ => None,
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_called_does_not_hide_what_was() {
+        let skipped = Fault { obstacle: Some(Failure::new(Code::ProviderKeyMissing, "set X")), ..fault(None, AttemptOutcome::Skipped) };
+        assert_eq!(conclusion(std::slice::from_ref(&skipped), "m").code, Code::ProviderKeyMissing);
+        assert_eq!(conclusion(&[skipped, fault(Some(429), AttemptOutcome::Refused)], "m").code, Code::RateLimitExceeded);
+    }
+}

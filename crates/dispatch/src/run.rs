@@ -1,0 +1,202 @@
+//! Carries out a plan.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use fleet::Fleet;
+use http::HeaderMap;
+use journey::{Attempt, AttemptOutcome, Body, Candidate, Flow, Operation, Plan, Request, Served, Target};
+use wire::{Code, Failure};
+
+use crate::{
+    attempt::{Way, attempt, fault},
+    dummy,
+    fault::{Fault, conclusion},
+};
+
+/// How often and how long.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Attempts of one request, the first included.
+    pub attempts_max: u32,
+    /// Pause before the same targets are tried again; doubles up to the most.
+    pub backoff_min: Duration,
+    pub backoff_max: Duration,
+    /// Statuses that the operator wants retried, besides those that always are.
+    pub also_retried: Vec<u16>,
+    /// The whole request.
+    pub total: Duration,
+    /// Timers of nodes.
+    pub node_timeouts: net::Timeouts,
+}
+
+/// What an attempt needs of the house.
+pub struct Dispatch<'a> {
+    pub client: &'a net::Client,
+    pub accounts: &'a HashMap<Arc<str>, Arc<upstream::Account>>,
+    pub fleet: &'a Arc<Fleet>,
+    pub rules: &'a Rules,
+    /// Most bytes of a whole answer.
+    pub body_bytes_max: usize,
+}
+
+/// The trail that attempts leave, kept by the caller so that it survives a hang-up.
+pub struct Trail<'a> {
+    pub attempts: &'a mut Vec<Attempt>,
+    pub request_id: &'a str,
+    pub began: Instant,
+    /// Milliseconds spent waiting for upstreams.
+    pub waited_ms: f64,
+}
+
+impl Trail<'_> {
+    pub(crate) fn elapsed_ms(&self) -> f64 {
+        self.began.elapsed().as_secs_f64() * 1e3
+    }
+}
+
+/// Tries the plan's candidates in order until one serves; then, while attempts are left, those again whose faults pass.
+///
+/// # Errors
+/// What the failed attempts come to: one common status, or 502; 504 when the request's time is over.
+pub async fn run(d: &Dispatch<'_>, plan: &Plan, request: &Request, trail: &mut Trail<'_>) -> Result<Flow, Failure> {
+    let total = request.timeout_ms.map_or(d.rules.total, |ms| Duration::from_millis(ms).min(d.rules.total));
+    let deadline = tokio::time::Instant::from_std(trail.began) + total;
+    let work = rounds(d, plan, request, deadline, trail);
+    match tokio::time::timeout_at(deadline, work).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::new(Code::UpstreamTimeout, format!("no answer within {} ms", total.as_millis()))),
+    }
+}
+
+async fn rounds(
+    d: &Dispatch<'_>,
+    plan: &Plan,
+    request: &Request,
+    deadline: tokio::time::Instant,
+    trail: &mut Trail<'_>,
+) -> Result<Flow, Failure> {
+    let mut open: Vec<&Candidate> = plan.candidates.iter().collect();
+    let mut faults: Vec<Fault> = Vec::new();
+    let mut pause = d.rules.backoff_min;
+    loop {
+        let mut again = Vec::new();
+        let mut wait = None;
+        for candidate in open {
+            if faults.len() as u32 >= d.rules.attempts_max {
+                return Err(conclusion(&faults, &plan.requested));
+            }
+            let before = faults.len();
+            match candidate_once(d, candidate, request, deadline, &mut faults, trail).await? {
+                Some(flow) => return Ok(flow),
+                None => {
+                    if faults[before..].iter().any(|f| f.is_passing) {
+                        again.push(candidate);
+                        wait = wait.max(faults[before..].iter().filter_map(|f| f.retry_after).min());
+                    }
+                }
+            }
+        }
+        open = again;
+        let pause_now = wait.unwrap_or(pause).max(pause);
+        if open.is_empty() || faults.len() as u32 >= d.rules.attempts_max || pause_now > d.rules.backoff_max {
+            return Err(conclusion(&faults, &plan.requested));
+        }
+        tokio::time::sleep(pause_now).await;
+        pause = (pause * 2).min(d.rules.backoff_max);
+    }
+}
+
+/// One candidate: an account once, the fleet node by node. `None` where all failed; their faults are added.
+async fn candidate_once(
+    d: &Dispatch<'_>,
+    candidate: &Candidate,
+    request: &Request,
+    deadline: tokio::time::Instant,
+    faults: &mut Vec<Fault>,
+    trail: &mut Trail<'_>,
+) -> Result<Option<Flow>, Failure> {
+    match &candidate.target {
+        Target::Dummy => dummy_flow(request, trail).map(Some),
+        Target::Account { name } => {
+            let way = match d.accounts.get(name) {
+                Some(account) => Way::to_account(account, &candidate.model, request),
+                None => Err(Failure::new(Code::NoAvailableTarget, format!("the account `{name}` is gone"))),
+            };
+            match way {
+                Ok(way) => match attempt(d, way, request, deadline, trail).await {
+                    Ok(flow) => return Ok(Some(flow)),
+                    Err(fault) => faults.push(fault),
+                },
+                Err(obstacle) => faults.push(skipped(name, obstacle)),
+            }
+            Ok(None)
+        }
+        Target::Fleet => fleet_once(d, &candidate.model, request, deadline, faults, trail).await,
+    }
+}
+
+async fn fleet_once(
+    d: &Dispatch<'_>,
+    model: &Arc<str>,
+    request: &Request,
+    deadline: tokio::time::Instant,
+    faults: &mut Vec<Fault>,
+    trail: &mut Trail<'_>,
+) -> Result<Option<Flow>, Failure> {
+    let mut order = d.fleet.view().pick_order(model);
+    if order.is_empty() {
+        d.fleet.wait_ready(model, Some(deadline)).await?;
+        order = d.fleet.view().pick_order(model);
+    }
+    for candidate in order {
+        if faults.len() as u32 >= d.rules.attempts_max {
+            break;
+        }
+        let Some(guard) = candidate.begin() else { continue };
+        match Way::to_node(&candidate.peer, guard, model, request, d.rules.node_timeouts) {
+            Ok(way) => match attempt(d, way, request, deadline, trail).await {
+                Ok(flow) => return Ok(Some(flow)),
+                Err(fault) => faults.push(fault),
+            },
+            Err(obstacle) => faults.push(skipped(&candidate.peer.name, obstacle)),
+        }
+    }
+    Ok(None)
+}
+
+fn skipped(name: &Arc<str>, obstacle: Failure) -> Fault {
+    Fault { is_passing: false, obstacle: Some(obstacle.clone()), ..fault(name, AttemptOutcome::Skipped, None, obstacle.message) }
+}
+
+fn dummy_flow(request: &Request, trail: &mut Trail<'_>) -> Result<Flow, Failure> {
+    if request.operation == Operation::Embeddings {
+        return Err(dummy::refuse_embeddings());
+    }
+    let name: Arc<str> = "dummy".into();
+    let model: Arc<str> = request.model().into();
+    let started_ms = trail.elapsed_ms();
+    trail.attempts.push(Attempt {
+        target: name.clone(),
+        provider: name.clone(),
+        model: model.clone(),
+        outcome: AttemptOutcome::Served,
+        status: Some(200),
+        error: None,
+        started_ms,
+        duration_ms: 0.0,
+    });
+    let served = Served {
+        target: name.clone(),
+        provider: name,
+        node: None,
+        model,
+        attempts: trail.attempts.len() as u32,
+        strip_usage: false,
+        waited_ms: trail.waited_ms,
+    };
+    Ok(Flow { status: 200, headers: HeaderMap::new(), body: Body::Events(dummy::answer(request)), served })
+}

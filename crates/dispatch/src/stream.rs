@@ -1,0 +1,65 @@
+//! A committed stream from an upstream.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use fleet::{End, InFlight};
+use http_body::{Body, Frame};
+use journey::BodyError;
+use net::{IdleTimeout, ResponseBody};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The bytes of a stream whose first piece has been seen. Dropping it closes the upstream's connection at once.
+pub(crate) struct Committed {
+    first: Option<Bytes>,
+    rest: Option<Pin<Box<IdleTimeout<ResponseBody>>>>,
+    guard: Option<InFlight>,
+    deadline: Instant,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Committed {
+    pub(crate) fn new(first: Bytes, rest: Pin<Box<IdleTimeout<ResponseBody>>>, guard: Option<InFlight>, deadline: Instant) -> Self {
+        Self { first: Some(first), rest: Some(rest), guard, deadline, sleep: None }
+    }
+
+    fn end(&mut self, end: End) {
+        self.rest = None;
+        if let Some(guard) = self.guard.take() {
+            guard.end(end);
+        }
+    }
+}
+
+impl Body for Committed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
+        match rest.as_mut().poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(Some(Err(error))) => {
+                this.end(if error.timeout().is_some() { End::Failed } else { End::Broken });
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(None) => {
+                this.end(End::Success);
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(this.deadline)));
+                ready!(sleep.as_mut().poll(cx));
+                this.end(End::Failed);
+                Poll::Ready(Some(Err("the request's time is over".into())))
+            }
+        }
+    }
+}
