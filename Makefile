@@ -49,7 +49,7 @@ bench: compiler ## what can be measured: `cargo xtask bench --help` has the argu
 	cargo xtask bench --help
 
 install: compiler ## put the programs into PREFIX/bin (default /usr/local for root, else ~/.local)
-	PREFIX="$(PREFIX)" cargo xtask install
+	cargo xtask install
 
 clean: ## remove what was built
 	cargo clean

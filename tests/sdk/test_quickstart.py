@@ -1,6 +1,8 @@
 """The shortest ways in: no key and the dummy, commands beside a running router, and a clean end."""
 
 import json
+import os
+import re
 import signal
 
 from programs import KEY, MODEL, processes_of, wait_until
@@ -69,3 +71,14 @@ def test_the_log_has_requests_but_no_prompt(start):
 
 def test_the_local_model_is_also_known_by_its_node_name(house):
     assert house.chat(MODEL, max_tokens=4).headers["x-request-id"]
+
+
+def test_the_readmes_configuration_is_valid(start):
+    router = start(environment={"OPENAI_API_KEY": "sk-somebody"})
+    with open(os.path.join(os.path.dirname(__file__), "../../README.md"), encoding="utf-8") as file:
+        (text,) = re.findall(r"^```yaml\n(.*?)^```$", file.read(), re.MULTILINE | re.DOTALL)
+    path = os.path.join(router.home, "from-readme.yaml")
+    with open(path, "w") as file:
+        file.write(text)
+    checked = router.command("config", "check", "--config", path)
+    assert checked.returncode == 0, checked.stdout + checked.stderr

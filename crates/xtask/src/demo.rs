@@ -252,6 +252,34 @@ mod tests {
         assert!(error.contains(&address.to_string()) && error.contains("LLM_ROUTER_PORT"), "{error}");
     }
 
+    /// A stand-in for the router: says when it can be told to stop, and ends with `status` then.
+    fn server_that_ends_with(status: u8, ready: &Path) -> Server {
+        let script = format!("trap 'exit {status}' TERM; : > '{}'; while :; do sleep 0.02; done", ready.display());
+        let mut server = Server::start(shell::command("sh").args(["-c", &script])).expect("starts");
+        server.until("get ready", || ready.exists()).expect("gets ready");
+        server
+    }
+
+    #[test]
+    fn a_router_that_ends_well_when_told_to_is_no_error() {
+        let folder = tempfile::tempdir().expect("makes");
+        let mut server = server_that_ends_with(0, &folder.path().join("a"));
+        server.signal(Signal::TERM);
+        assert!(server.is_stopping);
+        server.wait().expect("status 0");
+        let mut server = server_that_ends_with(3, &folder.path().join("b"));
+        server.signal(Signal::TERM);
+        let error = server.wait().expect_err("status 3").to_string();
+        assert!(error.contains("exit status: 3"), "{error}");
+    }
+
+    #[test]
+    fn a_router_that_ends_before_it_is_ready_is_an_error() {
+        let mut server = Server::start(shell::command("sh").args(["-c", "exit 4"])).expect("starts");
+        let error = server.until("answer", || false).expect_err("it ended").to_string();
+        assert!(error.contains("exit status: 4") && error.contains("answer"), "{error}");
+    }
+
     #[test]
     fn the_address_is_the_first_that_the_router_listens_on() {
         let mut shown = json!({"settings": {"server.host": {"value": "0.0.0.0"}, "server.port": {"value": "8080"}}});
