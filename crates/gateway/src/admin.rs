@@ -1,0 +1,131 @@
+//! The study: what administrators, nodes and probes ask. Never on the path of an inference call.
+
+pub mod keys;
+pub mod models;
+pub mod nodes;
+pub mod probes;
+pub mod session;
+pub mod settings;
+
+use std::sync::Arc;
+
+use axum::{
+    extract::FromRequestParts,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http::request::Parts;
+use journey::{Caller, Scope};
+use serde::de::DeserializeOwned;
+use wire::{Code, Failure};
+
+use crate::{app::App, peer::Peer};
+
+/// Who asks, from where, under which id; put into every request's extensions.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub peer: Peer,
+    pub request_id: Arc<str>,
+}
+
+/// A failure on its way out; it gets its shape where the request id is known.
+#[derive(Debug)]
+pub struct Refusal(pub Failure);
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self(failure)
+    }
+}
+
+impl From<store::StoreError> for Refusal {
+    fn from(error: store::StoreError) -> Self {
+        tracing::error!(%error, "the store failed");
+        Self(Failure::new(Code::InternalError, "the store failed; the log says how"))
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = Response::default();
+        response.extensions_mut().insert(self.0);
+        response
+    }
+}
+
+/// What handlers give.
+pub type Answer<T> = Result<T, Refusal>;
+
+/// A caller who may read: nodes, models, records.
+pub struct Reader(pub Caller);
+
+/// A caller who may change things.
+pub struct Admin(pub Caller);
+
+/// A caller with any valid key.
+pub struct Known(pub Caller);
+
+impl FromRequestParts<Arc<App>> for Known {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
+        Ok(Self(identify(app, parts)?))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Reader {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
+        if is_management_open(app) {
+            return Ok(Self(Caller::anyone()));
+        }
+        let caller = identify(app, parts)?;
+        policy::may_call(&caller, Scope::Read)?;
+        Ok(Self(caller))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Admin {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
+        if is_management_open(app) && parts.uri.path().starts_with("/api/nodes") {
+            return Ok(Self(Caller::anyone()));
+        }
+        let house = app.house();
+        if !house.keys.is_open() && !house.keys.has_admin() && house.config.auth.admin == config::config::AdminLogin::Disabled {
+            let message = "no administrator can exist here: set LLM_ROUTER_MASTER_KEY, or allow users to log in";
+            return Err(Failure::new(Code::ControlPlaneNotConfigured, message).into());
+        }
+        let caller = identify(app, parts)?;
+        policy::may_call(&caller, Scope::Admin)?;
+        Ok(Self(caller))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Asked {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Answer<Self> {
+        parts.extensions.get().cloned().ok_or_else(|| Failure::new(Code::InternalError, "a request without its origin").into())
+    }
+}
+
+/// By key, else by a session's token.
+fn identify(app: &Arc<App>, parts: &Parts) -> Result<Caller, Failure> {
+    let house = app.house();
+    let shown = house.credentials(&parts.headers);
+    let now = jiff::Timestamp::now();
+    house.keys.identify(&shown, now).or_else(|failure| shown.iter().find_map(|token| session::caller(app, token)).ok_or(failure))
+}
+
+fn is_management_open(app: &App) -> bool {
+    app.house().config.auth.management == config::config::ManagementAuth::Open
+}
+
+/// Reads a JSON body; an empty one is an empty object.
+fn read<T: DeserializeOwned>(body: &Bytes) -> Answer<T> {
+    let body: &[u8] = if body.is_empty() { b"{}" } else { body };
+    Ok(wire::json::parse(body)?)
+}

@@ -1,0 +1,277 @@
+//! The house as a whole: built once, shared by everybody.
+
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use config::{Environment, LoadArgs, Loaded, StoreUrl};
+use fleet::Fleet;
+use journey::Settle;
+use ledger::Ledger;
+use store::{InstanceLock, Store};
+use telemetry::{
+    logs::Logs,
+    metrics::{Held, Metrics, hold},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use wire::{Code, Failure};
+
+use crate::{
+    admin::session::Sessions,
+    first_run::{self, FirstRun},
+    routes,
+    settle::Desk,
+    snapshot::{self, House},
+};
+
+/// Why the house cannot be opened, in words for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] config::ConfigError),
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    #[error(transparent)]
+    Ledger(#[from] ledger::LedgerError),
+    #[error("{0}")]
+    Settings(String),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// Everything that lives as long as the process.
+pub struct App {
+    pub store: Store,
+    pub fleet: Arc<Fleet>,
+    pub metrics: Arc<Metrics>,
+    pub logs: Option<Logs>,
+    /// The parent of the runtimes' own clients.
+    pub client: net::Client,
+    /// Asks nodes from behind the path.
+    pub node_client: net::Client,
+    pub sessions: Sessions,
+    pub sink: Arc<dyn Settle>,
+    pub started: Instant,
+    /// Runs everything that is behind the path.
+    pub back: tokio::runtime::Handle,
+    control: OnceLock<axum::Router>,
+    house: ArcSwap<House>,
+    loaded: ArcSwap<Loaded>,
+    sources: Sources,
+    ledger: Mutex<Option<Ledger>>,
+    draining: AtomicBool,
+    requests: Arc<AtomicU32>,
+    tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+    _lock: InstanceLock,
+}
+
+/// Where the configuration comes from, to read it again.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    pub args: LoadArgs,
+    /// Forward proxies for accounts.
+    pub proxy: net::ProxySettings,
+}
+
+impl App {
+    /// Opens store and fleet, makes what the first run needs, and starts what runs behind the path.
+    ///
+    /// # Errors
+    /// Another router on the same data, a store that cannot be used, settings that contradict each other.
+    pub async fn start(loaded: Loaded, sources: Sources, logs: Option<Logs>) -> Result<(Arc<Self>, FirstRun), StartError> {
+        let config = Arc::new(loaded.config.clone());
+        let lock = InstanceLock::take(&config.server.data_dir)?;
+        let store = Store::open(&store_url(&config.store), &config.server.data_dir).await?;
+        let changes = store.changes();
+        let made = first_run::prepare(&config, &store).await?;
+        let stored = store::keys::list(&store).await?;
+        let house = House::build(config.clone(), &stored).map_err(StartError::Settings)?;
+        let client = net::Client::new(net::Settings { proxy: sources.proxy.clone(), ..net::Settings::default() });
+        // Nodes are on our own network: no proxy stands between.
+        let node_client = net::Client::new(net::Settings::default());
+        let fleet = Fleet::open(store.clone(), node_client.clone(), snapshot::fleet_settings(&config)).await?;
+        let sessions = first_run::sessions(&config)?;
+        let metrics = Arc::new(Metrics::new());
+        let ledger = Ledger::start(store.clone())?;
+        let sink = Arc::new(Desk::new(metrics.clone(), ledger.recorder()));
+        let app = Arc::new(Self {
+            store,
+            fleet,
+            metrics,
+            logs,
+            client,
+            node_client,
+            sessions,
+            control: OnceLock::new(),
+            sink,
+            started: Instant::now(),
+            back: tokio::runtime::Handle::current(),
+            house: ArcSwap::from_pointee(house),
+            loaded: ArcSwap::from_pointee(loaded),
+            sources,
+            ledger: Mutex::new(Some(ledger)),
+            draining: AtomicBool::new(false),
+            requests: Arc::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            _lock: lock,
+        });
+        app.spawn_background(changes);
+        Ok((app, made))
+    }
+
+    fn spawn_background(self: &Arc<Self>, mut changes: tokio::sync::watch::Receiver<u64>) {
+        let (app, stop) = (self.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = app.fleet.tend() => {}
+                () = stop.cancelled() => app.fleet.save().await,
+            }
+        });
+        let (app, stop) = (self.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            loop {
+                let changed = tokio::select! {
+                    changed = changes.changed() => changed,
+                    () = stop.cancelled() => return,
+                };
+                if changed.is_err() {
+                    return;
+                }
+                if let Err(error) = app.refresh().await {
+                    tracing::error!(%error, "keys could not be read again; the old ones stay in force");
+                }
+            }
+        });
+        let (app, stop) = (self.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            let mut tick = tokio::time::interval(Duration::from_secs(5));
+            loop {
+                tokio::select! {
+                    _ = tick.tick() => app.look_at_ledger(),
+                    () = stop.cancelled() => return,
+                }
+            }
+        });
+    }
+
+    fn look_at_ledger(&self) {
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stats) = ledger.as_ref().map(|l| l.recorder().stats()) {
+            self.metrics.pending_rows.set(i64::try_from(stats.waiting).unwrap_or(i64::MAX));
+            let counted = self.metrics.dropped_rows.get();
+            self.metrics.dropped_rows.inc_by(stats.lost.saturating_sub(counted));
+        }
+    }
+
+    /// The control plane's paths.
+    pub fn control(self: &Arc<Self>) -> axum::Router {
+        self.control.get_or_init(|| routes::control(self)).clone()
+    }
+
+    /// This instant's snapshot.
+    pub fn house(&self) -> Arc<House> {
+        self.house.load_full()
+    }
+
+    /// The configuration with its origins.
+    pub fn loaded(&self) -> Arc<Loaded> {
+        self.loaded.load_full()
+    }
+
+    /// Builds the snapshot anew from the stored keys.
+    ///
+    /// # Errors
+    /// The store's; the old snapshot stays.
+    pub async fn refresh(&self) -> Result<(), StartError> {
+        let stored = store::keys::list(&self.store).await?;
+        let config = self.house().config.clone();
+        self.house.store(Arc::new(House::build(config, &stored).map_err(StartError::Settings)?));
+        Ok(())
+    }
+
+    /// Reads environment and file again. A configuration that is not valid changes nothing.
+    ///
+    /// # Errors
+    /// The first wrong value, in words.
+    pub async fn reload(&self) -> Result<Vec<String>, StartError> {
+        let environment = Environment::of_process()?;
+        let loaded = config::load(&self.sources.args, &environment)?;
+        let stored = store::keys::list(&self.store).await?;
+        let house = House::build(Arc::new(loaded.config.clone()), &stored).map_err(StartError::Settings)?;
+        if let Some(logs) = &self.logs {
+            logs.set_level(&loaded.config.log.level).map_err(|e| StartError::Settings(e.to_string()))?;
+        }
+        self.fleet.set_settings(snapshot::fleet_settings(&loaded.config));
+        let warnings = loaded.warnings.clone();
+        self.house.store(Arc::new(house));
+        self.loaded.store(Arc::new(loaded));
+        tracing::info!("the configuration was read again");
+        Ok(warnings)
+    }
+
+    /// A place among the requests that run at once.
+    ///
+    /// # Errors
+    /// [`Code::QueueFull`].
+    pub fn enter(&self, max: u32) -> Result<RequestPlace, Failure> {
+        let took = self.requests.fetch_update(Relaxed, Relaxed, |n| (n < max).then_some(n + 1));
+        match took {
+            Ok(_) => Ok(RequestPlace { requests: self.requests.clone(), _active: hold(&self.metrics.active_requests) }),
+            Err(_) => Err(Failure::new(Code::QueueFull, format!("{max} requests are running already")).retry_after(Duration::from_secs(1))),
+        }
+    }
+
+    /// Whether the house is closing.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// Says that the house is closing: probes turn, nothing new begins behind the path.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// Closes: background work ends, rows are written, the store is closed.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ledger) = ledger {
+            if let Err(error) = ledger.close(Duration::from_secs(5)).await {
+                tracing::error!(%error, "request records were lost at the end");
+            }
+        }
+        self.store.close().await;
+    }
+}
+
+/// One of the requests that run at once, until dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct RequestPlace {
+    requests: Arc<AtomicU32>,
+    _active: Held,
+}
+
+impl Drop for RequestPlace {
+    fn drop(&mut self) {
+        self.requests.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The address of the database as the store reads it.
+pub fn store_url(url: &StoreUrl) -> String {
+    match url {
+        StoreUrl::Sqlite(path) => format!("sqlite:{}", path.display()),
+        StoreUrl::SqliteMemory => "sqlite::memory:".to_owned(),
+        StoreUrl::Postgres(url) => url.expose().to_owned(),
+    }
+}

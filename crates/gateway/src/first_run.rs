@@ -1,0 +1,128 @@
+//! What a fresh house needs: a key, and somebody who may administer it.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::Path,
+};
+
+use argon2::{
+    Argon2, PasswordHasher,
+    password_hash::phc::PasswordHash,
+};
+use config::{AuthMode, Config, Secret};
+use rand::{RngExt as _, distr::Alphanumeric};
+use store::Store;
+
+use crate::{admin::session::Sessions, app::StartError};
+
+/// Secrets that were made now; each is shown once and kept only as a hash.
+#[derive(Debug, Default)]
+pub struct FirstRun {
+    pub key: Option<String>,
+    /// The administrator's name and password.
+    pub admin: Option<(String, String)>,
+}
+
+/// Makes what is missing.
+///
+/// # Errors
+/// [`StartError::Settings`] where the operator requires a key that cannot exist; the store's errors.
+pub async fn prepare(config: &Config, store: &Store) -> Result<FirstRun, StartError> {
+    let mut made = FirstRun::default();
+    let auth = &config.auth;
+    let stored = store::keys::list(store).await?.iter().any(|k| k.revoked_at_ms.is_none());
+    if auth.mode == AuthMode::Required && !auth.names_a_credential() && !stored {
+        if auth.mode_explicit {
+            let message = "auth is required, but there is no key at all: set LLM_ROUTER_API_KEYS or LLM_ROUTER_MASTER_KEY, or make one with \
+                           `llm-router key create --name NAME`";
+            return Err(StartError::Settings(message.to_owned()));
+        }
+        let (row, secret) = new_key("first", vec!["inference".to_owned(), "read".to_owned()], "first start");
+        store::keys::insert(store, &row).await?;
+        made.key = Some(secret);
+    }
+    if auth.admin == config::config::AdminLogin::Users && store::users::list(store).await?.is_empty() {
+        let given = auth.admin_password.as_ref().map(Secret::expose);
+        let password = given.map_or_else(|| random(20), str::to_owned);
+        let user = store::users::User {
+            id: store::new_id("user"),
+            username: auth.admin_username.clone(),
+            password_hash: hash_password(&password)?,
+            role: "admin".to_owned(),
+            must_change_password: given.is_none(),
+            created_at_ms: store::now_ms(),
+            last_login_at_ms: None,
+        };
+        store::users::insert(store, &user).await?;
+        if given.is_none() {
+            made.admin = Some((user.username, password));
+        }
+    }
+    Ok(made)
+}
+
+/// A key that is not stored yet, and its secret: `sk_` and 32 random letters and digits.
+pub fn new_key(name: &str, scopes: Vec<String>, by: &str) -> (store::keys::Key, String) {
+    let secret = format!("sk_{}", random(32));
+    let hash = policy::hash(&secret).iter().map(|b| format!("{b:02x}")).collect();
+    let row = store::keys::Key {
+        id: store::new_id("key"),
+        name: name.to_owned(),
+        hash,
+        prefix: secret[..7].to_owned(),
+        scopes,
+        created_by: Some(by.to_owned()),
+        created_at_ms: store::now_ms(),
+        ..store::keys::Key::default()
+    };
+    (row, secret)
+}
+
+fn random(length: usize) -> String {
+    rand::rng().sample_iter(Alphanumeric).take(length).map(char::from).collect()
+}
+
+/// Argon2id with the library's defaults.
+///
+/// # Errors
+/// A password that argon2 does not take (longer than 4 GiB).
+pub fn hash_password(password: &str) -> Result<String, StartError> {
+    let hash = Argon2::default().hash_password(password.as_bytes()).map_err(|e| StartError::Settings(format!("the password cannot be hashed: {e}")))?;
+    Ok(hash.to_string())
+}
+
+/// Whether a password is the hashed one. Takes tens of milliseconds by design.
+pub fn is_password(password: &str, hash: &str) -> bool {
+    use argon2::PasswordVerifier as _;
+    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+}
+
+/// What signs session tokens: the operator's secret, or one that is made once and kept in the data directory, mode 0600.
+///
+/// # Errors
+/// A file that cannot be read or written.
+pub fn sessions(config: &Config) -> Result<Sessions, StartError> {
+    let secret = match &config.auth.jwt_secret {
+        Some(secret) => secret.expose().to_owned(),
+        None => kept_secret(&config.server.data_dir.join("jwt_secret"))?,
+    };
+    Ok(Sessions::new(secret.as_bytes(), hash_password(&random(20))?))
+}
+
+fn kept_secret(path: &Path) -> Result<String, StartError> {
+    let named = |e: io::Error| StartError::Settings(format!("{}: {e}", path.display()));
+    match fs::read_to_string(path) {
+        Ok(text) if text.trim().len() >= 32 => return Ok(text.trim().to_owned()),
+        Ok(_) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(named(e)),
+    }
+    let secret = random(64);
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).and_then(|mut file| file.write_all(secret.as_bytes())).map_err(named)?;
+    Ok(secret)
+}

@@ -1,0 +1,14 @@
+//! The house put together: sockets, the path of a request, the control plane, the command line.
+
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod first_run;
+pub mod peer;
+pub mod render;
+pub mod request;
+pub mod routes;
+pub mod server;
+pub mod settle;
+pub mod shard;
+pub mod snapshot;

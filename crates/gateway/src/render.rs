@@ -1,0 +1,217 @@
+//! What goes over the wire to the client: answers, streams and errors in the caller's dialect.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use http_body::{Body, Frame, SizeHint};
+use journey::{BodyError, Meter, Operation};
+use telemetry::metrics::Held;
+use tokio::time::{Instant, Sleep, sleep_until};
+use wire::{Code, Failure, ir::Event, sse};
+
+use crate::app::RequestPlace;
+
+/// `x-request-id`.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const KEEPALIVE: Bytes = Bytes::from_static(b": keepalive\n\n");
+
+/// The body of an answer.
+pub enum Out {
+    /// All of it; `None` when it is sent.
+    Whole(Option<Bytes>),
+    /// A stream that is metered and kept alive.
+    Stream(Box<KeepAlive>),
+    /// From the control plane.
+    Control(axum::body::Body),
+}
+
+impl From<Bytes> for Out {
+    fn from(bytes: Bytes) -> Self {
+        Self::Whole((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+impl Body for Out {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Self::Stream(stream) => Pin::new(stream).poll_frame(cx),
+            Self::Control(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Stream(stream) => stream.meter.is_end_stream(),
+            Self::Control(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Stream(_) => SizeHint::default(),
+            Self::Control(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A stream into whose silences comments are put, at frame boundaries only, so that no proxy takes it for dead.
+pub struct KeepAlive {
+    meter: Meter,
+    interval: Duration,
+    /// Made at the first wait; looked at when it fires, so a frame costs no timer of its own.
+    sleep: Option<Pin<Box<Sleep>>>,
+    last: Instant,
+    at_boundary: bool,
+    _held: (Held, RequestPlace),
+}
+
+impl KeepAlive {
+    /// Keeps `meter` alive; `held` counts the stream and its request while it lives.
+    pub fn new(meter: Meter, interval: Duration, held: (Held, RequestPlace)) -> Self {
+        Self { meter, interval, sleep: None, last: Instant::now(), at_boundary: true, _held: held }
+    }
+}
+
+impl Body for KeepAlive {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.meter).poll_frame(cx) {
+            if let Some(Ok(data)) = frame.as_ref().map(|f| f.as_ref().map(|f| f.data_ref())) {
+                this.at_boundary = data.is_some_and(|d| d.ends_with(b"\n\n") || d.ends_with(b"\r\n\r\n"));
+            }
+            this.last = Instant::now();
+            return Poll::Ready(frame);
+        }
+        let due = this.last + this.interval;
+        let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            let now = Instant::now();
+            if now >= this.last + this.interval && this.at_boundary {
+                this.last = now;
+                sleep.as_mut().reset(now + this.interval);
+                return Poll::Ready(Some(Ok(Frame::data(KEEPALIVE))));
+            }
+            let next = if this.at_boundary { this.last + this.interval } else { now + this.interval };
+            sleep.as_mut().reset(next);
+        }
+    }
+}
+
+/// An error answer.
+pub fn failure(failure: &Failure, request_id: &str) -> Response<Out> {
+    let body = Bytes::from(failure.to_openai(Some(request_id)).to_string());
+    let mut response = Response::new(Out::from(body));
+    *response.status_mut() = StatusCode::from_u16(failure.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    failure_headers(failure, headers);
+    put(headers, REQUEST_ID, request_id);
+    response
+}
+
+/// The headers that go with an error.
+pub fn failure_headers(failure: &Failure, headers: &mut HeaderMap) {
+    if let Some(after) = failure.retry_after {
+        put(headers, RETRY_AFTER, &after.as_secs_f64().ceil().max(1.0).to_string());
+    }
+    match failure.code {
+        Code::InvalidApiKey => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        Code::BudgetExceeded => {
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
+        }
+        _ => {}
+    }
+}
+
+/// The frames with which a broken stream ends, in the caller's dialect; no normal end mark follows.
+pub fn error_frame(failure: &Failure, request_id: &str) -> Bytes {
+    let mut out = Vec::new();
+    sse::write_data(&mut out, failure.to_openai(Some(request_id)).to_string().as_bytes());
+    out.into()
+}
+
+/// A whole answer from events.
+pub fn whole(operation: Operation, events: &[Event]) -> Bytes {
+    let written = match operation {
+        Operation::Completions => serde_json::to_vec(&wire::completions::encode::response(events)),
+        _ => serde_json::to_vec(&wire::chat::encode::response(events)),
+    };
+    written.unwrap_or_default().into()
+}
+
+/// The frames of a stream from events, all at once.
+pub fn stream(operation: Operation, events: &[Event], include_usage: bool) -> Vec<Bytes> {
+    let mut chat = wire::chat::stream::Encoder::new(include_usage);
+    let mut text = wire::completions::encode::Encoder::new(include_usage);
+    let frames = events.iter().map(|event| {
+        let mut out = Vec::new();
+        match operation {
+            Operation::Completions => text.event(event, &mut out),
+            _ => chat.event(event, &mut out),
+        }
+        Bytes::from(out)
+    });
+    frames.filter(|f| !f.is_empty()).collect()
+}
+
+/// Headers of a streamed answer: no cache, no buffering on the way.
+pub fn stream_headers(headers: &mut HeaderMap) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+}
+
+/// Sets a header if the text can stand in one.
+pub fn put(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}
+
+/// Puts a member at the end of a JSON object; anything else stays as it is.
+pub fn with_member(body: Bytes, name: &str, value: &serde_json::Value) -> Bytes {
+    let trimmed = body.trim_ascii_end();
+    let Some(inner) = trimmed.strip_suffix(b"}") else { return body };
+    let comma = if inner.trim_ascii_end().ends_with(b"{") { "" } else { "," };
+    let mut out = Vec::with_capacity(body.len() + 256);
+    out.extend_from_slice(inner);
+    out.extend_from_slice(format!("{comma}\"{name}\":{value}}}").as_bytes());
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn members_are_put_last() {
+        let put = |text: &'static str| String::from_utf8(with_member(Bytes::from_static(text.as_bytes()), "router", &json!({"a": 1})).to_vec()).unwrap();
+        assert_eq!(put("{\"x\":1} \n"), "{\"x\":1,\"router\":{\"a\":1}}");
+        assert_eq!(put("{ }"), "{ \"router\":{\"a\":1}}");
+        assert_eq!(put("[1]"), "[1]");
+    }
+}

@@ -1,0 +1,177 @@
+//! The hall: the whole life of an inference call, top to bottom.
+//!
+//! Receive → identify → read → admit → plan → dispatch → reply; the permit settles whatever happens. No provider's name, no SQL and no lock
+//! has a place here.
+
+use bytes::Bytes;
+use dispatch::{Dispatch, Trail};
+use http::{HeaderName, Response, StatusCode};
+use journey::{Body, Call, Flow, Meter, Outcome, Permit, Plan, Request, Target};
+use serde_json::json;
+use telemetry::metrics::hold;
+use wire::{Failure, tap};
+
+use crate::{
+    app::RequestPlace,
+    render::{self, KeepAlive, Out, put},
+    shard::Shard,
+    snapshot::{FleetNodes, House},
+};
+
+/// Answers a call; errors in the caller's dialect.
+pub async fn handle(shard: &Shard, call: Call) -> Response<Out> {
+    let request_id = call.request_id.clone();
+    match live(shard, &call).await {
+        Ok(response) => response,
+        Err(failure) => render::failure(&failure, &request_id),
+    }
+}
+
+async fn live(shard: &Shard, call: &Call) -> Result<Response<Out>, Failure> {
+    let app = &shard.app;
+    let house = app.house(); // one Arc: this instant's keys, map and accounts
+    let refuse = |failure: Failure| {
+        app.metrics.refused(failure.code.as_str());
+        failure
+    };
+    let caller = house.keys.identify(&house.credentials(&call.headers), call.received_at).map_err(refuse)?; // who
+    let request = Request::read(call).map_err(refuse)?; // what: the head; the bytes stay as they came
+    let mut permit = policy::admit(&caller, call, &request, &app.sink).map_err(refuse)?; // may they; from here on one receipt
+    let plan = match plan(shard, &house, &request) {
+        Ok(plan) => plan, // where to, in order, with reasons
+        Err(failure) => return Err(refused(permit, failure)),
+    };
+    permit.receipt().rule = Some(plan.rule);
+    let place = match app.enter(house.config.server.max_requests) {
+        Ok(place) => place, // one of the requests that may run at once
+        Err(failure) => return Err(refused(permit, failure)),
+    };
+    match carry_out(shard, &house, &plan, &request, &mut permit).await {
+        Ok(flow) => Ok(reply(shard, &house, call, &request, &plan, flow, permit, place)), // metered until it ends, breaks or is left
+        Err(failure) => Err(refused(permit, failure)),
+    }
+}
+
+fn plan(shard: &Shard, house: &House, request: &Request) -> Result<Plan, Failure> {
+    let view = shard.app.fleet.view();
+    let plan = routing::plan(&house.map, &FleetNodes(&view), request.model(), &request.head.models)?;
+    let (member, is_there) = request.operation.input(&request.head);
+    if !is_there && plan.candidates.iter().any(|c| c.target != Target::Dummy) {
+        return Err(Failure::invalid(member, format!("`{member}` is missing")));
+    }
+    Ok(plan)
+}
+
+async fn carry_out(shard: &Shard, house: &House, plan: &Plan, request: &Request, permit: &mut Permit) -> Result<Flow, Failure> {
+    let engine = Dispatch {
+        client: &shard.client,
+        accounts: &house.accounts,
+        fleet: &shard.app.fleet,
+        rules: &house.rules,
+        body_bytes_max: shard.limits.body_bytes_max,
+    };
+    let began = permit.began();
+    let receipt = permit.receipt();
+    let request_id = receipt.request_id.clone();
+    let mut trail = Trail { attempts: &mut receipt.attempts, request_id: &request_id, began, waited_ms: 0.0 };
+    dispatch::run(&engine, plan, request, &mut trail).await
+}
+
+/// Writes the failure into the receipt, which settles here.
+fn refused(mut permit: Permit, failure: Failure) -> Failure {
+    let receipt = permit.receipt();
+    receipt.status = failure.status();
+    receipt.outcome = Outcome::Error;
+    receipt.error_code = Some(failure.code.as_str().to_owned());
+    failure
+}
+
+fn reply(shard: &Shard, house: &House, call: &Call, request: &Request, plan: &Plan, flow: Flow, mut permit: Permit, place: RequestPlace) -> Response<Out> {
+    let Flow { status, headers, body, served } = flow;
+    let elapsed_ms = permit.elapsed_ms();
+    let overhead_ms = (elapsed_ms - served.waited_ms).max(0.0);
+    let receipt = permit.receipt();
+    receipt.status = status;
+    receipt.model_served = Some(served.model.clone());
+    receipt.target = Some(served.target.clone());
+    receipt.provider = Some(served.provider.clone());
+    receipt.node.clone_from(&served.node);
+    receipt.overhead_ms = Some(overhead_ms);
+
+    let mut response = Response::new(Out::Whole(None));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    *response.headers_mut() = headers;
+    let h = response.headers_mut();
+    put(h, render::REQUEST_ID, &call.request_id);
+    for (name, value) in [
+        ("x-llm-router-model", &*served.model),
+        ("x-llm-router-provider", &*served.provider),
+        ("x-llm-router-target", &*served.target),
+        ("x-llm-router-route", plan.rule),
+        ("x-llm-router-cache", "off"),
+        ("x-llm-router-fidelity", "exact"),
+        ("x-llm-router-attempts", &served.attempts.to_string()),
+        ("x-llm-router-overhead-ms", &format!("{overhead_ms:.3}")),
+    ] {
+        put(h, HeaderName::from_static(name), value);
+    }
+    let operation = request.operation;
+    let stream = match body {
+        Body::Stream(stream) => stream,
+        Body::Events(events) if request.head.stream => {
+            Box::pin(http_body_util::StreamBody::new(futures_util::stream::iter(
+                render::stream(operation, &events, request.head.include_usage || served.strip_usage).into_iter().map(|b| Ok(http_body::Frame::data(b))),
+            )))
+        }
+        whole => {
+            let bytes = match whole {
+                Body::Whole(bytes) => bytes,
+                Body::Events(events) => {
+                    h.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+                    render::whole(operation, &events)
+                }
+                Body::Stream(_) => Bytes::new(),
+            };
+            let is_asked = call.headers.get("x-router-debug").is_some_and(|v| v == "1") || plan.candidates.len() > 1;
+            let bytes = if is_asked && status == 200 { render::with_member(bytes, "router", &router_member(&permit.receipt().clone(), plan, elapsed_ms)) } else { bytes };
+            settle_whole(permit, status, &bytes, elapsed_ms);
+            *response.body_mut() = bytes.into();
+            return response;
+        }
+    };
+    render::stream_headers(h);
+    let meter = Meter::new(stream, served.strip_usage, permit, render::error_frame);
+    let kept = KeepAlive::new(meter, house.config.stream.keepalive, (hold(&shard.app.metrics.open_streams), place));
+    *response.body_mut() = Out::Stream(Box::new(kept));
+    response
+}
+
+fn settle_whole(mut permit: Permit, status: u16, bytes: &Bytes, elapsed_ms: f64) {
+    let receipt = permit.receipt();
+    receipt.first_byte_ms = Some(elapsed_ms);
+    receipt.bytes_out = bytes.len() as u64;
+    if (200..300).contains(&status) {
+        receipt.outcome = Outcome::Success;
+        receipt.usage = tap::whole(bytes).and_then(|seen| seen.usage);
+    } else {
+        receipt.outcome = Outcome::Error;
+        receipt.error_code = Some("upstream_refused".to_owned());
+    }
+}
+
+/// The `router{…}` object of JSON answers (seeds 001 and 004).
+fn router_member(receipt: &journey::Receipt, plan: &Plan, elapsed_ms: f64) -> serde_json::Value {
+    json!({
+        "service": receipt.target.as_deref(),
+        "attempt": receipt.attempts.len(),
+        "duration": elapsed_ms / 1e3,
+        "backend_type": receipt.provider.as_deref(),
+        "requested_model": &*plan.requested,
+        "actual_model": receipt.model_served.as_deref(),
+        "strategy": plan.rule,
+        "task": null,
+        "complexity": null,
+        "source": if matches!(plan.rule, "default_model") { "auto" } else { "request" },
+        "request_id": &*receipt.request_id,
+    })
+}

@@ -1,0 +1,215 @@
+//! The one list of all paths. Inference goes straight down the hall; everything else is the control plane's, on its own runtime.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{delete, get, post, put},
+};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use journey::{Call, Operation};
+use tokio::time::{Duration, timeout};
+use tower::ServiceExt as _;
+use wire::{Code, Failure};
+
+use crate::{
+    admin::{self, Asked},
+    app::App,
+    peer::Peer,
+    render::{self, Out},
+    request,
+    shard::Shard,
+};
+
+/// How long a client may take to send a body.
+const BODY_TIME_MAX: Duration = Duration::from_mins(2);
+
+/// Of a body that is too large, how much is read and thrown away so that the client gets to read why.
+const DISCARD_BYTES_MAX: usize = 256 << 20;
+
+/// Most bytes of a control-plane body.
+const CONTROL_BYTES_MAX: usize = 1 << 20;
+
+/// Longest request id of a client's own that is kept.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Paths that lead down the hall, each also without its version.
+fn inference(path: &str) -> Option<Operation> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    match path.strip_prefix("/v1").unwrap_or(path) {
+        "/chat/completions" => Some(Operation::Chat),
+        "/completions" => Some(Operation::Completions),
+        "/embeddings" => Some(Operation::Embeddings),
+        _ => None,
+    }
+}
+
+/// The paths of the control plane.
+pub fn control(app: &Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(admin::probes::about))
+        .route("/health", get(admin::probes::health))
+        .route("/health/liveliness", get(admin::probes::live))
+        .route("/health/readiness", get(admin::probes::ready))
+        .route("/_health/live", get(admin::probes::live))
+        .route("/_health/ready", get(admin::probes::ready))
+        .route("/metrics", get(admin::probes::metrics))
+        .route("/metrics/cloud", get(admin::probes::cloud_metrics))
+        .route("/v1/models", get(admin::models::list))
+        .route("/models", get(admin::models::list))
+        .route("/v1/models/{*id}", get(admin::models::one))
+        .route("/models/{*id}", get(admin::models::one))
+        .route("/register", post(admin::nodes::register_agent))
+        .route("/heartbeat", post(admin::nodes::agent_heartbeat))
+        .route("/api/nodes", get(admin::nodes::list).post(admin::nodes::register))
+        .route("/api/health", post(admin::nodes::heartbeat))
+        .route("/api/nodes/metrics", get(admin::nodes::metrics))
+        .route("/api/metrics/summary", get(admin::nodes::summary))
+        .route("/api/nodes/{id}", delete(admin::nodes::remove))
+        .route("/api/nodes/{id}/settings", put(admin::nodes::settings))
+        .route("/api/nodes/{id}/disconnect", post(admin::nodes::disconnect))
+        .route("/api/nodes/{id}/drain", post(admin::nodes::drain))
+        .route("/api/nodes/{id}/logs", get(admin::nodes::logs))
+        .route("/api/auth/login", post(admin::session::login))
+        .route("/api/auth/logout", post(admin::session::logout))
+        .route("/api/auth/me", get(admin::session::me))
+        .route("/api/api-keys", get(admin::keys::list).post(admin::keys::create))
+        .route("/api/api-keys/{id}", delete(admin::keys::revoke))
+        .route("/api/config", get(admin::settings::show))
+        .route("/config/reload", post(admin::settings::reload))
+        .route("/router/reload", post(admin::settings::reload))
+        .fallback(admin::probes::nowhere)
+        .method_not_allowed_fallback(admin::probes::wrong_method)
+        .layer(DefaultBodyLimit::max(CONTROL_BYTES_MAX))
+        .with_state(app.clone())
+}
+
+/// Answers any request.
+pub async fn answer(shard: &Arc<Shard>, socket: SocketAddr, request: Request<Incoming>) -> Response<Out> {
+    let request_id = request_id(request.headers());
+    let house = shard.app.house();
+    let peer = Peer::of(request.headers(), socket, &house.config.server.trusted_proxies);
+    drop(house);
+    match inference(request.uri().path()) {
+        Some(operation) if request.method() == Method::POST => called(shard, operation, peer, request_id, request).await,
+        Some(_) if request.method() == Method::OPTIONS => preflight(&request_id),
+        Some(_) => {
+            let mut response = render::failure(&Failure::new(Code::MethodNotAllowed, "this path takes POST only"), &request_id);
+            response.headers_mut().insert(header::ALLOW, http::HeaderValue::from_static("POST"));
+            response
+        }
+        None => controlled(&shard.app, peer, request_id, request).await,
+    }
+}
+
+async fn called(shard: &Arc<Shard>, operation: Operation, peer: Peer, request_id: Arc<str>, request: Request<Incoming>) -> Response<Out> {
+    let received = Instant::now();
+    let received_at = jiff::Timestamp::now();
+    let (head, body) = request.into_parts();
+    let body = match body_of(&head.headers, body, shard.limits.body_bytes_max).await {
+        Ok(body) => body,
+        Err(failure) => {
+            shard.app.metrics.refused(failure.code.as_str());
+            let mut response = render::failure(&failure, &request_id);
+            response.headers_mut().insert(header::CONNECTION, http::HeaderValue::from_static("close"));
+            return response;
+        }
+    };
+    let path = head.uri.path().into();
+    let call = Call { operation, request_id, path, headers: head.headers, body, client: peer.address, received, received_at };
+    let mut response = request::handle(shard, call).await;
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, http::HeaderValue::from_static("*"));
+    response
+}
+
+/// Reads a body within its bounds.
+async fn body_of(headers: &HeaderMap, body: Incoming, bytes_max: usize) -> Result<Bytes, Failure> {
+    let too_large = || Failure::new(Code::PayloadTooLarge, format!("the body is larger than {bytes_max} bytes, the most that is taken (`server.max_body`)"));
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|n| n > bytes_max) {
+        // A client that waits for "100 Continue" has sent nothing; any other is still writing and would not see the answer.
+        if !headers.contains_key(header::EXPECT) {
+            discard(body).await;
+        }
+        return Err(too_large());
+    }
+    match timeout(BODY_TIME_MAX, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Failure::new(Code::InvalidRequest, "the body broke off before its end")),
+        Err(_) => Err(Failure::new(Code::InvalidRequest, format!("the body did not come within {} s", BODY_TIME_MAX.as_secs()))),
+    }
+}
+
+async fn discard(mut body: Incoming) {
+    let mut read = 0;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > DISCARD_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    let _ = timeout(Duration::from_secs(20), reading).await;
+}
+
+async fn controlled(app: &Arc<App>, peer: Peer, request_id: Arc<str>, request: Request<Incoming>) -> Response<Out> {
+    let mut request = request.map(axum::body::Body::new);
+    request.extensions_mut().insert(Asked { peer, request_id: request_id.clone() });
+    if let Some(trimmed) = without_slash(request.uri()) {
+        *request.uri_mut() = trimmed;
+    }
+    let router = app.control();
+    let answered = app.back.spawn(router.oneshot(request)).await;
+    let mut response = match answered {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(_) => return render::failure(&Failure::new(Code::InternalError, "this is a bug; the request id finds it in the log"), &request_id),
+    };
+    if let Some(failure) = response.extensions_mut().remove::<Failure>() {
+        return render::failure(&failure, &request_id);
+    }
+    render::put(response.headers_mut(), render::REQUEST_ID, &request_id);
+    response.map(Out::Control)
+}
+
+/// Trailing slashes are tolerated.
+fn without_slash(uri: &http::Uri) -> Option<http::Uri> {
+    let path = uri.path().strip_suffix('/').filter(|p| !p.is_empty())?;
+    let text = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    text.parse().ok()
+}
+
+/// The client's own id if it can stand in a log and a header, else a new one.
+fn request_id(headers: &HeaderMap) -> Arc<str> {
+    let given = headers.get(render::REQUEST_ID).and_then(|v| v.to_str().ok());
+    let sane = given.filter(|id| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX && id.bytes().all(|b| b.is_ascii_graphic()));
+    match sane {
+        Some(id) => id.into(),
+        None => {
+            let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+            let id: &str = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
+            id.into()
+        }
+    }
+}
+
+fn preflight(request_id: &str) -> Response<Out> {
+    let mut response = Response::new(Out::Whole(None));
+    *response.status_mut() = http::StatusCode::NO_CONTENT;
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "*, authorization"),
+        (header::ACCESS_CONTROL_MAX_AGE, "600"),
+    ] {
+        response.headers_mut().insert(name, http::HeaderValue::from_static(value));
+    }
+    render::put(response.headers_mut(), render::REQUEST_ID, request_id);
+    response
+}

@@ -1,0 +1,111 @@
+//! Where receipts go: metrics, one log line, one row. On the path, so nothing here waits.
+
+use std::{sync::Arc, time::Duration};
+
+use journey::{AttemptOutcome, Receipt, Settle};
+use ledger::Recorder;
+use serde_json::json;
+use store::{Text, requests::Row};
+use telemetry::metrics::{Metrics, Outcome};
+
+/// The desk that settles.
+pub struct Desk {
+    metrics: Arc<Metrics>,
+    recorder: Recorder,
+}
+
+impl Desk {
+    /// A desk that counts in `metrics` and records through `recorder`.
+    pub fn new(metrics: Arc<Metrics>, recorder: Recorder) -> Self {
+        Self { metrics, recorder }
+    }
+
+    fn count(&self, receipt: &Receipt) {
+        let seconds = |ms: f64| Duration::from_secs_f64(ms.max(0.0) / 1e3).as_secs_f64();
+        self.metrics.responded(receipt.status);
+        for attempt in &receipt.attempts {
+            self.metrics.backend(&attempt.target).attempted(match (attempt.outcome, attempt.status) {
+                (AttemptOutcome::Served, _) => Outcome::Success,
+                (AttemptOutcome::Refused, Some(429)) => Outcome::RateLimited,
+                (AttemptOutcome::Refused | AttemptOutcome::Skipped, _) => Outcome::Error,
+                (AttemptOutcome::TimedOut, _) => Outcome::Timeout,
+                (AttemptOutcome::Unreachable, _) => Outcome::Unreachable,
+                (AttemptOutcome::Broken, _) => Outcome::Broken,
+            });
+        }
+        if let Some(target) = &receipt.target {
+            let backend = self.metrics.backend(target);
+            backend.requests.inc();
+            backend.latency.observe(seconds(receipt.duration_ms));
+            if let Some(first) = receipt.first_byte_ms {
+                backend.first_byte.observe(seconds(first));
+            }
+        }
+        if let (Some(model), Some(usage)) = (&receipt.model_served, receipt.usage) {
+            let model = self.metrics.model(model);
+            model.input_tokens.inc_by(usage.prompt_tokens);
+            model.output_tokens.inc_by(usage.completion_tokens);
+        }
+    }
+}
+
+impl Settle for Desk {
+    fn settle(&self, receipt: Receipt) {
+        self.count(&receipt);
+        let usage = receipt.usage.unwrap_or_default();
+        tracing::info!(
+            target: "request",
+            request_id = &*receipt.request_id,
+            model = &*receipt.model_requested,
+            backend = receipt.target.as_deref().unwrap_or("none"),
+            status = receipt.status,
+            outcome = receipt.outcome.name(),
+            error = receipt.error_code.as_deref(),
+            key = receipt.key.as_ref().map(|k| &*k.name),
+            stream = receipt.stream,
+            attempts = receipt.attempts.len(),
+            prompt_tokens = usage.prompt_tokens,
+            completion_tokens = usage.completion_tokens,
+            latency_ms = receipt.duration_ms,
+            cache_hit = false,
+            "request"
+        );
+        self.recorder.record(row(receipt));
+    }
+}
+
+fn row(receipt: Receipt) -> Row {
+    let usage = receipt.usage;
+    let decision = json!({"rule": receipt.rule, "attempts": receipt.attempts}).to_string();
+    Row {
+        id: receipt.request_id.into(),
+        started_at_ms: receipt.received_at.as_millisecond(),
+        duration_ms: receipt.duration_ms as i64,
+        first_byte_ms: receipt.first_byte_ms.map(|ms| ms as i64),
+        key_id: receipt.key.as_ref().map(|k| k.id.clone().into()),
+        key_name: receipt.key.map(|k| k.name.into()),
+        client_ip: Some(receipt.client.to_string().into()),
+        dialect: Text::Static(receipt.operation.name()),
+        path: receipt.path.into(),
+        model_requested: Some(receipt.model_requested.into()),
+        model_served: receipt.model_served.map(Into::into),
+        target: receipt.target.map(Into::into),
+        provider: receipt.provider.map(Into::into),
+        node_id: receipt.node.map(Into::into),
+        attempts: receipt.attempts.len() as u32,
+        status: receipt.status,
+        outcome: Text::Static(receipt.outcome.name()),
+        error_code: receipt.error_code.map(Into::into),
+        stream: receipt.stream,
+        prompt_tokens: usage.map(|u| u.prompt_tokens),
+        completion_tokens: usage.map(|u| u.completion_tokens),
+        cached_tokens: usage.and_then(|u| u.prompt_tokens_details?.cached_tokens),
+        reasoning_tokens: usage.and_then(|u| u.completion_tokens_details?.reasoning_tokens),
+        usage_raw: usage.and_then(|u| serde_json::to_string(&u).ok()).map(Into::into),
+        overhead_us: receipt.overhead_ms.map(|ms| (ms * 1e3) as u64),
+        bytes_in: receipt.bytes_in,
+        bytes_out: receipt.bytes_out,
+        decision: Some(decision.into()),
+        metadata: None,
+    }
+}

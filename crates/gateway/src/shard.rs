@@ -1,0 +1,38 @@
+//! What belongs to one serving runtime: its upstream connections and its limits.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::app::App;
+
+/// Limits at the door, read once.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub body_bytes_max: usize,
+    pub header_bytes_max: usize,
+    pub header_timeout: Duration,
+}
+
+/// One runtime's share of the house.
+pub struct Shard {
+    pub app: Arc<App>,
+    /// Connections to upstreams never change their runtime.
+    pub client: net::Client,
+    pub limits: Limits,
+}
+
+impl Shard {
+    /// The share of a runtime.
+    pub fn new(app: Arc<App>) -> Self {
+        let client = app.client.sibling();
+        let house = app.house();
+        let server = &house.config.server;
+        let limits = Limits {
+            body_bytes_max: usize::try_from(server.max_body_bytes).unwrap_or(usize::MAX),
+            // hyper refuses less than 8 KiB.
+            header_bytes_max: (server.max_header_bytes as usize).max(8 << 10),
+            header_timeout: server.header_timeout,
+        };
+        drop(house);
+        Self { app, client, limits }
+    }
+}

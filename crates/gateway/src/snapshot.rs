@@ -1,0 +1,132 @@
+//! This instant's configuration, keys and map: replaced whole, never changed.
+
+use std::{collections::HashMap, sync::Arc};
+
+use config::{Account as AccountConfig, AuthMode, Balancer as Wanted, Config};
+use dispatch::Rules;
+use fleet::{Balancer, FleetSettings, FleetView};
+use http::HeaderName;
+use jiff::Timestamp;
+use journey::{Scope, Scopes};
+use policy::{Credentials, KeyEntry, Keys};
+use routing::{AccountRoutes, Map, Nodes, Presence};
+use upstream::{Account, catalog};
+
+/// What every request reads. The only way from the control plane to the path.
+pub struct House {
+    pub config: Arc<Config>,
+    pub keys: Keys,
+    pub map: Map,
+    pub accounts: HashMap<Arc<str>, Arc<Account>>,
+    pub rules: Rules,
+    /// The operator's own header for keys.
+    pub key_header: Option<HeaderName>,
+}
+
+impl House {
+    /// Builds a snapshot from a valid configuration and the stored keys.
+    ///
+    /// # Errors
+    /// In words: an account whose header or key cannot be sent.
+    pub fn build(config: Arc<Config>, stored: &[store::keys::Key]) -> Result<Self, String> {
+        let enabled = || config.accounts.iter().filter(|a| a.enabled);
+        let accounts = enabled().map(|a| Account::new(a).map(|made| (made.name.clone(), Arc::new(made)))).collect::<Result<_, _>>()?;
+        let aliases = config.aliases.iter().map(|(name, targets)| (name.clone(), targets.clone())).collect();
+        let map = Map::new(enabled().map(routes).collect(), aliases, config.default_model.clone());
+        let node_timeouts = net::Timeouts {
+            connect: config.timeouts.connect,
+            first_byte: config.fleet.node_request_timeout,
+            idle: config.timeouts.idle,
+            total: config.timeouts.total,
+        };
+        let rules = Rules {
+            attempts_max: config.retry.max_attempts,
+            backoff_min: config.retry.backoff_min,
+            backoff_max: config.retry.backoff_max,
+            also_retried: config.retry_statuses.clone(),
+            total: config.timeouts.total.max(config.fleet.node_request_timeout),
+            node_timeouts,
+        };
+        let key_header = config.auth.header_name.parse().ok();
+        Ok(Self { keys: keys(&config, stored), map, accounts, rules, key_header, config })
+    }
+
+    /// The credentials that a request shows.
+    pub fn credentials<'a>(&self, headers: &'a http::HeaderMap) -> Credentials<'a> {
+        Credentials::of(headers, self.key_header.as_ref(), None)
+    }
+}
+
+fn routes(account: &AccountConfig) -> AccountRoutes {
+    let row = catalog::provider(&account.provider);
+    AccountRoutes::new(account, row.name_prefixes, row.foreign_prefixes)
+}
+
+/// Master keys first: a secret that is both is a master key.
+fn keys(config: &Config, stored: &[store::keys::Key]) -> Keys {
+    let auth = &config.auth;
+    let master = auth.master_keys.iter().map(|k| KeyEntry::fixed(k.expose(), Scopes::ALL, "master"));
+    let fixed = auth.keys.iter().map(|k| KeyEntry::fixed(k.secret.expose(), scopes(&k.scopes), &k.name));
+    let stored = stored.iter().filter(|k| k.revoked_at_ms.is_none()).filter_map(entry);
+    Keys::new(master.chain(fixed).chain(stored), auth.mode == AuthMode::Off)
+}
+
+fn entry(key: &store::keys::Key) -> Option<KeyEntry> {
+    let mut hash = policy::Hash::default();
+    for (i, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(key.hash.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    Some(KeyEntry {
+        id: key.id.as_str().into(),
+        name: key.name.as_str().into(),
+        hash,
+        scopes: scopes(&key.scopes),
+        allowed_models: (!key.allowed_models.is_empty()).then(|| key.allowed_models.as_slice().into()),
+        expires_at: key.expires_at_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+    })
+}
+
+/// The scopes of their names; unknown ones give nothing.
+pub fn scopes(names: &[String]) -> Scopes {
+    names.iter().filter_map(|n| Scope::from_name(n)).collect()
+}
+
+/// The settings of the fleet.
+pub fn fleet_settings(config: &Config) -> FleetSettings {
+    let fleet = &config.fleet;
+    FleetSettings {
+        node_timeout: fleet.node_timeout,
+        check_interval: config.health.check_interval,
+        join_token: fleet.join_token.as_ref().map(|t| t.expose().to_owned()),
+        allow_cpu_nodes: fleet.allow_cpu_nodes,
+        skip_health_check: config.health.skip,
+        balancer: match fleet.balancer {
+            Wanted::Metrics => Balancer::Metrics,
+            Wanted::RoundRobin => Balancer::RoundRobin,
+            Wanted::LeastBusy => Balancer::LeastBusy,
+            Wanted::PowerOfTwo => Balancer::P2c,
+            // The others look at prompts or sessions, which come with them; until then the product's own choice stands in.
+            Wanted::Auto | Wanted::CacheAware | Wanted::ConsistentHash | Wanted::TimeToFirstToken => Balancer::Auto,
+        },
+        max_waiters: fleet.max_waiters as usize,
+        queue_timeout: fleet.queue_timeout,
+    }
+}
+
+/// The fleet as routing asks it.
+pub struct FleetNodes<'a>(pub &'a FleetView);
+
+impl Nodes for FleetNodes<'_> {
+    fn presence(&self, model: &str) -> Presence {
+        match self.0.presence(model) {
+            fleet::Presence::Ready => Presence::Ready,
+            fleet::Presence::Warming => Presence::Warming,
+            fleet::Presence::Down => Presence::Down,
+            fleet::Presence::Unknown => Presence::Unknown,
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.models().into_iter().map(|m| m.id.to_string()).collect()
+    }
+}
