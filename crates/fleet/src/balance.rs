@@ -74,7 +74,7 @@ const SCORE_STEP: f64 = 1e-4;
 const LOAD_STEP: f64 = 10.0;
 
 /// The candidates' positions, best first. `dice` is any number that differs from call to call.
-pub fn order(balancer: Balancer, facts: &[Facts], dice: u64) -> Vec<usize> {
+pub(crate) fn order(balancer: Balancer, facts: &[Facts], dice: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..facts.len()).collect();
     match balancer {
         Balancer::Metrics => metrics(facts, &mut order),

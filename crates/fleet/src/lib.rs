@@ -16,6 +16,8 @@ mod register;
 mod registry;
 mod show;
 mod tend;
+#[cfg(test)]
+mod tests;
 mod view;
 mod wait;
 

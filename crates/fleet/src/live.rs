@@ -54,11 +54,11 @@ pub enum End {
 
 /// Requests that ended, by how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    pub total: u64,
-    pub successful: u64,
-    pub failed: u64,
-    pub cancelled: u64,
+pub(crate) struct Totals {
+    pub(crate) total: u64,
+    pub(crate) successful: u64,
+    pub(crate) failed: u64,
+    pub(crate) cancelled: u64,
 }
 
 /// Shared by the registry, every view and every request in flight.

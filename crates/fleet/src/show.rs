@@ -222,6 +222,7 @@ fn metrics_of(r: &Record) -> Value {
     Value::Object(members)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 pub(crate) fn as_rfc3339<S: Serializer>(unix_ms: &i64, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(&rfc3339(*unix_ms))
 }

@@ -41,15 +41,25 @@ pub enum StoreError {
 }
 
 /// SQLite's primary result codes.
+const SQLITE_ERROR: u32 = 1;
 const SQLITE_BUSY: u32 = 5;
 const SQLITE_LOCKED: u32 = 6;
 const SQLITE_FULL: u32 = 13;
+const SQLITE_TOOBIG: u32 = 18;
+const SQLITE_CONSTRAINT: u32 = 19;
+const SQLITE_MISMATCH: u32 = 20;
+const SQLITE_RANGE: u32 = 25;
 
 impl StoreError {
-    /// Whether the same call may succeed later without anybody changing the program or its settings.
+    /// Whether the same call may succeed later: the fault lies with the database or its disk, not with what was to be written.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy(_) | Self::Full(_))
-            || matches!(self, Self::Database(e) if !matches!(e, sqlx::Error::Database(_)) || primary_code(e) == Some(10))
+        match self {
+            Self::Busy(_) | Self::Full(_) => true,
+            Self::Database(e) => {
+                !matches!(primary_code(e), Some(SQLITE_ERROR | SQLITE_TOOBIG | SQLITE_CONSTRAINT | SQLITE_MISMATCH | SQLITE_RANGE))
+            }
+            _ => false,
+        }
     }
 
     /// The client-facing form: says what kind of trouble it is, not what the database said.

@@ -171,6 +171,24 @@ impl Store {
     }
 }
 
+#[cfg(feature = "testing")]
+impl Store {
+    /// Lets nothing be written as long as the guard lives.
+    pub async fn hold_writes(&self) -> impl Drop + Send + '_ {
+        self.inner.writer.lock().await
+    }
+
+    /// Makes the database as full as if the disk were: it may not grow beyond so many pages (what it has stays).
+    ///
+    /// # Panics
+    /// Where the database can't be asked.
+    pub async fn limit_size(&self, pages: u32) {
+        let mut writer = self.inner.writer.lock().await;
+        let statement = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+        sqlx::query(statement).execute(&mut writer.connection).await.expect("a pragma that always works");
+    }
+}
+
 /// The file behind a database address.
 fn database_path(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
     if url.is_empty() {
@@ -239,7 +257,8 @@ async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), S
     if found > known {
         return Err(StoreError::NewerSchema { path: path.to_owned(), found, known });
     }
-    MIGRATIONS.run(connection).await.map_err(|e| StoreError::Migrate(Box::new(e)))
+    // The plain `run` makes a future that can't be sent between threads ("Acquire is not general enough").
+    MIGRATIONS.run_direct(None, connection, false).await.map_err(|e| StoreError::Migrate(Box::new(e)))
 }
 
 /// The last migration that this database has seen; 0 for a new one.

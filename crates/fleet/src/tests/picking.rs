@@ -1,0 +1,200 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wire::Code;
+
+use super::*;
+use crate::{Balancer, End, Presence};
+
+fn counted(names: &[String], name: &str) -> usize {
+    names.iter().filter(|n| *n == name).count()
+}
+
+#[tokio::test]
+async fn only_nodes_that_have_the_model() {
+    let world = World::new().await;
+    let _nodes = (world.node("a", &["x"]).await, world.node("b", &["y"]).await);
+    assert_eq!((world.order("x"), world.order("y")), (vec!["a".to_owned()], vec!["b".to_owned()]));
+    assert_eq!(world.fleet.view().presence("z"), Presence::Unknown);
+    let listed: Vec<_> = world.fleet.view().models().iter().map(|l| (l.id.to_string(), l.nodes.len(), l.ready, l.loaded)).collect();
+    assert_eq!(listed, [("x".to_owned(), 1, true, true), ("y".to_owned(), 1, true, true)]);
+}
+
+#[tokio::test]
+async fn a_candidate_says_how_to_reach_it() {
+    let world = World::new().await;
+    let node = world.node("a", &["m"]).await;
+    let peer = world.fleet.view().pick_order("m").remove(0).peer;
+    assert_eq!((peer.url.to_string(), Some(peer.router_secret.to_string())), (node.server.url(), node.registered.router_secret.clone()));
+    assert_eq!((peer.kind, peer.speaks, peer.id.as_ref()), (crate::Kind::Node, crate::Speaks::OpenAi, node.registered.node_id.as_str()));
+}
+
+#[tokio::test]
+async fn metrics_mode_counts_what_is_in_flight_here() {
+    let world = World::with(FleetSettings { balancer: Balancer::Metrics, ..FleetSettings::default() }).await;
+    let (a, b) = (world.node("a", &["m"]).await, world.node("b", &["m"]).await);
+    world.beat(&a, |h| (h.cpu_usage, h.memory_usage) = (30.0, 30.0));
+    world.beat(&b, |h| (h.cpu_usage, h.memory_usage) = (35.0, 30.0));
+    assert_eq!(world.ask("m", 1), ["a"]);
+    let held = world.fleet.begin(&a.registered.node_id).expect("it is well");
+    assert_eq!(world.ask("m", 2), ["b", "b"], "60 and 10 against 65");
+    drop(held);
+    assert_eq!(world.ask("m", 1), ["a"]);
+}
+
+#[tokio::test]
+async fn round_robin_is_even_also_between_models() {
+    let world = World::with(FleetSettings { balancer: Balancer::RoundRobin, ..FleetSettings::default() }).await;
+    let _nodes = [world.node("a", &["m", "n"]).await, world.node("b", &["m", "n"]).await];
+    let asked: Vec<_> = (0..6).map(|_| (world.ask("m", 1).remove(0), world.ask("n", 1).remove(0))).collect();
+    let all: Vec<String> = asked.into_iter().flat_map(|(m, n)| [m, n]).collect();
+    assert_eq!((counted(&all, "a"), counted(&all, "b")), (6, 6), "{all:?}");
+}
+
+#[tokio::test]
+async fn looking_twice_does_not_use_up_a_turn() {
+    let world = World::with(FleetSettings { balancer: Balancer::RoundRobin, ..FleetSettings::default() }).await;
+    let _nodes = [world.node("a", &["m"]).await, world.node("b", &["m"]).await];
+    let asked: Vec<String> = (0..8)
+        .flat_map(|_| {
+            world.order("m");
+            world.ask("m", 1)
+        })
+        .collect();
+    assert_eq!((counted(&asked, "a"), counted(&asked, "b")), (4, 4));
+}
+
+#[tokio::test]
+async fn a_broken_connection_puts_a_node_last_until_it_beats() {
+    let world = World::new().await;
+    let (a, _b) = (world.node("a", &["m"]).await, world.node("b", &["m"]).await);
+    world.fleet.begin(&a.registered.node_id).expect("it is well").end(End::Broken);
+    assert_eq!((world.order("m"), world.seen(&a).state), (vec!["b".to_owned()], "suspect"));
+    world.beat(&a, |_| {});
+    assert_eq!((world.order("m").len(), world.seen(&a).state), (2, "ready"));
+    world.fleet.report_failure(&a.registered.node_id);
+    assert_eq!(world.order("m"), ["b"]);
+    world.fleet.report_failure("nobody");
+}
+
+#[tokio::test]
+async fn three_failures_open_the_breaker_and_one_success_closes_it() {
+    let world = World::new().await;
+    let (a, _b) = (world.node("a", &["m"]).await, world.node("b", &["m"]).await);
+    for _ in 0..3 {
+        world.fleet.begin(&a.registered.node_id).expect("it is well").end(End::Failed);
+    }
+    world.beat(&a, |_| {});
+    assert_eq!((world.order("m"), world.seen(&a).state), (vec!["b".to_owned()], "degraded"), "a heartbeat says nothing about answers");
+    assert!(world.fleet.begin(&a.registered.node_id).is_none());
+    world.fleet.clock.advance(Duration::from_secs(5));
+    let view = world.fleet.view();
+    let candidates = view.pick_order("m");
+    assert_eq!(candidates.len(), 2);
+    let trial = candidates.iter().find(|c| &*c.peer.name == "a").expect("a may be tried");
+    let tried = trial.begin().expect("the first");
+    assert!(trial.begin().is_none(), "one at a time");
+    assert_eq!(world.order("m"), ["b"]);
+    tried.end(End::Success);
+    assert_eq!((world.order("m").len(), world.seen(&a).state), (2, "ready"));
+}
+
+#[tokio::test]
+async fn when_all_have_failed_the_one_that_failed_first_is_tried() {
+    let world = World::new().await;
+    let nodes = [world.node("a", &["m"]).await, world.node("b", &["m"]).await];
+    for node in nodes.iter().rev() {
+        (0..3).for_each(|_| world.fleet.begin(&node.registered.node_id).expect("it is well").end(End::Failed));
+        world.fleet.clock.advance(Duration::from_millis(10));
+    }
+    let candidates = world.fleet.view().pick_order("m");
+    assert_eq!(candidates.iter().map(|c| (c.peer.name.as_ref(), c.last_resort)).collect::<Vec<_>>(), [("b", true), ("a", true)]);
+    candidates[0].begin().expect("the last resort is not refused").end(End::Success);
+    assert_eq!(world.order("m"), ["b"], "and what works is used again");
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_their_ends() {
+    let world = World::new().await;
+    let node = world.node("a", &["m"]).await;
+    let id = &node.registered.node_id;
+    for end in [End::Success, End::Success, End::Success, End::Refused] {
+        world.fleet.begin(id).expect("it is well").end(end);
+    }
+    drop(world.fleet.begin(id).expect("a caller that goes away"));
+    let held = world.fleet.begin(id).expect("it is well");
+    let sum = world.fleet.summary();
+    assert_eq!(
+        (sum.total_requests, sum.successful_requests, sum.failed_requests, sum.cancelled_requests, sum.total_active_requests),
+        (5, 3, 1, 1, 1)
+    );
+    assert!(sum.average_response_time_ms.is_some_and(|ms| ms >= 0.0));
+    drop(held);
+    assert_eq!(world.fleet.summary().total_active_requests, 0);
+}
+
+#[tokio::test]
+async fn counters_outlive_a_registration() {
+    let world = World::new().await;
+    let node = world.node("a", &["m"]).await;
+    let held = world.fleet.begin(&node.registered.node_id).expect("it is well");
+    world.fleet.register(node.server.registration("a"), here()).await.expect("it comes back");
+    assert_eq!(world.seen(&node).active_requests, 1);
+    held.end(End::Success);
+    assert_eq!((world.seen(&node).active_requests, world.seen(&node).successful_requests), (0, 1));
+}
+
+#[tokio::test]
+async fn a_ready_node_is_preferred_to_one_that_loads() {
+    let world = World::new().await;
+    let (a, b) = (world.node("a", &["m"]).await, world.node("b", &["m"]).await);
+    world.beat(&a, |h| (h.cpu_usage, h.initializing) = (1.0, true));
+    world.beat(&b, |h| h.cpu_usage = 70.0);
+    assert_eq!(world.order("m"), ["b"]);
+}
+
+#[tokio::test]
+async fn a_request_waits_for_a_node_that_warms_up() {
+    let world = World::new().await;
+    let node = world.node("a", &["m"]).await;
+    world.fleet.wait_ready("m", None).await.expect("it is ready");
+    world.beat(&node, |h| h.initializing = true);
+    let waiting = {
+        let fleet = world.fleet.clone();
+        tokio::spawn(async move { fleet.wait_ready("m", None).await })
+    };
+    while world.fleet.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!waiting.is_finished());
+    world.beat(&node, |_| {});
+    waiting.await.expect("no panic").expect("it is ready now");
+    assert_eq!(world.fleet.waiting(), 0);
+}
+
+#[tokio::test]
+async fn waiting_is_bounded_in_number_and_time() {
+    let world = World::with(FleetSettings { max_waiters: 2, ..FleetSettings::default() }).await;
+    let node = world.node("a", &["m"]).await;
+    world.beat(&node, |h| h.initializing = true);
+    let waiting: Vec<_> = (0..2)
+        .map(|_| {
+            let fleet = world.fleet.clone();
+            tokio::spawn(async move { fleet.wait_ready("m", None).await })
+        })
+        .collect();
+    while world.fleet.waiting() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let refused = world.fleet.wait_ready("m", None).await.expect_err("full");
+    assert!(refused.code == Code::QueueFull && refused.retry_after.is_some());
+    world.fleet.disconnect(&node.registered.node_id).await.expect("it is known");
+    for one in waiting {
+        assert_eq!(one.await.expect("no panic").expect_err("nobody is left to wait for").code, Code::NoAvailableTarget);
+    }
+    world.beat(&node, |h| (h.ready_models, h.initializing) = (Some((0, 1)), true));
+    let late = world.fleet.wait_ready("m", Some(Instant::now())).await.expect_err("no time");
+    assert!(late.code == Code::QueueTimeout && late.retry_after.is_some());
+    assert_eq!(world.fleet.wait_ready("other", None).await.expect_err("unknown").code, Code::ModelNotFound);
+    assert_eq!(world.fleet.waiting(), 0, "whoever leaves gives the place back");
+}

@@ -1,0 +1,92 @@
+use std::sync::{
+    Arc,
+    atomic::{
+        AtomicBool, AtomicU64,
+        Ordering::{Relaxed, SeqCst},
+        fence,
+    },
+};
+
+use store::requests::Row;
+use tokio::sync::{Notify, mpsc};
+
+/// Where the request path leaves its rows. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    queue: mpsc::Sender<Row>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What both ends know.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// The writer waits for `wake`. While it works it looks into the queue by itself, and no request pays for waking it.
+    pub(crate) asleep: AtomicBool,
+    pub(crate) wake: Notify,
+    /// Somebody waits for the rows that are there: write them now.
+    pub(crate) hurry: Notify,
+    pub(crate) stopping: AtomicBool,
+    pub(crate) giving_up: AtomicBool,
+    /// Rows that got a place in the queue.
+    pub(crate) accepted: AtomicU64,
+    pub(crate) written: AtomicU64,
+    /// Rows that found no place.
+    pub(crate) turned_away: AtomicU64,
+    /// Rows that had a place and could not be written.
+    pub(crate) unwritable: AtomicU64,
+    pub(crate) retries: AtomicU64,
+}
+
+impl Shared {
+    /// Accepted rows that are over, one way or the other.
+    pub(crate) fn done(&self) -> u64 {
+        self.written.load(Relaxed) + self.unwritable.load(Relaxed)
+    }
+}
+
+/// Counters since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Rows in the database.
+    pub written: u64,
+    /// Rows that wait or are being written.
+    pub waiting: u64,
+    /// Rows that found the queue full, or that the database will never take. More than none is an alarm.
+    pub lost: u64,
+    /// Writes that failed and were tried again.
+    pub retries: u64,
+}
+
+impl Recorder {
+    pub(crate) fn new(queue: mpsc::Sender<Row>) -> Self {
+        Self { queue, shared: Arc::default() }
+    }
+
+    /// Hands a row over. Never waits: where the queue is full or the ledger is closed, the row is counted as lost.
+    pub fn record(&self, row: Row) {
+        let shared = &self.shared;
+        // Counted before it can be written, so that nothing is ever done that was not accepted.
+        shared.accepted.fetch_add(1, Relaxed);
+        if self.queue.try_send(row).is_err() {
+            shared.accepted.fetch_sub(1, Relaxed);
+            shared.turned_away.fetch_add(1, Relaxed);
+            return;
+        }
+        // Pairs with the writer's fence: either it sees this row before it sleeps, or this sees that it sleeps.
+        fence(SeqCst);
+        if shared.asleep.load(Relaxed) && shared.asleep.swap(false, Relaxed) {
+            shared.wake.notify_one();
+        }
+    }
+
+    /// The counters of this instant, each true by itself.
+    pub fn stats(&self) -> Stats {
+        let shared = &self.shared;
+        Stats {
+            written: shared.written.load(Relaxed),
+            waiting: shared.accepted.load(Relaxed).saturating_sub(shared.done()),
+            lost: shared.turned_away.load(Relaxed) + shared.unwritable.load(Relaxed),
+            retries: shared.retries.load(Relaxed),
+        }
+    }
+}
