@@ -99,7 +99,7 @@ fn runner() -> std::process::Command {
         }
     } else {
         tests = shell::cargo("test");
-        tests.args(["--no-fail-fast", "--all-targets"]);
+        tests.args(["--no-fail-fast", "--lib", "--bins", "--tests"]);
     }
     tests.arg("--locked");
     tests
