@@ -6,10 +6,7 @@ use std::{
     path::Path,
 };
 
-use argon2::{
-    Argon2, PasswordHasher,
-    password_hash::phc::PasswordHash,
-};
+use argon2::{Argon2, PasswordHasher, password_hash::phc::PasswordHash};
 use config::{AuthMode, Config, Secret};
 use rand::{RngExt as _, distr::Alphanumeric};
 use store::Store;
@@ -88,7 +85,9 @@ fn random(length: usize) -> String {
 /// # Errors
 /// A password that argon2 does not take (longer than 4 GiB).
 pub fn hash_password(password: &str) -> Result<String, StartError> {
-    let hash = Argon2::default().hash_password(password.as_bytes()).map_err(|e| StartError::Settings(format!("the password cannot be hashed: {e}")))?;
+    let hash = Argon2::default()
+        .hash_password(password.as_bytes())
+        .map_err(|e| StartError::Settings(format!("the password cannot be hashed: {e}")))?;
     Ok(hash.to_string())
 }
 

@@ -25,7 +25,8 @@ impl Peer {
         if !is_trusted(direct) {
             return Self { address: direct, forwarded, trusted: false };
         }
-        let hops: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).collect();
+        let hops: Vec<&str> =
+            headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).collect();
         let mut address = direct;
         for hop in hops.iter().rev() {
             let Ok(said) = hop.trim().parse::<IpAddr>() else { break };

@@ -209,7 +209,9 @@ mod tests {
 
     #[test]
     fn members_are_put_last() {
-        let put = |text: &'static str| String::from_utf8(with_member(Bytes::from_static(text.as_bytes()), "router", &json!({"a": 1})).to_vec()).unwrap();
+        let put = |text: &'static str| {
+            String::from_utf8(with_member(Bytes::from_static(text.as_bytes()), "router", &json!({"a": 1})).to_vec()).unwrap()
+        };
         assert_eq!(put("{\"x\":1} \n"), "{\"x\":1,\"router\":{\"a\":1}}");
         assert_eq!(put("{ }"), "{ \"router\":{\"a\":1}}");
         assert_eq!(put("[1]"), "[1]");

@@ -86,7 +86,16 @@ fn refused(mut permit: Permit, failure: Failure) -> Failure {
     failure
 }
 
-fn reply(shard: &Shard, house: &House, call: &Call, request: &Request, plan: &Plan, flow: Flow, mut permit: Permit, place: RequestPlace) -> Response<Out> {
+fn reply(
+    shard: &Shard,
+    house: &House,
+    call: &Call,
+    request: &Request,
+    plan: &Plan,
+    flow: Flow,
+    mut permit: Permit,
+    place: RequestPlace,
+) -> Response<Out> {
     let Flow { status, headers, body, served } = flow;
     let elapsed_ms = permit.elapsed_ms();
     let overhead_ms = (elapsed_ms - served.waited_ms).max(0.0);
@@ -118,11 +127,11 @@ fn reply(shard: &Shard, house: &House, call: &Call, request: &Request, plan: &Pl
     let operation = request.operation;
     let stream = match body {
         Body::Stream(stream) => stream,
-        Body::Events(events) if request.head.stream => {
-            Box::pin(http_body_util::StreamBody::new(futures_util::stream::iter(
-                render::stream(operation, &events, request.head.include_usage || served.strip_usage).into_iter().map(|b| Ok(http_body::Frame::data(b))),
-            )))
-        }
+        Body::Events(events) if request.head.stream => Box::pin(http_body_util::StreamBody::new(futures_util::stream::iter(
+            render::stream(operation, &events, request.head.include_usage || served.strip_usage)
+                .into_iter()
+                .map(|b| Ok(http_body::Frame::data(b))),
+        ))),
         whole => {
             let bytes = match whole {
                 Body::Whole(bytes) => bytes,
@@ -133,7 +142,11 @@ fn reply(shard: &Shard, house: &House, call: &Call, request: &Request, plan: &Pl
                 Body::Stream(_) => Bytes::new(),
             };
             let is_asked = call.headers.get("x-router-debug").is_some_and(|v| v == "1") || plan.candidates.len() > 1;
-            let bytes = if is_asked && status == 200 { render::with_member(bytes, "router", &router_member(&permit.receipt().clone(), plan, elapsed_ms)) } else { bytes };
+            let bytes = if is_asked && status == 200 {
+                render::with_member(bytes, "router", &router_member(&permit.receipt().clone(), plan, elapsed_ms))
+            } else {
+                bytes
+            };
             settle_whole(permit, status, &bytes, elapsed_ms);
             *response.body_mut() = bytes.into();
             return response;

@@ -128,7 +128,12 @@ async fn called(shard: &Arc<Shard>, operation: Operation, peer: Peer, request_id
 
 /// Reads a body within its bounds.
 async fn body_of(headers: &HeaderMap, body: Incoming, bytes_max: usize) -> Result<Bytes, Failure> {
-    let too_large = || Failure::new(Code::PayloadTooLarge, format!("the body is larger than {bytes_max} bytes, the most that is taken (`server.max_body`)"));
+    let too_large = || {
+        Failure::new(
+            Code::PayloadTooLarge,
+            format!("the body is larger than {bytes_max} bytes, the most that is taken (`server.max_body`)"),
+        )
+    };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|n| n > bytes_max) {
         // A client that waits for "100 Continue" has sent nothing; any other is still writing and would not see the answer.
@@ -169,7 +174,9 @@ async fn controlled(app: &Arc<App>, peer: Peer, request_id: Arc<str>, request: R
     let mut response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
-        Err(_) => return render::failure(&Failure::new(Code::InternalError, "this is a bug; the request id finds it in the log"), &request_id),
+        Err(_) => {
+            return render::failure(&Failure::new(Code::InternalError, "this is a bug; the request id finds it in the log"), &request_id);
+        }
     };
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
         return render::failure(&failure, &request_id);

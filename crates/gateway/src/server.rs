@@ -18,10 +18,7 @@ use std::{
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::{conn::auto, graceful::GracefulShutdown},
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
@@ -132,21 +129,28 @@ impl Drop for Place {
 }
 
 async fn serve(shard: Arc<Shard>, listeners: Vec<tokio::net::TcpListener>, stop: CancellationToken, door: Arc<Door>) {
-    let graceful = GracefulShutdown::new();
+    let graceful = Arc::new(GracefulShutdown::new());
     let mut accepting = tokio::task::JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept(shard.clone(), listener, stop.clone(), door.clone(), graceful.watcher()));
+        accepting.spawn(accept(shard.clone(), listener, stop.clone(), door.clone(), graceful.clone()));
     }
     stop.cancelled().await;
     // Listeners close as their tasks end: new connections are refused from here on.
     while accepting.join_next().await.is_some() {}
     let limit = shard.app.house().config.server.drain_timeout;
+    let Some(graceful) = Arc::into_inner(graceful) else { return };
     if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
         tracing::warn!(limit_s = limit.as_secs_f64(), "connections were still busy when the drain time was over; they are closed");
     }
 }
 
-async fn accept(shard: Arc<Shard>, listener: tokio::net::TcpListener, stop: CancellationToken, door: Arc<Door>, watcher: Watcher) {
+async fn accept(
+    shard: Arc<Shard>,
+    listener: tokio::net::TcpListener,
+    stop: CancellationToken,
+    door: Arc<Door>,
+    graceful: Arc<GracefulShutdown>,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -154,7 +158,7 @@ async fn accept(shard: Arc<Shard>, listener: tokio::net::TcpListener, stop: Canc
         };
         match accepted {
             Ok((stream, peer)) => match door.enter() {
-                Some(place) => connection(shard.clone(), stream, peer, place, &watcher),
+                Some(place) => connection(shard.clone(), stream, peer, place, &graceful),
                 // Closing at once is the only answer that costs nothing.
                 None => drop(stream),
             },
@@ -167,7 +171,7 @@ async fn accept(shard: Arc<Shard>, listener: tokio::net::TcpListener, stop: Canc
     }
 }
 
-fn connection(shard: Arc<Shard>, stream: TcpStream, peer: SocketAddr, place: Place, watcher: &Watcher) {
+fn connection(shard: Arc<Shard>, stream: TcpStream, peer: SocketAddr, place: Place, graceful: &GracefulShutdown) {
     let _ = stream.set_nodelay(true);
     let limits = shard.limits;
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -186,7 +190,7 @@ fn connection(shard: Arc<Shard>, stream: TcpStream, peer: SocketAddr, place: Pla
         async move { Ok::<_, Infallible>(routes::answer(&shard, peer, request).await) }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-    let watched = watcher.clone().watch(connection);
+    let watched = graceful.watch(connection);
     tokio::spawn(async move {
         // A client that resets its connection is no fault of ours.
         if let Err(e) = watched.await {

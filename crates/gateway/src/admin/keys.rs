@@ -56,7 +56,9 @@ impl NewKey {
         }
         let expires_at_ms = self.expires_at.as_deref().map(|text| {
             let at = text.parse::<Timestamp>().map(Timestamp::as_millisecond);
-            at.map_err(|_| Failure::invalid("expires_at", "Invalid expires_at format: write a time as RFC 3339 has it, such as 2027-01-31T00:00:00Z"))
+            at.map_err(|_| {
+                Failure::invalid("expires_at", "Invalid expires_at format: write a time as RFC 3339 has it, such as 2027-01-31T00:00:00Z")
+            })
         });
         let (row, secret) = new_key(name, scopes, by);
         let row = Key {

@@ -131,20 +131,28 @@ pub async fn remove(State(app): State<Arc<App>>, _: Admin, Path(id): Path<String
 }
 
 /// `GET /api/nodes/{id}/logs?tail=`: asked of the node itself.
-pub async fn logs(State(app): State<Arc<App>>, _: Reader, Path(id): Path<String>, Query(query): Query<HashMap<String, String>>) -> Answer<Json<Value>> {
+pub async fn logs(
+    State(app): State<Arc<App>>,
+    _: Reader,
+    Path(id): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer<Json<Value>> {
     let view = app.fleet.view();
     let node = view.peer(&id).ok_or_else(|| Failure::new(Code::NotFound, format!("Node not found: {id}")))?;
     let tail = query.get("tail").or_else(|| query.get("limit")).and_then(|n| n.parse::<u32>().ok()).unwrap_or(200).clamp(1, 1000);
     let away = |_| Failure::new(Code::NoAvailableTarget, format!("the node `{}` cannot be asked for its log now", node.name));
     let mut request = http::Request::new(net::Body::empty());
-    *request.uri_mut() = format!("{}/api/logs?tail={tail}", node.url).parse().map_err(|_| Failure::new(Code::InternalError, "the node's address is not usable"))?;
+    *request.uri_mut() = format!("{}/api/logs?tail={tail}", node.url)
+        .parse()
+        .map_err(|_| Failure::new(Code::InternalError, "the node's address is not usable"))?;
     if let Ok(proof) = format!("Bearer {}", node.router_secret).parse() {
         request.headers_mut().insert(http::header::AUTHORIZATION, proof);
     }
     let limit = Duration::from_secs(10);
     let timeouts = net::Timeouts { connect: limit, first_byte: limit, idle: limit, total: limit };
     let response = app.node_client.fetch(request, &timeouts, LOG_BYTES_MAX).await.map_err(away)?;
-    let mut said: Value = serde_json::from_slice(response.body()).map_err(|_| Failure::new(Code::UpstreamError, "the node's log answer is not JSON"))?;
+    let mut said: Value =
+        serde_json::from_slice(response.body()).map_err(|_| Failure::new(Code::UpstreamError, "the node's log answer is not JSON"))?;
     if let Some(object) = said.as_object_mut().filter(|_| response.status().is_success()) {
         object.insert("source".to_owned(), format!("node:{}", node.name).into());
         return Ok(Json(said));

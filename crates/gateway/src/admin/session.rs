@@ -7,10 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
 use bytes::Bytes;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use journey::{Caller, KeyRef, Scope, Scopes};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wire::{Code, Failure};
@@ -125,7 +129,7 @@ pub async fn logout() -> StatusCode {
 }
 
 /// `GET /api/auth/me`.
-pub async fn me(State(app): State<Arc<App>>, headers: axum::http::HeaderMap) -> Answer<Json<Value>> {
+pub async fn me(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer<Json<Value>> {
     let house = app.house();
     let shown = house.credentials(&headers);
     let claims = shown.iter().find_map(|token| claims(&app, token));

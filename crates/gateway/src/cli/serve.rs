@@ -1,0 +1,194 @@
+//! `llm-router serve`.
+
+use std::{net::SocketAddr, sync::Arc, thread::JoinHandle};
+
+use anyhow::Context as _;
+use config::{Environment, Loaded};
+use telemetry::logs::{Console, LogSettings};
+use tokio_util::sync::CancellationToken;
+
+use super::{Failed, ServeArgs, environment, local_node::LocalNode};
+use crate::{
+    app::{App, Sources, StartError},
+    first_run::FirstRun,
+    server::{self, Sockets},
+};
+
+/// Threads behind the path: the store, nodes' heartbeats, the control plane.
+const BACK_THREADS: usize = 2;
+
+pub(super) fn run(args: ServeArgs) -> Result<(), Failed> {
+    let environment = environment()?;
+    let mut load_args = args.sources.args();
+    load_args.listen = args.listen;
+    let loaded = config::load(&load_args, &environment)?;
+    let config = &loaded.config;
+    let log_settings = LogSettings {
+        level: config.log.level.clone(),
+        dir: Some(config.log.dir.clone()),
+        retention_days: config.log.retention_days,
+        console: Console::Stdout,
+        ..LogSettings::default()
+    };
+    // The address first: a router that cannot listen must not make keys that nobody gets to see.
+    let runtimes = config.server.threads.map_or_else(cores, |n| n.max(1) as usize);
+    let sockets = Sockets::bind(&config.server.listeners(), runtimes).map_err(|e| Failed(1, e.to_string()))?;
+    let logs = telemetry::logs::start(&log_settings).context("the log cannot be written")?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let back = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(BACK_THREADS)
+        .thread_name("back")
+        .enable_all()
+        .build()
+        .context("no runtime")?;
+    let addresses = sockets.addresses.clone();
+    let local_node = args.with_node.then(|| LocalNode::prepare(config, &environment, addresses[0])).transpose()?;
+    let sources = Sources { args: load_args, proxy: proxy(&environment) };
+    let shown = Shown::of(&loaded, &addresses);
+    let (app, made) = back.block_on(App::start(loaded, sources, Some(logs))).map_err(|e| match e {
+        StartError::Config(e) => e.into(),
+        other => Failed(1, other.to_string()),
+    })?;
+    let stop = CancellationToken::new();
+    let threads = server::start(&app, sockets, &stop).context("the serving threads cannot be started")?;
+    shown.say(&made);
+    back.block_on(until_stopped(&app, local_node, threads, &stop))?;
+    back.shutdown_timeout(std::time::Duration::from_secs(2));
+    Ok(())
+}
+
+/// Cores that this process may use.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn proxy(environment: &Environment) -> net::ProxySettings {
+    let get = |upper: &str, lower: &str| environment.get(upper).or_else(|| environment.get(lower)).unwrap_or_default().to_owned();
+    net::ProxySettings {
+        all: get("ALL_PROXY", "all_proxy"),
+        http: get("HTTP_PROXY", "http_proxy"),
+        https: get("HTTPS_PROXY", "https_proxy"),
+        none: get("NO_PROXY", "no_proxy"),
+    }
+}
+
+/// What is said once at start.
+struct Shown {
+    urls: Vec<String>,
+    is_open: bool,
+    data_dir: String,
+}
+
+impl Shown {
+    fn of(loaded: &Loaded, addresses: &[SocketAddr]) -> Self {
+        Self {
+            urls: addresses.iter().map(|a| format!("http://{a}")).collect(),
+            is_open: loaded.config.auth.mode == config::AuthMode::Off,
+            data_dir: loaded.config.server.data_dir.display().to_string(),
+        }
+    }
+
+    /// Secrets go to standard output only, never into the log.
+    fn say(&self, made: &FirstRun) {
+        tracing::info!(
+            urls = self.urls.join(" "),
+            data_dir = self.data_dir,
+            version = env!("CARGO_PKG_VERSION"),
+            "llm-router is listening"
+        );
+        if self.is_open {
+            tracing::warn!("auth is off: everybody who reaches this address may use everything");
+        }
+        if let Some((name, password)) = &made.admin {
+            println!(
+                "First start: the administrator is `{name}` with the password `{password}` (shown once; change it after the first log-in)."
+            );
+        }
+        if let Some(key) = &made.key {
+            println!("First start: an API key was made (shown once): {key}");
+        }
+    }
+}
+
+async fn until_stopped(
+    app: &Arc<App>,
+    local_node: Option<LocalNode>,
+    threads: Vec<JoinHandle<()>>,
+    stop: &CancellationToken,
+) -> Result<(), Failed> {
+    let node_stop = CancellationToken::new();
+    let node = local_node.map(|node| tokio::spawn(node.supervise(node_stop.clone())));
+    let mut signals = Signals::listen().context("signals cannot be listened for")?;
+    signals.termination(app).await;
+    tracing::info!("stopping: what is under way is finished first; a second signal ends at once");
+    app.drain();
+    stop.cancel();
+    let drained = async {
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join())));
+        let _ = joined.await;
+        // The node last: streams from it are finished first.
+        node_stop.cancel();
+        if let Some(node) = node {
+            let _ = node.await;
+        }
+        app.close().await;
+    };
+    tokio::select! {
+        () = drained => tracing::info!("stopped"),
+        () = signals.termination(app) => {
+            eprintln!("llm-router: ended at once by a second signal");
+            std::process::exit(130);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal to end; a hang-up reads the configuration again.
+    async fn termination(&mut self, app: &Arc<App>) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => {
+                    if let Err(error) = app.reload().await {
+                        tracing::error!(%error, "the new configuration is not valid; the old one stays in force");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn termination(&mut self, _: &Arc<App>) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}
