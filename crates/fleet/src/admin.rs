@@ -27,6 +27,7 @@ pub struct NodeSettings {
 }
 
 /// Tells `null` (inner `None`) from a missing field (outer `None`, by the default).
+#[expect(clippy::option_option, reason = "missing, null and text are three things")]
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
     Option::<String>::deserialize(from).map(Some)
 }

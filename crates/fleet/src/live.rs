@@ -19,7 +19,7 @@ use crate::{
 /// Weight of a new answer in the moving average of times.
 const AVERAGE_WEIGHT: f64 = 0.2;
 /// A report of load older than this says nothing any more.
-pub(crate) const LOAD_AGE_MS_MAX: i64 = 120_000;
+const LOAD_AGE_MS_MAX: i64 = 120_000;
 
 /// A node's last report of load. Percentages are 0..=100.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +35,12 @@ pub(crate) struct Load {
     pub(crate) at_ms: Option<i64>,
     /// Whether the report measures the machine (an agent's does not).
     pub(crate) measured: bool,
+}
+
+impl Load {
+    fn is_fresh(&self, now_tick_ms: i64) -> bool {
+        self.at_ms.is_some_and(|at| now_tick_ms - at <= LOAD_AGE_MS_MAX)
+    }
 }
 
 /// How a request on a node ended.
@@ -153,18 +159,16 @@ impl Live {
         self.failed_at_ms.load(Relaxed)
     }
 
-    pub(crate) fn admission(&self) -> Admission {
-        self.breaker().admission(self.clock.tick_ms())
+    pub(crate) fn admission(&self, now_tick_ms: i64) -> Admission {
+        self.breaker().admission(now_tick_ms)
     }
 
-    pub(crate) fn has_fresh_load(&self) -> bool {
-        let load = self.load.load();
-        load.at_ms.is_some_and(|at| self.clock.tick_ms() - at <= LOAD_AGE_MS_MAX)
+    pub(crate) fn has_fresh_load(&self, now_tick_ms: i64) -> bool {
+        self.load.load().is_fresh(now_tick_ms)
     }
 
-    pub(crate) fn facts(&self, loaded: bool) -> Facts {
+    pub(crate) fn facts(&self, loaded: bool, now_tick_ms: i64) -> Facts {
         let load = self.load.load();
-        let fresh = load.at_ms.is_some_and(|at| self.clock.tick_ms() - at <= LOAD_AGE_MS_MAX);
         Facts {
             cpu: load.cpu,
             memory: load.memory,
@@ -172,7 +176,7 @@ impl Live {
             gpu_memory: load.gpu_memory,
             capability: load.capability,
             active: self.own_active() + load.others,
-            measured: fresh && load.measured,
+            measured: load.measured && load.is_fresh(now_tick_ms),
             average_ms: self.average_ms(),
             assigned: self.assigned.load(Relaxed),
             last_turn: self.last_turn.load(Relaxed),
@@ -317,7 +321,7 @@ mod tests {
         for end in [End::Refused, End::Cancelled] {
             (0..20).for_each(|_| live.begin(false).expect("open").end(end));
         }
-        assert_eq!(live.admission(), Admission::Open);
+        assert_eq!(live.admission(0), Admission::Open);
         assert_eq!(live.totals(), Totals { total: 40, successful: 0, failed: 20, cancelled: 20 });
     }
 
@@ -332,7 +336,7 @@ mod tests {
         assert!(live.begin(false).is_none(), "one trial at a time");
         drop(trial);
         live.begin(false).expect("the trial was cancelled, another may try").end(End::Success);
-        assert_eq!(live.admission(), Admission::Open);
+        assert_eq!(live.admission(0), Admission::Open);
     }
 
     #[test]

@@ -59,7 +59,8 @@ impl Fleet {
     /// can't be reached.
     pub async fn register(&self, said: Registration, from: Origin<'_>) -> Result<(Registered, bool), Failure> {
         let settings = self.settings();
-        let joining = may_join(&settings, from)?;
+        // An API key stands for an agent's join token, never for a node's.
+        let joining = may_join(&settings, Origin { keyed: false, ..from })?;
         let ip = check(&said)?;
         let machine = machine(&said, settings.allow_cpu_nodes)?;
         if joining == Joining::FromHere && ip != plain(from.addr) {

@@ -92,7 +92,8 @@ impl Fleet {
 
     /// The last report of every node, unknown fields included, with `is_stale` and `timestamp`.
     pub fn metrics(&self) -> Vec<Value> {
-        self.registry().in_order().map(metrics_of).collect()
+        let now = self.clock.tick_ms();
+        self.registry().in_order().map(|r| metrics_of(r, now)).collect()
     }
 
     /// The last hour of a node's reports, oldest first; `None`: no such node.
@@ -169,7 +170,7 @@ fn node_view(r: &Record, now_tick_ms: i64, timeout_ms: i64) -> NodeView {
         node_api_port: r.api_port(),
         endpoint: r.endpoint.clone(),
         status,
-        state: state(r, status),
+        state: state(r, status, now_tick_ms),
         registered_at: rfc3339(r.registered_at_ms),
         last_seen: rfc3339(r.last_seen_ms),
         online_since: r.online_since_ms.filter(|_| status != Status::Offline).map(rfc3339),
@@ -197,18 +198,18 @@ fn node_view(r: &Record, now_tick_ms: i64, timeout_ms: i64) -> NodeView {
     }
 }
 
-fn state(r: &Record, status: Status) -> &'static str {
+fn state(r: &Record, status: Status, now_tick_ms: i64) -> &'static str {
     match status {
         Status::Registering => "joining",
         Status::Draining => "draining",
         Status::Offline => "gone",
         Status::Online if r.live.is_suspect() => "suspect",
-        Status::Online if r.live.admission() != crate::breaker::Admission::Open => "degraded",
+        Status::Online if r.live.admission(now_tick_ms) != crate::breaker::Admission::Open => "degraded",
         Status::Online => "ready",
     }
 }
 
-fn metrics_of(r: &Record) -> Value {
+fn metrics_of(r: &Record, now_tick_ms: i64) -> Value {
     let beat = r.beat.clone().unwrap_or_else(|| Heartbeat { node_id: r.id.to_string(), ..Heartbeat::default() });
     let mut members = match serde_json::to_value(&beat) {
         Ok(Value::Object(members)) => members,
@@ -218,7 +219,7 @@ fn metrics_of(r: &Record) -> Value {
     members.insert("active_requests".to_owned(), json!(r.live.active()));
     members.insert("average_response_time_ms".to_owned(), json!(r.live.average_ms().or(beat.average_response_time_ms)));
     members.insert("timestamp".to_owned(), json!(r.beat_at_ms.map(rfc3339)));
-    members.insert("is_stale".to_owned(), json!(!r.live.has_fresh_load()));
+    members.insert("is_stale".to_owned(), json!(!r.live.has_fresh_load(now_tick_ms)));
     Value::Object(members)
 }
 

@@ -39,22 +39,29 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn is_silent(&self, view: &FleetView) -> bool {
-        self.status == Status::Offline || view.clock.tick_ms() - self.live.seen_ms() > view.timeout_ms
+    fn is_silent(&self, now: Now) -> bool {
+        self.status == Status::Offline || now.tick_ms - self.live.seen_ms() > now.timeout_ms
     }
 
-    fn is_forgotten(&self, view: &FleetView) -> bool {
-        u128::try_from(view.clock.tick_ms() - self.live.seen_ms()).is_ok_and(|ms| ms > MEMORY.as_millis())
+    fn is_forgotten(&self, now: Now) -> bool {
+        u128::try_from(now.tick_ms - self.live.seen_ms()).is_ok_and(|ms| ms > MEMORY.as_millis())
     }
 
-    fn is_ready(&self, view: &FleetView) -> bool {
-        self.status == Status::Online && !self.initializing && !self.is_silent(view)
+    fn is_ready(&self, now: Now) -> bool {
+        self.status == Status::Online && !self.initializing && !self.is_silent(now)
     }
 
     /// Requests in flight there, this router's and others'.
     pub fn active(&self) -> u32 {
         self.live.active()
     }
+}
+
+/// One look at the clock for a whole question.
+#[derive(Debug, Clone, Copy)]
+struct Now {
+    tick_ms: i64,
+    timeout_ms: i64,
 }
 
 /// A node that may be asked, in the order of asking.
@@ -164,16 +171,17 @@ impl FleetView {
 
     /// Whether to ask, to wait, or to give up.
     pub fn presence(&self, model: &str) -> Presence {
+        let now = self.now();
         let holders = self.holders(model);
         let mut presence = Presence::Unknown;
         for Holder { peer, .. } in holders {
-            if peer.is_ready(self) {
+            if peer.is_ready(now) {
                 return Presence::Ready;
             }
-            let warming = !peer.is_silent(self) && peer.status != Status::Draining;
+            let warming = !peer.is_silent(now) && peer.status != Status::Draining;
             if warming {
                 presence = Presence::Warming;
-            } else if presence == Presence::Unknown && !peer.is_forgotten(self) {
+            } else if presence == Presence::Unknown && !peer.is_forgotten(now) {
                 presence = Presence::Down;
             }
         }
@@ -182,28 +190,33 @@ impl FleetView {
 
     /// Who can be asked for this model, best first; later ones are for another try. Empty where [`FleetView::presence`] is not `Ready`.
     pub fn pick_order(&self, model: &str) -> Vec<Candidate> {
-        let ready: Vec<&Holder> = self.holders(model).iter().filter(|h| h.peer.is_ready(self)).collect();
-        let well: Vec<&Holder> =
-            ready.iter().copied().filter(|h| !h.peer.live.is_suspect() && h.peer.live.admission() != Admission::Closed).collect();
+        let now = self.now();
+        let ready: Vec<&Holder> = self.holders(model).iter().filter(|h| h.peer.is_ready(now)).collect();
+        let well: Vec<&Holder> = ready
+            .iter()
+            .copied()
+            .filter(|h| !h.peer.live.is_suspect() && h.peer.live.admission(now.tick_ms) != Admission::Closed)
+            .collect();
         if well.is_empty() {
-            return last_resort(ready);
+            return last_resort(ready, now);
         }
-        let facts: Vec<Facts> = well.iter().map(|h| h.peer.live.facts(h.loaded)).collect();
+        let facts: Vec<Facts> = well.iter().map(|h| h.peer.live.facts(h.loaded, now.tick_ms)).collect();
         let order = balance::order(self.balancer, &facts, self.dice.fetch_add(1, Relaxed));
         order.into_iter().map(|i| Candidate { peer: well[i].peer.clone(), last_resort: false, facts: facts[i].clone() }).collect()
     }
 
     /// The models of nodes that are there, by name. Those of offline nodes are known but not listed.
     pub fn models(&self) -> Vec<Listed> {
+        let now = self.now();
         let mut listed: Vec<Listed> = self
             .by_model
             .iter()
             .filter_map(|(id, holders)| {
-                let here: Vec<&Holder> = holders.iter().filter(|h| !h.peer.is_silent(self)).collect();
+                let here: Vec<&Holder> = holders.iter().filter(|h| !h.peer.is_silent(now)).collect();
                 (!here.is_empty()).then(|| Listed {
                     id: id.clone(),
                     nodes: here.iter().map(|h| h.peer.name.clone()).collect(),
-                    ready: here.iter().any(|h| h.peer.is_ready(self)),
+                    ready: here.iter().any(|h| h.peer.is_ready(now)),
                     loaded: here.iter().any(|h| h.loaded),
                 })
             })
@@ -214,7 +227,17 @@ impl FleetView {
 
     /// Whether any node or agent can be asked now.
     pub fn is_ready(&self) -> bool {
-        self.peers.values().any(|p| p.is_ready(self))
+        let now = self.now();
+        self.peers.values().any(|p| p.is_ready(now))
+    }
+
+    /// Whether this node or agent is there: not offline and not silent for too long. It may be loading or draining.
+    pub fn is_there(&self, peer: &Peer) -> bool {
+        !peer.is_silent(self.now())
+    }
+
+    fn now(&self) -> Now {
+        Now { tick_ms: self.clock.tick_ms(), timeout_ms: self.timeout_ms }
     }
 
     fn holders(&self, model: &str) -> &[Holder] {
@@ -223,7 +246,7 @@ impl FleetView {
 }
 
 /// All have failed lately: the one whose failure is longest ago first, so that an outage never lasts longer than its cause.
-fn last_resort(mut ready: Vec<&Holder>) -> Vec<Candidate> {
+fn last_resort(mut ready: Vec<&Holder>, now: Now) -> Vec<Candidate> {
     ready.sort_by_key(|h| h.peer.live.failed_at_ms());
-    ready.iter().map(|h| Candidate { peer: h.peer.clone(), last_resort: true, facts: h.peer.live.facts(h.loaded) }).collect()
+    ready.iter().map(|h| Candidate { peer: h.peer.clone(), last_resort: true, facts: h.peer.live.facts(h.loaded, now.tick_ms) }).collect()
 }

@@ -245,7 +245,7 @@ mod tests {
         let ledger = Ledger::start(store.clone()).expect("a thread");
         let recorder = ledger.recorder();
         (0..700).for_each(|n| recorder.record(row(n)));
-        ledger.close(Duration::from_secs(60)).await.expect("all written");
+        ledger.close(Duration::from_mins(1)).await.expect("all written");
         assert_eq!(requests::count(&store).await.expect("a count"), 700);
         recorder.record(row(700));
         assert_eq!(recorder.stats().lost, 1);

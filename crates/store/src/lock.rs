@@ -50,13 +50,13 @@ mod tests {
 
     #[test]
     fn one_at_a_time_and_free_again_when_dropped() {
-        let home = tempfile::tempdir().unwrap();
+        let home = tempfile::tempdir().expect("a temporary directory");
         let data = home.path().join("data");
-        let first = InstanceLock::take(&data).unwrap();
-        let said = InstanceLock::take(&data).unwrap_err().to_string();
+        let first = InstanceLock::take(&data).expect("nobody has it");
+        let said = InstanceLock::take(&data).expect_err("the first has it").to_string();
         assert!(said.contains(&data.display().to_string()), "{said}");
         assert!(said.contains(&format!("process {}", std::process::id())), "{said}");
         drop(first);
-        InstanceLock::take(&data).unwrap();
+        InstanceLock::take(&data).expect("it is free again");
     }
 }

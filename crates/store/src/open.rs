@@ -20,7 +20,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that read: the control plane asks little, the request path asks nothing.
 const READERS_MAX: u32 = 4;
 /// How long a start waits for another process that brings the schema up to date.
-const MIGRATION_WAIT: Duration = Duration::from_secs(60);
+const MIGRATION_WAIT: Duration = Duration::from_mins(1);
 /// The write-ahead file is cut back to this size when it is emptied.
 const JOURNAL_BYTES_MAX: &str = "67108864";
 

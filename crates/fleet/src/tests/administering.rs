@@ -49,8 +49,12 @@ async fn disconnect_lasts_until_the_next_heartbeat_and_delete_for_ever() {
     let id = node.registered.node_id.as_str();
     world.fleet.disconnect(id).await.expect("known");
     assert_eq!((world.seen(&node).status, world.fleet.view().presence("m")), (Status::Offline, Presence::Down));
+    let view = world.fleet.view();
+    assert!(!view.is_there(view.peer(id).expect("known")));
     world.beat(&node, |_| {});
     assert_eq!(world.seen(&node).status, Status::Online);
+    let view = world.fleet.view();
+    assert!(view.is_there(view.peer(id).expect("known")));
     world.fleet.delete(id).await.expect("known");
     assert!(world.fleet.list().is_empty() && world.fleet.view().presence("m") == Presence::Unknown);
     assert_eq!(world.fleet.heartbeat(Some(&node.registered.node_token), node.heartbeat()).expect_err("gone").status(), 404);

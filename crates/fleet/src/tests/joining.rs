@@ -92,7 +92,7 @@ async fn a_node_that_cannot_be_reached_is_not_listed() {
     let failure = world.fleet.register(registration("a", port), here()).await.expect_err("nobody listens");
     assert_eq!(failure.code, Code::UpstreamError);
     let redirect = Server::answering("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n").await;
-    let large = Server::start(&list_of(&["m"; 5000])).await;
+    let large = Server::start(&list_of(&vec!["m"; 5000])).await;
     let page = Server::start("<html>").await;
     for server in [redirect, large, page] {
         let failure = world.fleet.register(server.registration("a"), here()).await.expect_err("no list of models");
@@ -121,6 +121,8 @@ async fn who_may_join() {
         ("a token where none is asked for", &open, with("whatever"), None),
         ("no token", &closed, here(), Some(401)),
         ("a wrong token", &closed, with("let me"), Some(401)),
+        ("a key in its place", &closed, Origin { keyed: true, ..here() }, Some(401)),
+        ("a key from elsewhere", &open, Origin { keyed: true, ..from(at("8.8.8.8")) }, Some(403)),
         ("the token", &closed, with("let me in"), None),
         ("the token from elsewhere", &closed, Origin { addr: at("8.8.8.8"), ..with("let me in") }, None),
     ] {
