@@ -60,7 +60,7 @@ const LIMIT_FIELDS: &[Field] = &[field("rpm", ""), field("tpm", ""), field("conc
 const TIMEOUT_FIELDS: &[Field] = &[field("connect", ""), field("first_byte", ""), field("idle", ""), field("total", "")];
 
 /// The window of a rate limit that names none.
-pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(60);
+pub(crate) const RATE_WINDOW: Duration = Duration::from_mins(1);
 
 /// What an account takes from around it.
 pub(crate) struct Surroundings<'a> {
@@ -81,7 +81,8 @@ pub(crate) fn read(fields: &Fields, origin: AccountOrigin, around: &Surroundings
     let open = if service { Reach::Discovered } else { Reach::Any };
     let reach = if models.is_empty() && model_map.is_empty() { open } else { Reach::Listed };
     let credential = Credential::read(fields, &provider, around)?;
-    if let (None, Some(variable), AccountAuth::ApiKey) = (&credential.api_key, &credential.variable, credential.mode) {
+    let enabled = fields.optional("enabled")?.unwrap_or(true);
+    if let (None, Some(variable), AccountAuth::ApiKey, true) = (&credential.api_key, &credential.variable, credential.mode, enabled) {
         warn.push(format!("account {name}: {variable} is not set, so its models are not available"));
     }
     Ok(Account {
@@ -92,7 +93,7 @@ pub(crate) fn read(fields: &Fields, origin: AccountOrigin, around: &Surroundings
         oauth: (credential.mode == AccountAuth::Oauth).then(|| oauth(fields, around)).transpose()?,
         organization: fields.optional("organization")?,
         project: fields.optional("project")?,
-        enabled: fields.optional("enabled")?.unwrap_or(true),
+        enabled,
         reach,
         priority: fields.optional("priority")?.unwrap_or(0),
         weight: fields.optional("weight")?.unwrap_or(1.0),

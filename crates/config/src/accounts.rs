@@ -17,6 +17,9 @@ use crate::secret::{Secret, mask_url};
 use crate::setting::{Count, Interval, Setting};
 use crate::tree::{Node, Value};
 
+#[cfg(test)]
+mod tests;
+
 /// Most accounts there can be.
 pub(crate) const ACCOUNTS_MAX: usize = 10_000;
 

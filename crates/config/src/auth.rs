@@ -74,37 +74,33 @@ fn static_keys(reader: &mut Reader) -> Result<Vec<StaticKey>, ConfigError> {
 fn file_key(reader: &Reader, node: &Node, position: usize) -> Result<Option<StaticKey>, ConfigError> {
     let place = Place { file: reader.file, otherwise: "settings" };
     let usual_name = format!("auth.keys[{position}]");
-    let (name, text, scopes) = match node.scalar() {
-        Some(text) => (usual_name, text, owned(USUAL_SCOPES)),
-        None => {
-            let fields = Fields::new(node, usual_name.clone(), KEY_FIELDS, place)?;
-            let scopes = fields.optional::<Vec<String>>("scopes")?.unwrap_or_else(|| owned(USUAL_SCOPES));
-            if let Some(unknown) = scopes.iter().find(|s| !SCOPES.contains(&s.as_str())) {
-                let allowed = format!("scopes of {}", SCOPES.join(", "));
-                return Err(ConfigError::Value {
-                    name: format!("{usual_name}.scopes"),
-                    value: unknown.clone(),
-                    origin: place.at(node.line),
-                    allowed,
-                });
-            }
-            (fields.optional("name")?.unwrap_or(usual_name), fields.required("key")?, scopes)
-        }
-    };
+    if let Some(text) = node.scalar() {
+        let secret = resolved(reader, &usual_name, &text)?;
+        return Ok(secret.map(|secret| StaticKey { name: usual_name, secret, scopes: owned(USUAL_SCOPES) }));
+    }
+    let fields = Fields::new(node, usual_name.clone(), KEY_FIELDS, place)?;
+    let scopes = fields.optional::<Vec<String>>("scopes")?.unwrap_or_else(|| owned(USUAL_SCOPES));
+    if let Some(unknown) = scopes.iter().find(|s| !SCOPES.contains(&s.as_str())) {
+        let allowed = format!("scopes of {}", SCOPES.join(", "));
+        return Err(ConfigError::Value {
+            name: format!("{usual_name}.scopes"),
+            value: unknown.clone(),
+            origin: place.at(node.line),
+            allowed,
+        });
+    }
+    let (name, text): (String, String) = (fields.optional("name")?.unwrap_or(usual_name), fields.required("key")?);
     Ok(resolved(reader, &name, &text)?.map(|secret| StaticKey { name, secret, scopes }))
 }
 
 fn add(reader: &mut Reader, keys: &mut Vec<StaticKey>, key: Option<StaticKey>, origin: Origin) {
     let Some(key) = key else { return };
-    match keys.iter_mut().find(|k| k.secret == key.secret) {
-        Some(same) => {
-            let missing: Vec<String> = key.scopes.into_iter().filter(|s| !same.scopes.contains(s)).collect();
-            same.scopes.extend(missing);
-        }
-        None => {
-            reader.note(&format!("auth.keys[{}]", keys.len()), MASK.to_owned(), origin);
-            keys.push(key);
-        }
+    if let Some(same) = keys.iter_mut().find(|k| k.secret == key.secret) {
+        let missing: Vec<String> = key.scopes.into_iter().filter(|s| !same.scopes.contains(s)).collect();
+        same.scopes.extend(missing);
+    } else {
+        reader.note(&format!("auth.keys[{}]", keys.len()), MASK.to_owned(), origin);
+        keys.push(key);
     }
 }
 

@@ -8,7 +8,6 @@ use crate::error::ConfigError;
 use crate::known;
 use crate::providers::provider;
 use crate::reader::Reader;
-use crate::show::Origin;
 
 /// Makes the choices that depend on several settings, and refuses what doesn't go together.
 pub(crate) fn settle(config: &mut Config, reader: &mut Reader) -> Result<(), ConfigError> {
@@ -79,7 +78,9 @@ fn check_default_model(config: &Config, reader: &mut Reader) -> Result<(), Confi
         return Ok(());
     }
     let origin = reader.origin("default_model");
-    if !config.models.is_empty() {
+    // A provider of the environment may take it by its name alone.
+    let may_be_taken = config.accounts.iter().any(|a| a.reach == Reach::Prefixed);
+    if !config.models.is_empty() && !may_be_taken {
         let names =
             config.models.iter().map(|m| m.id.as_str()).chain(config.accounts.iter().flat_map(|a| a.models.iter().map(String::as_str)));
         let nearest = known::nearest(model, names).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
@@ -87,7 +88,7 @@ fn check_default_model(config: &Config, reader: &mut Reader) -> Result<(), Confi
             "default_model = {model} ({origin}) is unknown: neither models nor accounts nor aliases list it{nearest}"
         )));
     }
-    if !config.accounts.is_empty() && origin != Origin::Default {
+    if !config.accounts.is_empty() && !may_be_taken {
         reader.warnings.push(format!("default_model = {model}: no account lists it; only a node can serve it"));
     }
     Ok(())

@@ -64,7 +64,24 @@ pub struct Config {
     /// `routing_strategy` of a LiteLLM file.
     pub group_strategy: Option<String>,
     /// Sections whose meaning belongs to one room alone, as they were written, by their key.
-    pub sections: BTreeMap<String, serde_json::Value>,
+    pub sections: Sections,
+}
+
+/// Sections as they were written. They may hold secrets: `Debug` gives their names only.
+#[derive(Clone, Default)]
+pub struct Sections(pub(crate) BTreeMap<String, serde_json::Value>);
+
+impl Sections {
+    /// The section of that key, if it was written.
+    pub fn get(&self, key: &str) -> Option<&serde_json::Value> {
+        self.0.get(key)
+    }
+}
+
+impl std::fmt::Debug for Sections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// Sockets, directories and the bounds at the door.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The longest time a setting can name: ten years. Longer ones are mistakes, and sums of this many still fit everywhere.
-pub const DURATION_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
+pub const DURATION_MAX: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// A time: a number with `ms`, `s`, `m`, `h` or `d`, several of them in a row (`1h30m`), or a bare number of seconds.
 /// `None` for anything else, a negative one, or one above [`DURATION_MAX`].
@@ -32,13 +32,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 
 /// Two times with `..` between, or one that is both ends. `None` if either is no time or the first is the longer.
 pub fn parse_duration_range(text: &str) -> Option<(Duration, Duration)> {
-    let (from, to) = match text.split_once("..") {
-        Some((from, to)) => (parse_duration(from)?, parse_duration(to)?),
-        None => {
-            let both = parse_duration(text)?;
-            (both, both)
-        }
-    };
+    let (from, to) = text.split_once("..").unwrap_or((text, text));
+    let (from, to) = (parse_duration(from)?, parse_duration(to)?);
     (from <= to).then_some((from, to))
 }
 

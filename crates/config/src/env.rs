@@ -28,6 +28,7 @@ impl Environment {
     /// changes there). Errors: `.env` exists but can't be read or has a line that is no assignment.
     pub fn of_process() -> Result<Self, ConfigError> {
         let cwd = std::env::current_dir().unwrap_or_default();
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
         let process = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Self::from_parts(process, cwd)
     }
@@ -99,7 +100,7 @@ impl Environment {
 /// Names only: values may be secrets.
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Environment").field("names", &self.variables.keys()).field("cwd", &self.cwd).finish()
+        f.debug_struct("Environment").field("names", &self.variables.keys()).field("cwd", &self.cwd).finish_non_exhaustive()
     }
 }
 

@@ -79,7 +79,8 @@ impl<'a> Fields<'a> {
         if matches!(node.value, Value::Map(_) | Value::Null) {
             return Ok(Self { node, path, place });
         }
-        Err(ConfigError::Value { name: path, value: node.brief(), origin: place.at(node.line), allowed: "a mapping".to_owned() })
+        let value = if sounds_secret(path.rsplit('.').next().unwrap_or_default()) { crate::secret::MASK.to_owned() } else { node.brief() };
+        Err(ConfigError::Value { name: path, value, origin: place.at(node.line), allowed: "a mapping".to_owned() })
     }
 
     /// The value of a key, if it was written.

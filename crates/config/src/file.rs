@@ -56,12 +56,15 @@ pub(crate) fn parse(text: &str, path: &Path) -> Result<Node, ConfigError> {
     let options = serde_saphyr::options! {
         // Neighbouring lines may hold secrets.
         with_snippet: false,
+        // `n`, `y`, `on` and `off` are words.
+        strict_booleans: true,
+        non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::PassThrough,
         duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::Error,
         budget: serde_saphyr::budget! { max_depth: DEPTH_MAX, max_nodes: 200_000, max_aliases: 1_000, max_documents: 1 },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000, max_replay_stack_depth: 16 },
     };
     let document = serde_saphyr::from_str_with_options::<Option<Spanned<Value>>>(text, options);
-    document.map(tree::root).map_err(|e| syntax(&e, path))
+    document.map(|document| tree::root(document, text)).map_err(|e| syntax(&e, path))
 }
 
 fn syntax(error: &serde_saphyr::Error, path: &Path) -> ConfigError {
@@ -72,6 +75,8 @@ fn syntax(error: &serde_saphyr::Error, path: &Path) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use super::*;
 
     fn yaml(text: &str) -> Result<Node, ConfigError> {
@@ -112,11 +117,21 @@ mod tests {
     }
 
     #[test]
+    fn words_and_numbers_stay_as_they_were_written() {
+        let root = yaml("a: [n, yes, off, true, 1.10, 007, 1e5, 12e999, 0x1F, .inf, '5', 1.0]\né: 2.50\nb: &x 3.30\nc: *x\n").unwrap();
+        let words: Vec<_> = root.get("a").unwrap().items().iter().map(|i| i.scalar().unwrap()).collect();
+        assert_eq!(words[..8], ["n", "yes", "off", "true", "1.10", "007", "1e5", "12e999"]);
+        assert_eq!(words[8..], ["31", "inf", "5", "1.0"]);
+        assert_eq!(root.get("é").unwrap().scalar().as_deref(), Some("2.50"));
+        assert_eq!(root.get("c").and_then(Node::scalar).map(|n| n.parse::<f64>().unwrap()), Some(3.3));
+    }
+
+    #[test]
     fn an_alias_bomb_ends_at_its_budget() {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
         for i in 1..10 {
             let before = i - 1;
-            text += &format!("a{i}: &a{i} [{}]\n", vec![format!("*a{before}"); 9].join(", "));
+            writeln!(text, "a{i}: &a{i} [{}]", vec![format!("*a{before}"); 9].join(", ")).unwrap();
         }
         assert!(yaml(&text).is_err());
         assert!(yaml(&"[".repeat(10_000)).is_err());

@@ -228,11 +228,6 @@ pub(crate) const OTHER_VARIABLES: &[&str] = &[
 /// Beginnings of variables that belong to sections that are kept.
 pub(crate) const OTHER_BEGINNINGS: &[&str] = &["LLM_ROUTER_MCP_", "LLM_ROUTER_A2A_", "LLM_ROUTER_OUTBOUND_", "LLM_ROUTER_CONFIG_SYNC_"];
 
-/// The setting of that name.
-pub(crate) fn key(name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.name == name)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -253,6 +248,6 @@ mod tests {
                 assert!(!key.meaning.is_empty() && key.meaning.ends_with(['.', ')']), "{}", key.name);
             }
         }
-        assert!(WITHOUT_EFFECT.iter().all(|name| key(name).is_some_and(|k| !k.is_single())));
+        assert!(WITHOUT_EFFECT.iter().all(|name| KEYS.iter().any(|k| k.name == *name && !k.is_single())));
     }
 }

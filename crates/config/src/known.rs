@@ -105,14 +105,9 @@ fn is_service_link(name: &str, prefix: &str) -> bool {
 pub(crate) fn check_kept(root: &Node, keys: &[Key], file: Option<&Path>) -> Result<(), ConfigError> {
     for key in keys.iter().filter(|k| matches!(k.shape, Shape::Kept | Shape::Foreign)) {
         let Some(node) = root.at(key.name) else { continue };
-        if let Some(value) = node.scalar() {
-            let allowed = "a mapping".to_owned();
-            return Err(ConfigError::Value {
-                name: key.name.to_owned(),
-                value: crate::tree::shorten(&value),
-                origin: place(file, node.line),
-                allowed,
-            });
+        if node.scalar().is_some() {
+            let (value, allowed) = ("a single value".to_owned(), "a mapping".to_owned());
+            return Err(ConfigError::Value { name: key.name.to_owned(), value, origin: place(file, node.line), allowed });
         }
     }
     Ok(())

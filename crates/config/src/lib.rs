@@ -4,6 +4,8 @@
 //! **Invariant.** A configuration that loads is valid as a whole; one that does not names the first wrong value, where it
 //! came from and what would be right, and never prints a secret.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "in a test it is the assertion"))]
+
 pub mod account;
 mod account_fields;
 mod accounts;
@@ -28,6 +30,7 @@ pub mod node;
 mod node_keys;
 pub mod providers;
 mod reader;
+mod reference;
 pub mod secret;
 mod secret_ref;
 mod sections;
@@ -43,5 +46,6 @@ pub use error::ConfigError;
 pub use load::{LoadArgs, Loaded, load, load_text};
 pub use node::{NodeFlags, NodeSettings};
 pub use providers::{Provider, provider, providers};
+pub use reference::reference_markdown;
 pub use secret::Secret;
 pub use show::{Origin, Shown, show_json, show_text};

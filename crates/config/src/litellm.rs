@@ -40,10 +40,9 @@ pub(crate) fn accounts(root: &Node, place: Place, around: &Surroundings, warn: &
     for (i, node) in list(root, "model_list", place)?.iter().enumerate() {
         let entry = Fields::new(node, format!("model_list[{i}]"), ENTRY_FIELDS, place)?;
         let model: String = entry.required("model_name")?;
-        let name = (1..)
-            .map(|n| if n == 1 { model.clone() } else { format!("{model}-{n}") })
-            .find(|name| !taken.contains(name))
-            .unwrap_or_default();
+        // One of these is free: there are more of them than entries before this one.
+        let numbered = (2..=i + 2).map(|n| format!("{model}-{n}"));
+        let name = std::iter::once(model.clone()).chain(numbered).find(|name| !taken.contains(name)).unwrap_or_default();
         taken.insert(name.clone());
         let params = node.get("litellm_params").unwrap_or(&Node::NOTHING);
         let params = Fields::lenient(params, format!("model_list[{i}].litellm_params"), PARAM_FIELDS, place, warn)?;

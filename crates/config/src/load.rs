@@ -11,6 +11,9 @@ use crate::show::{Origin, Shown};
 use crate::tree::Node;
 use crate::{auth, check, file, known, sections};
 
+#[cfg(test)]
+mod tests;
+
 /// What the command line says about the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct LoadArgs {

@@ -228,7 +228,7 @@ mod tests {
             load(&[("LLM_HEARTBEAT_SECS", "3"), ("LLM_MODELS_DIR", "/m"), ("LLM_NODE_MODELS_DIR", "/n"), ("LLM_MODEL_IDLE_TIMEOUT", "5m")]);
         assert_eq!(
             (node.heartbeat, node.models_dir, node.idle_timeout),
-            (Duration::from_secs(3), "/n".into(), Some(Duration::from_secs(300)))
+            (Duration::from_secs(3), "/n".into(), Some(Duration::from_mins(5)))
         );
         assert_eq!(
             warnings,

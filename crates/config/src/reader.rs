@@ -171,7 +171,7 @@ fn counts(name: &str, text: &str) -> bool {
 }
 
 fn text_node<'a>(text: &str) -> std::borrow::Cow<'a, Node> {
-    std::borrow::Cow::Owned(Node { line: 0, value: crate::tree::Value::Text(text.to_owned()) })
+    std::borrow::Cow::Owned(Node::text(text))
 }
 
 fn joined(node: &Node) -> String {

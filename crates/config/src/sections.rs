@@ -1,10 +1,11 @@
 //! Each section of the configuration from its settings.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::account::Timeouts;
-use crate::config::{Audit, Cache, Config, Fleet, Health, History, Ledger, Log, RateLimit, Retry, Server, StoreUrl, Stream, Telemetry};
+use crate::config::{
+    Audit, Cache, Config, Fleet, Health, History, Ledger, Log, RateLimit, Retry, Sections, Server, StoreUrl, Stream, Telemetry,
+};
 use crate::error::ConfigError;
 use crate::fields::Place;
 use crate::key::Shape;
@@ -139,12 +140,11 @@ fn audit(reader: &mut Reader, server: &Server) -> Result<Audit, ConfigError> {
 
 fn cache(reader: &mut Reader) -> Result<Cache, ConfigError> {
     let redis_url = reader.optional::<String>("cache.redis_url")?.and_then(Secret::new);
-    let enabled = match reader.optional("cache.enabled")? {
-        Some(enabled) => enabled,
-        None => {
-            reader.note("cache.enabled", redis_url.is_some().to_string(), Origin::Default);
-            redis_url.is_some()
-        }
+    let enabled = if let Some(enabled) = reader.optional("cache.enabled")? {
+        enabled
+    } else {
+        reader.note("cache.enabled", redis_url.is_some().to_string(), Origin::Default);
+        redis_url.is_some()
     };
     Ok(Cache { enabled, ttl: reader.value::<Interval>("cache.ttl")?.0, streams: reader.value("cache.streams")?, redis_url })
 }
@@ -199,7 +199,7 @@ fn store(reader: &mut Reader, server: &Server) -> Result<StoreUrl, ConfigError> 
     }
 }
 
-fn kept(root: &Node) -> BTreeMap<String, serde_json::Value> {
+fn kept(root: &Node) -> Sections {
     let kept = KEYS.iter().filter(|k| matches!(k.shape, Shape::Kept | Shape::Foreign));
-    kept.filter_map(|key| Some((key.name.to_owned(), root.at(key.name)?.to_json()))).collect()
+    Sections(kept.filter_map(|key| Some((key.name.to_owned(), root.at(key.name)?.to_json()))).collect())
 }

@@ -1,6 +1,7 @@
 //! What a file says, before anybody asked what it means: a tree of values that know their lines.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
@@ -12,6 +13,8 @@ use crate::secret::MASK;
 pub(crate) struct Node {
     pub(crate) line: u64,
     pub(crate) value: Value,
+    /// Where the text of a number stands in the source, in bytes, until [`Node::restore_numbers`] has looked there.
+    source: Option<Range<usize>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +37,7 @@ pub(crate) struct Entry {
 }
 
 impl Node {
-    pub(crate) const NOTHING: Self = Self { line: 0, value: Value::Null };
+    pub(crate) const NOTHING: Self = Self { line: 0, value: Value::Null, source: None };
 
     /// The value of `key` if this is a map that has it with a value; a null counts as not written.
     pub(crate) fn get(&self, key: &str) -> Option<&Self> {
@@ -113,7 +116,29 @@ impl Node {
                 Value::Map(map.iter().map(|(key, value)| Entry { key: key.clone(), line: 0, node: Self::from_json(value) }).collect())
             }
         };
-        Self { line: 0, value }
+        Self { line: 0, value, source: None }
+    }
+
+    /// A text on no line.
+    pub(crate) fn text(text: &str) -> Self {
+        Self { line: 0, value: Value::Text(text.to_owned()), source: None }
+    }
+
+    /// Gives numbers the text that was written for them: `1.10` may be a model's name, and `0123` a key.
+    pub(crate) fn restore_numbers(&mut self, text: &str) {
+        let source = self.source.take();
+        match &mut self.value {
+            Value::Number(number) => {
+                let same = |w: &&str| number.parse::<f64>().is_ok_and(|n| w.parse::<f64>().is_ok_and(|m| n.total_cmp(&m).is_eq()));
+                let written = source.and_then(|range| text.get(range)).filter(same);
+                if let Some(written) = written {
+                    written.clone_into(number);
+                }
+            }
+            Value::List(items) => items.iter_mut().for_each(|item| item.restore_numbers(text)),
+            Value::Map(entries) => entries.iter_mut().for_each(|entry| entry.node.restore_numbers(text)),
+            Value::Null | Value::Bool(_) | Value::Text(_) => {}
+        }
     }
 
     /// Every single value below, with its path beneath `path`; what stands under a name that sounds secret is masked.
@@ -225,10 +250,16 @@ impl<'de> Visitor<'de> for AnyValue {
 }
 
 fn node(spanned: Spanned<Value>) -> Node {
-    Node { line: spanned.referenced.line(), value: spanned.value }
+    let span = spanned.defined.span();
+    let byte = |at: Option<u64>| usize::try_from(at?).ok();
+    let source = byte(span.byte_offset()).and_then(|start| Some(start..start.checked_add(byte(span.byte_len())?)?));
+    let source = source.filter(|_| matches!(spanned.value, Value::Number(_)));
+    Node { line: spanned.referenced.line(), value: spanned.value, source }
 }
 
-/// The tree of a document that [`Spanned`] read.
-pub(crate) fn root(document: Option<Spanned<Value>>) -> Node {
-    document.map_or(Node::NOTHING, node)
+/// The tree of a document that [`Spanned`] read from `text`.
+pub(crate) fn root(document: Option<Spanned<Value>>, text: &str) -> Node {
+    let mut root = document.map_or(Node::NOTHING, node);
+    root.restore_numbers(text);
+    root
 }
