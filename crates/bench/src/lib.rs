@@ -1,0 +1,15 @@
+//! Measuring: a fake provider, a load generator, and the runs that set us beside others in the same minutes on the same machine.
+//!
+//! Absolute times move with the machine and the hour; only ratios of one run are judged. See `docs/performance.md` for the bars.
+
+pub mod gateway;
+pub mod load;
+pub mod mock;
+pub mod node;
+pub mod peers;
+
+mod clock;
+mod figures;
+mod http;
+mod machine;
+mod process;
