@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::{
         fs::OpenOptionsExt,
@@ -10,6 +10,7 @@ use std::{
     },
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -95,7 +96,7 @@ fn demo_key(router: &Path) -> Result<String> {
     {
         return Ok(key.trim().to_owned());
     }
-    let made = shell::output(shell::command(router).args(["key", "create", "--name", DEMO, "--json"]))?;
+    let made = shell::output(offline(router).args(["key", "create", "--name", DEMO, "--json"]))?;
     let made: Value = serde_json::from_str(&made).context("`llm-router key create --json` printed no JSON")?;
     let key = made["key"].as_str().context("`llm-router key create --json` printed no key")?;
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
@@ -106,9 +107,16 @@ fn demo_key(router: &Path) -> Result<String> {
 /// The demonstration key's name.
 const DEMO: &str = "demo";
 
+/// A command on the data directory itself, not on a router that runs elsewhere.
+fn offline(router: &Path) -> Command {
+    let mut command = shell::command(router);
+    command.env_remove("LLM_ROUTER_URL");
+    command
+}
+
 /// Whether the store still has a demonstration key: it may have been revoked, or the database removed.
 fn is_stored(router: &Path) -> Result<bool> {
-    let listed = shell::output(shell::command(router).args(["key", "list", "--json"]))?;
+    let listed = shell::output(offline(router).args(["key", "list", "--json"]))?;
     let listed: Value = serde_json::from_str(&listed).context("`llm-router key list --json` printed no JSON")?;
     let keys = listed.as_array().or_else(|| listed["keys"].as_array()).context("`llm-router key list --json` printed no list")?;
     Ok(keys.iter().any(|key| key["name"] == DEMO && key["revoked_at"].is_null()))
@@ -149,11 +157,16 @@ fn chat(model: &str, text: &str, max_tokens: Option<u32>) -> String {
     body.to_string()
 }
 
+/// What the router prints once, when it makes its first user: the greeting repeats it.
+const FIRST_START: &str = "First start: ";
+
 /// The running router and the signals that are meant for it.
 struct Server {
     child: Child,
     signals: Signals,
     is_stopping: bool,
+    /// Lines with secrets that were made at this start, without [`FIRST_START`].
+    made: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
@@ -161,8 +174,13 @@ impl Server {
     fn start(command: &mut Command) -> Result<Self> {
         let signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         println!("\n$ {}", shell::show(command));
-        let child = command.stdin(Stdio::null()).process_group(0).spawn().context("cannot start the router")?;
-        Ok(Self { child, signals, is_stopping: false })
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn().context("cannot start the router")?;
+        let made = Arc::default();
+        if let Some(output) = child.stdout.take() {
+            let made = Arc::clone(&made);
+            thread::spawn(move || pass_on(output, &made));
+        }
+        Ok(Self { child, signals, is_stopping: false, made })
     }
 
     /// Waits until the model answers and prints how to call it. Returns early if the router is told to stop.
@@ -174,7 +192,8 @@ impl Server {
             return Ok(());
         }
         client.warm(&model)?;
-        println!("{}", greeting(client, &model, &paths::data_dir()?.join("demo.key")));
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).join("\n           ");
+        println!("{}", greeting(client, &model, &paths::data_dir()?.join("demo.key"), &made));
         Ok(())
     }
 
@@ -223,7 +242,18 @@ impl Server {
     }
 }
 
-fn greeting(client: &Client, model: &str, key_file: &Path) -> String {
+/// Prints the router's lines as they come, and keeps those that are shown only once.
+fn pass_on(output: impl Read, made: &Mutex<Vec<String>>) {
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        println!("{line}");
+        if let Some(text) = line.strip_prefix(FIRST_START) {
+            made.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+        }
+    }
+}
+
+fn greeting(client: &Client, model: &str, key_file: &Path, made: &str) -> String {
+    let admin = if made.is_empty() { "the password was printed at the first start, and can be read nowhere" } else { made };
     let Client { address, key } = client;
     let body = chat(model, "Write one sentence about the sea.", None);
     format!(
@@ -232,7 +262,7 @@ fn greeting(client: &Client, model: &str, key_file: &Path) -> String {
          URL      http://{address}\n  \
          model    {model}\n  \
          API key  {key}  (kept in {key_file})\n  \
-         admin    the password was printed at the first start (LLM_ROUTER_ADMIN_PASSWORD sets another)\n\n\
+         admin    {admin}\n\n\
          Try it:\n\n  \
          curl http://{address}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n    -d '{body}'\n\n\
          Ctrl-C stops the router and its node.\n",
@@ -289,9 +319,16 @@ mod tests {
     }
 
     #[test]
+    fn lines_that_are_shown_once_are_kept() {
+        let made = Mutex::default();
+        pass_on(b"a line\nFirst start: the password is x\nanother\n".as_slice(), &made);
+        assert_eq!(made.into_inner().expect("not poisoned"), ["the password is x"]);
+    }
+
+    #[test]
     fn the_greeting_has_a_line_to_paste() {
         let client = Client { address: reachable(SocketAddr::from(([0, 0, 0, 0], 8080))), key: "sk_x".to_owned() };
-        let text = greeting(&client, "m", Path::new("/d/demo.key"));
+        let text = greeting(&client, "m", Path::new("/d/demo.key"), "");
         assert!(text.contains("curl http://127.0.0.1:8080/v1/chat/completions -H 'Authorization: Bearer sk_x'"), "{text}");
     }
 }
