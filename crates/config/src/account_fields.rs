@@ -59,6 +59,17 @@ pub(crate) const ACCOUNT_FIELDS: &[Field] = &[
 const LIMIT_FIELDS: &[Field] = &[field("rpm", ""), field("tpm", ""), field("concurrency", "")];
 const TIMEOUT_FIELDS: &[Field] = &[field("connect", ""), field("first_byte", ""), field("idle", ""), field("total", "")];
 
+/// Keys of an account that are checked and kept and change nothing yet; a room that begins to read one takes it out.
+const WITHOUT_EFFECT: &[&str] = &["weight", "rate_limit_requests", "rate_limit_window", "limits"];
+
+/// Says which of an account's keys change nothing.
+pub(crate) fn report_without_effect(fields: &Fields, name: &str, warn: &mut Vec<String>) {
+    let written: Vec<&str> = WITHOUT_EFFECT.iter().copied().filter(|key| fields.node(key).is_some()).collect();
+    if !written.is_empty() {
+        warn.push(format!("account {name}: accepted, but without effect in this version: {}", written.join(", ")));
+    }
+}
+
 /// The window of a rate limit that names none.
 pub(crate) const RATE_WINDOW: Duration = Duration::from_mins(1);
 
@@ -81,6 +92,7 @@ pub(crate) fn read(fields: &Fields, origin: AccountOrigin, around: &Surroundings
     let open = if service { Reach::Discovered } else { Reach::Any };
     let reach = if models.is_empty() && model_map.is_empty() { open } else { Reach::Listed };
     let credential = Credential::read(fields, &provider, around)?;
+    report_without_effect(fields, &name, warn);
     let enabled = fields.optional("enabled")?.unwrap_or(true);
     if let (None, Some(variable), AccountAuth::ApiKey, true) = (&credential.api_key, &credential.variable, credential.mode, enabled) {
         warn.push(format!("account {name}: {variable} is not set, so its models are not available"));

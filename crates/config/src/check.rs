@@ -111,8 +111,7 @@ fn is_listed(config: &Config, model: &str) -> bool {
 
 /// Keys of other programs' sections that nobody here reads.
 fn foreign_settings(reader: &mut Reader) {
-    const READ: &[(&str, &[&str])] =
-        &[("router_settings", &["routing_strategy", "num_retries", "timeout"]), ("general_settings", &["master_key"])];
+    const READ: &[(&str, &[&str])] = &[("router_settings", &["num_retries", "timeout"]), ("general_settings", &["master_key"])];
     for (section, read) in READ {
         let Some(node) = reader.root.get(section) else { continue };
         for entry in node.entries().iter().filter(|e| !read.contains(&e.key.as_str())) {

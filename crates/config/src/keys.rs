@@ -188,8 +188,13 @@ pub(crate) const KEYS: &[Key] = &[
     Key::whole("environment_variables", Shape::Foreign, "LiteLLM: kept."),
 ];
 
-/// Sections that are accepted and kept and change nothing yet; each that is written is reported once.
+/// Settings that are accepted, checked and kept, and change nothing yet; each that is written is reported at start. A room
+/// that begins to read one takes it out of this list.
 pub(crate) const WITHOUT_EFFECT: &[&str] = &[
+    "task_routes",
+    "fallback_models",
+    "routes",
+    "default_embedding_model",
     "complexity",
     "model_profiles",
     "learned_routing",
@@ -197,6 +202,23 @@ pub(crate) const WITHOUT_EFFECT: &[&str] = &[
     "semantic_classifier",
     "route_reranker",
     "profiles",
+    "retry.retry_budget",
+    "ledger.when_full",
+    "auth.oauth.enabled",
+    "auth.oidc",
+    "history.bodies",
+    "history.retention",
+    "audit.enabled",
+    "audit.fail_mode",
+    "audit.decision_log_enabled",
+    "audit.decision_log_path",
+    "telemetry.otlp_endpoint",
+    "cache.enabled",
+    "cache.ttl",
+    "cache.streams",
+    "cache.redis_url",
+    "rate_limit.requests",
+    "rate_limit.window",
     "limits",
     "budgets",
     "guardrails",
@@ -206,7 +228,6 @@ pub(crate) const WITHOUT_EFFECT: &[&str] = &[
     "skills",
     "files",
     "config_sync",
-    "auth.oidc",
     "litellm_settings",
     "environment_variables",
 ];
@@ -248,6 +269,6 @@ mod tests {
                 assert!(!key.meaning.is_empty() && key.meaning.ends_with(['.', ')']), "{}", key.name);
             }
         }
-        assert!(WITHOUT_EFFECT.iter().all(|name| KEYS.iter().any(|k| k.name == *name && !k.is_single())));
+        assert!(WITHOUT_EFFECT.iter().all(|name| KEYS.iter().any(|k| k.name == *name)));
     }
 }

@@ -80,6 +80,7 @@ fn account(
     if let (None, Some(variable)) = (&api_key, &variable) {
         warn.push(format!("account {name}: {variable} is not set, so its models are not available"));
     }
+    account_fields::report_without_effect(params, &name, warn);
     let first_byte = params.optional::<Interval>("timeout")?.map_or(around.timeouts.first_byte, |i| i.0);
     let wildcard = public.contains('*');
     Ok(Account {

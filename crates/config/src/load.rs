@@ -82,18 +82,18 @@ fn load_tree(
     let mut warnings = std::mem::take(&mut reader.warnings);
     let others: Vec<&str> = [OTHER_VARIABLES, auth::KEY_VARIABLES, auth::MASTER_VARIABLES].concat();
     warnings.extend(known::unknown_variables(env, PREFIX, KEYS, &others, OTHER_BEGINNINGS, true));
-    warnings.extend(without_effect(root));
+    warnings.extend(without_effect(&reader));
     show_rest(&config, &mut reader);
     let shown = std::mem::take(&mut reader.shown);
     Ok(Loaded { config, file, warnings, shown })
 }
 
-fn without_effect(root: &Node) -> Option<String> {
-    let written: Vec<&str> = WITHOUT_EFFECT
-        .iter()
-        .copied()
-        .filter(|key| root.at(key).is_some_and(|n| !n.items().is_empty() && n.to_json() != serde_json::json!({})))
-        .collect();
+fn without_effect(reader: &Reader) -> Option<String> {
+    let is_written = |name: &&str| match reader.root.at(name) {
+        Some(node) => !node.items().is_empty() && node.to_json() != serde_json::json!({}),
+        None => KEYS.iter().any(|key| key.name == *name && key.is_single()) && reader.is_written(name),
+    };
+    let written: Vec<&str> = WITHOUT_EFFECT.iter().copied().filter(is_written).collect();
     (!written.is_empty()).then(|| format!("accepted, but without effect in this version: {}", written.join(", ")))
 }
 

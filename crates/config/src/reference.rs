@@ -24,8 +24,8 @@ The file is the one that `--config` names, else `LLM_ROUTER_CONFIG`, else `ROUTI
 `./router.yaml`, `./config/router.yaml` and `~/.llm-router/router.yaml`. It is YAML; `llm-router config check` judges it,
 `llm-router config show` prints every setting in effect with its origin.
 
-Every key below that holds a single value or a list of them can be set by a variable too: by those listed, the first that is
-set winning, and by `LLM_ROUTER_` with the key in capitals and `_` for `.` (`server.drain_timeout` is
+Every key of the router that holds a single value or a list of them can be set by a variable too: by those listed, the first
+that is set winning, else by `LLM_ROUTER_` with the key in capitals and `_` for `.` (`server.drain_timeout` is
 `LLM_ROUTER_SERVER_DRAIN_TIMEOUT`). Variables marked † are deprecated: they work, and are reported at start. Lists are
 separated by commas in variables.
 
@@ -41,7 +41,11 @@ pub fn reference_markdown() -> String {
     let mut out = HEAD.to_owned();
     out.push_str("\n## The router's file\n\n");
     keys(&mut out, KEYS);
-    let _ = writeln!(out, "\nAccepted, kept, and without effect in this version: {}.", code(WITHOUT_EFFECT));
+    let _ = writeln!(
+        out,
+        "\nAccepted, checked, and without effect in this version (a start that finds one says so): {}.",
+        code(WITHOUT_EFFECT)
+    );
     out.push_str("\nAn unknown key is an error that names its line and the nearest known key; below LiteLLM's sections it is a warning.\n");
     out.push_str("\n### Accounts\n\nItems of `accounts`, of `services`, and of the JSON list in the variable `ROUTER_SERVICES`.\n\n");
     fields(&mut out, ACCOUNT_FIELDS);

@@ -233,6 +233,11 @@ fn litellm_entries_become_accounts() {
         (3, Duration::from_secs(30), Some("simple-shuffle"))
     );
     assert!(
+        loaded.warnings.contains(&"account team: accepted, but without effect in this version: weight".to_owned()),
+        "{:?}",
+        loaded.warnings
+    );
+    assert!(
         loaded.warnings.iter().any(|w| w.contains("litellm_params.odd")) && loaded.warnings.iter().any(|w| w.contains("NOT_SET")),
         "{:?}",
         loaded.warnings

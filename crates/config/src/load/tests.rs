@@ -293,16 +293,10 @@ fn an_unknown_variable_of_ours_is_reported_with_the_nearest() {
 
 #[test]
 fn what_has_no_effect_is_said() {
-    let warnings =
-        loaded("guardrails: {a: 1}\nmcp: {}\ngeneral_settings: {store_model_in_db: true}\nlitellm_settings: {drop_params: true}\n", &[])
-            .warnings;
-    assert_eq!(
-        warnings,
-        [
-            "/etc/router.yaml line 3: general_settings.store_model_in_db has no effect",
-            "accepted, but without effect in this version: guardrails, litellm_settings"
-        ]
-    );
+    let text = "guardrails: {a: 1}\nmcp: {}\ngeneral_settings: {store_model_in_db: true}\nlitellm_settings: {drop_params: true}\n";
+    let warnings = loaded(text, &[("RATE_LIMIT_REQUESTS", "5")]).warnings;
+    let foreign = "/etc/router.yaml line 3: general_settings.store_model_in_db has no effect";
+    assert_eq!(warnings, [foreign, "accepted, but without effect in this version: rate_limit.requests, guardrails, litellm_settings"]);
 }
 
 #[test]
