@@ -23,12 +23,23 @@ def test_broken_json_is_a_400(router, body):
     assert (answer.status, answer.code) == (400, "invalid_request"), answer.body
 
 
-@pytest.mark.parametrize("field, value", [("messages", "hi"), ("messages", [7]), ("model", 7), ("stream", "yes"), ("max_tokens", "many"), ("temperature", [])])
-def test_a_wrong_type_is_a_400_that_names_the_field(router, field, value):
-    body = {"model": "dummy", "messages": [{"role": "user", "content": "hi"}]} | {field: value}
-    answer = router.post(CHAT, body)
+def assert_names_the_field(answer, field):
     assert (answer.status, answer.code) == (400, "invalid_request"), answer.body
     assert field in (answer.json["error"]["param"] or "") + answer.json["error"]["message"]
+
+
+def body_with(model, field, value):
+    return {"model": model, "messages": [{"role": "user", "content": "hi"}]} | {field: value}
+
+
+@pytest.mark.parametrize("field, value", [("messages", "hi"), ("model", 7), ("stream", "yes")])
+def test_a_wrong_type_that_the_router_reads_is_a_400_that_names_the_field(router, field, value):
+    assert_names_the_field(router.post(CHAT, body_with("dummy", field, value)), field)
+
+
+@pytest.mark.parametrize("field, value", [("messages", "hi"), ("messages", [7]), ("max_tokens", "many"), ("temperature", []), ("stop", 7), ("top_p", 2)])
+def test_a_wrong_value_that_the_node_reads_is_a_400_that_names_the_field(house, field, value):
+    assert_names_the_field(house.post(CHAT, body_with(MODEL, field, value)), field)
 
 
 def test_unknown_paths_and_methods(router):
@@ -66,7 +77,7 @@ def test_a_body_without_length_is_cut_at_the_limit(router):
 
 @pytest.mark.parametrize("text, words", [
     ("servr:\n  port: 9000\n", ["servr", "server"]),
-    ("server:\n  port: many\n", ["server.port", "many"]),
+    ("server:\n  max_body: many\n", ["server.max_body", "many"]),
     ("server: [\n", []),
 ])
 def test_a_bad_configuration_file_is_explained_and_refused(text, words):
