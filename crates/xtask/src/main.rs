@@ -74,6 +74,8 @@ enum Verb {
     Deny,
     /// Lint the Markdown files.
     Markdown,
+    /// Write the pages that are made from the code: the reference of settings.
+    Gen,
     /// Measure: arguments go to the bench program.
     Bench {
         /// Arguments for the bench program.
@@ -121,6 +123,7 @@ fn carry_out(verb: Verb) -> Result<()> {
         Verb::Tidy => tidy::run(),
         Verb::Deny => checks::deny(),
         Verb::Markdown => checks::markdown(),
+        Verb::Gen => checks::generate(),
         Verb::Bench { arguments } => checks::bench(&arguments),
         Verb::Install { prefix } => install::install(prefix),
         Verb::Changelog { release } => changelog::run(release.as_deref()),

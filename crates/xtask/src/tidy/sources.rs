@@ -62,7 +62,8 @@ pub(super) fn check(tree: &Tree) -> Findings {
         // Build scripts speak with cargo, tests may do what they test, and these rules must name what they look for.
         if path.ends_with("build.rs")
             || path.contains("/tests/")
-            || path.contains("/benches/") || path.contains("/examples/")
+            || path.contains("/benches/")
+            || path.contains("/examples/")
             || path.contains("/fuzz/")
             || path.starts_with(RULES)
         {
