@@ -1,2 +1,7 @@
-//! node
-fn main() {}
+//! `llm-node`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    node::cli::main()
+}

@@ -1,0 +1,120 @@
+//! The node's HTTP surface: one list of all paths.
+
+mod access;
+mod chat;
+mod choices;
+mod completions;
+mod embeddings;
+mod frames;
+mod models;
+mod operate;
+mod prometheus;
+mod reply;
+mod sampling;
+pub mod server;
+mod tools;
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router, middleware,
+    routing::{get, post},
+};
+use telemetry::logs::Logs;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wire::{Code, Failure};
+
+pub use access::Access;
+
+use crate::{
+    activity::{Activity, Busy},
+    gpu::Gpu,
+    pool::Pool,
+};
+
+/// Most inference requests at once.
+const REQUESTS_MAX: usize = 512;
+
+/// What the handlers share.
+pub struct App {
+    /// The loaded models.
+    pub pool: Pool,
+    /// The log that `/api/logs` and `/log/level` are about.
+    pub logs: Arc<Logs>,
+    /// Who may do what.
+    pub access: Access,
+    /// Requests under way.
+    pub activity: Arc<Activity>,
+    /// GPUs of this machine.
+    pub gpus: Vec<Gpu>,
+    /// When the node was started.
+    pub started: Instant,
+    /// The models directory has been read.
+    pub is_ready: AtomicBool,
+    /// For embeddings requests without a model.
+    pub default_embedding_model: Option<String>,
+    /// Whether `/internal-error` exists.
+    pub debug_paths: bool,
+    places: Arc<Semaphore>,
+}
+
+/// A place among the requests under way.
+struct Place {
+    _busy: Busy,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl App {
+    /// An application that is not ready yet.
+    pub fn new(pool: Pool, logs: Arc<Logs>, access: Access, gpus: Vec<Gpu>) -> Self {
+        Self {
+            pool,
+            logs,
+            access,
+            activity: Arc::default(),
+            gpus,
+            started: Instant::now(),
+            is_ready: AtomicBool::new(false),
+            default_embedding_model: None,
+            debug_paths: false,
+            places: Arc::new(Semaphore::new(REQUESTS_MAX)),
+        }
+    }
+
+    fn place(&self) -> Result<Place, Failure> {
+        let permit = self.places.clone().try_acquire_owned().map_err(|_| {
+            Failure::new(Code::QueueFull, format!("the node is answering {REQUESTS_MAX} requests already"))
+                .retry_after(Duration::from_secs(1))
+        })?;
+        Ok(Place { _busy: self.activity.begin(), _permit: permit })
+    }
+}
+
+/// All paths.
+pub fn router(app: Arc<App>) -> Router {
+    let mut router = Router::new()
+        .route("/v1/chat/completions", post(chat::chat))
+        .route("/v1/completions", post(completions::completions))
+        .route("/v1/embeddings", post(embeddings::embeddings))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::one))
+        .route("/api/models/load", post(models::load))
+        .route("/api/models/unload", post(models::unload))
+        .route("/health", get(operate::health))
+        .route("/startup", get(operate::startup))
+        .route("/metrics", get(operate::metrics))
+        .route("/metrics/prom", get(prometheus::metrics))
+        .route("/api/logs", get(operate::logs))
+        .route("/log/level", get(operate::level).post(operate::set_level));
+    if app.debug_paths {
+        router = router.route("/internal-error", get(operate::internal_error));
+    }
+    router
+        .fallback(reply::not_found)
+        .method_not_allowed_fallback(reply::method_not_allowed)
+        .layer(middleware::from_fn_with_state(app.clone(), reply::around))
+        .with_state(app)
+}

@@ -1,0 +1,110 @@
+//! Who may use the node: its router, or everybody on this machine where it stands alone.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use http::{HeaderMap, header::AUTHORIZATION};
+use subtle::ConstantTimeEq;
+use wire::{Code, Failure};
+
+/// The address that a connection came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// The rule for inference, model loading and logs. Health, metrics and the list of models are open.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    is_standalone: bool,
+    secret: Arc<Mutex<Option<String>>>,
+}
+
+impl Access {
+    /// Stand-alone: open to this machine, closed to others. Else: open to the router, once it has said its secret.
+    pub fn new(is_standalone: bool) -> Self {
+        Self { is_standalone, secret: Arc::default() }
+    }
+
+    /// The router's secret, from its answer to the registration.
+    pub fn set_secret(&self, secret: Option<String>) {
+        *self.secret.lock().unwrap_or_else(PoisonError::into_inner) = secret.filter(|secret| !secret.is_empty());
+    }
+
+    pub(super) fn check(&self, path: &str, peer: Option<Peer>, headers: &HeaderMap) -> Result<(), Failure> {
+        if !is_guarded(path) {
+            return Ok(());
+        }
+        if self.is_standalone {
+            let is_local = peer.is_some_and(|Peer(address)| is_loopback(address.ip()));
+            let said = "a stand-alone node answers this machine only: join it to a router to use it from elsewhere";
+            return if is_local { Ok(()) } else { Err(Failure::new(Code::PermissionDenied, said)) };
+        }
+        let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
+        let secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner);
+        match (secret.as_deref(), shown) {
+            (Some(secret), Some(shown)) if bool::from(secret.as_bytes().ct_eq(shown.as_bytes())) => Ok(()),
+            (_, Some(_)) => Err(Failure::new(Code::InvalidApiKey, "this is not the router's secret: a node is used through its router")),
+            (_, None) => Err(Failure::new(Code::InvalidApiKey, "no secret was shown: a node is used through its router")),
+        }
+    }
+}
+
+fn is_guarded(path: &str) -> bool {
+    let is_model_list = path == "/v1/models" || path.starts_with("/v1/models/");
+    (path.starts_with("/v1/") && !is_model_list) || path.starts_with("/api/") || path == "/log/level"
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(access: &Access, path: &str, peer: &str, shown: Option<&str>) -> Option<Code> {
+        let mut headers = HeaderMap::new();
+        if let Some(shown) = shown {
+            headers.insert(AUTHORIZATION, shown.parse().unwrap());
+        }
+        access.check(path, Some(Peer(peer.parse().unwrap())), &headers).err().map(|failure| failure.code)
+    }
+
+    #[test]
+    fn alone_it_answers_this_machine_only() {
+        let alone = Access::new(true);
+        for (peer, wanted) in
+            [("127.0.0.1:9", None), ("[::1]:9", None), ("[::ffff:127.0.0.1]:9", None), ("10.0.0.1:9", Some(Code::PermissionDenied))]
+        {
+            assert_eq!(check(&alone, "/v1/chat/completions", peer, None), wanted, "{peer}");
+        }
+        assert_eq!(check(&alone, "/health", "10.0.0.1:9", None), None);
+    }
+
+    #[test]
+    fn with_a_router_only_its_secret_opens() {
+        let access = Access::new(false);
+        let chat = |shown| check(&access, "/v1/chat/completions", "127.0.0.1:9", shown);
+        assert_eq!(chat(Some("Bearer s")), Some(Code::InvalidApiKey));
+        access.set_secret(Some("s".to_owned()));
+        assert_eq!([chat(Some("Bearer s")), chat(Some("bearer  s"))], [None, None]);
+        for wrong in [None, Some("Bearer t"), Some("Bearer "), Some("Basic s"), Some("s")] {
+            assert_eq!(chat(wrong), Some(Code::InvalidApiKey), "{wrong:?}");
+        }
+        access.set_secret(Some(String::new()));
+        assert_eq!(chat(Some("Bearer ")), Some(Code::InvalidApiKey));
+    }
+
+    #[test]
+    fn what_is_open_and_what_is_guarded() {
+        let guarded = ["/v1/completions", "/v1/embeddings", "/api/models/load", "/api/logs", "/log/level", "/v1/models-x"];
+        let open = ["/v1/models", "/v1/models/a/b", "/health", "/startup", "/metrics", "/metrics/prom", "/nope"];
+        assert!(guarded.iter().all(|path| is_guarded(path)) && !open.iter().any(|path| is_guarded(path)));
+    }
+}

@@ -1,0 +1,302 @@
+//! `POST /v1/chat/completions`.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::{Request, State},
+    response::Response,
+};
+use http::StatusCode;
+use serde_json::{Value, json};
+use wire::{
+    Code, Failure,
+    chat::types::{ChatChunk, ChatRequest, ChatResponse, Choice, ChunkChoice, Content, Delta, Message},
+    fleet::worker::{Done, Finish, Prompt, TokenLogprob},
+    sse::write_data,
+};
+
+use super::{
+    App,
+    choices::{Hints, Plan, chat_logprobs, model_of, stamp},
+    frames::{self, Collected, Count, Frames, finish_reason},
+    reply::{self, Refusal, RequestId},
+    sampling::{self, TOP_LOGPROBS_MAX, Wanted},
+    tools::{self, Finder, Mode, Piece, tool_call},
+};
+use crate::{
+    pool::Lease,
+    template::{Conversation, TemplateError},
+};
+
+/// Most messages of a conversation.
+const MESSAGES_MAX: usize = 10_000;
+/// Prompts of bodies above this size are rendered outside the threads that serve requests.
+const LONG_BODY_BYTES: usize = 64 << 10;
+
+pub(super) async fn chat(State(app): State<Arc<App>>, Extension(id): Extension<RequestId>, request: Request) -> Result<Response, Refusal> {
+    let place = app.place()?;
+    let hints = Hints::of(request.headers());
+    let body = reply::body(request).await?;
+    let request = ChatRequest::parse(&body)?;
+    let model = model_of(request.model.as_ref())?;
+    let conversation = conversation(&request)?;
+    let offer = tools::offer(&request)?;
+    let conversation = Conversation { tools: offer.tools, ..conversation };
+    let mut plan = plan(&request, hints)?;
+    if let Some(forced) = offer.constraint {
+        if plan.constraint.is_some() {
+            return Err(Failure::invalid("tool_choice", "`tool_choice` and `response_format` or `grammar` can't be combined").into());
+        }
+        plan.constraint = Some(forced);
+    }
+    let lease = app.pool.acquire(&model).await?;
+    plan.stop.extend(lease.template.stop().map(str::to_owned));
+    let prompt = render(lease.clone(), conversation, body.len() > LONG_BODY_BYTES).await?;
+    let steps = plan.start(&app, &lease, vec![prompt]);
+    let shape = Shape::new(model, lease.engine.info().fingerprint.clone());
+    if plan.is_streamed {
+        let include_usage = request.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false);
+        let frames = ChatFrames::new(shape, plan.choices as usize, offer.mode, include_usage);
+        return Ok(frames::stream(steps, frames, place, id).await?);
+    }
+    let collected = frames::collect(steps, plan.choices as usize).await?;
+    Ok(reply::json(StatusCode::OK, &shape.whole(collected, offer.mode)))
+}
+
+fn plan(request: &ChatRequest, hints: Hints) -> Result<Plan, Failure> {
+    let max_completion = sampling::positive("max_completion_tokens", request.max_completion_tokens)?;
+    let top = request.top_logprobs.filter(|top| *top > 0);
+    if top > Some(TOP_LOGPROBS_MAX) {
+        return Err(Failure::invalid("top_logprobs", format!("`top_logprobs` must be between 0 and {TOP_LOGPROBS_MAX}")));
+    }
+    let wants_logprobs = request.logprobs == Some(true);
+    if top.is_some() && !wants_logprobs {
+        return Err(Failure::invalid("top_logprobs", "`top_logprobs` needs `logprobs: true`"));
+    }
+    Ok(Plan {
+        max_tokens: max_completion.or(sampling::positive("max_tokens", request.max_tokens)?),
+        sampling: Wanted::from(request).check()?,
+        constraint: sampling::constraint(request.response_format.as_ref(), None, request.grammar.as_deref())?,
+        stop: sampling::stops(request.stop.clone())?,
+        logprobs: wants_logprobs.then_some(top.unwrap_or(0)),
+        ignore_eos: request.ignore_eos.unwrap_or(false),
+        cache_prompt: request.cache_prompt.unwrap_or(true),
+        choices: sampling::choices(request.n)?,
+        is_streamed: request.stream.unwrap_or(false),
+        hints,
+    })
+}
+
+/// The messages as templates want them.
+fn conversation(request: &ChatRequest) -> Result<Conversation, Failure> {
+    let messages = request.messages.as_deref().ok_or_else(|| Failure::invalid("messages", "`messages` is missing"))?;
+    if messages.is_empty() || messages.len() > MESSAGES_MAX {
+        return Err(Failure::invalid("messages", format!("`messages` must have between 1 and {MESSAGES_MAX} messages")));
+    }
+    let messages = messages.iter().enumerate().map(|(index, message)| plain(index, message)).collect::<Result<_, _>>()?;
+    let more = request.chat_template_kwargs.clone().unwrap_or_default();
+    Ok(Conversation { messages, tools: None, documents: request.documents.clone(), more })
+}
+
+fn plain(index: usize, message: &Message) -> Result<Value, Failure> {
+    let at = |field: &str| format!("messages[{index}].{field}");
+    if message.role.is_empty() {
+        return Err(Failure::invalid(at("role"), "a message has no role"));
+    }
+    if let Some(Content::Parts(parts)) = &message.content
+        && let Some(other) = parts.iter().position(|part| !matches!(part["type"].as_str(), Some("text" | "refusal")))
+    {
+        let kind = parts[other]["type"].as_str().unwrap_or("?");
+        return Err(Failure::new(Code::Unsupported, format!("this model reads text only, not parts of type `{kind}`"))
+            .at(format!("{}[{other}]", at("content"))));
+    }
+    let calls = message.tool_calls.as_deref().unwrap_or_default();
+    let mut plain = json!({"role": message.role});
+    plain["content"] = match &message.content {
+        Some(content) => content.text().into(),
+        None if calls.is_empty() => "".into(),
+        None => Value::Null,
+    };
+    for (name, value) in
+        [("name", &message.name), ("tool_call_id", &message.tool_call_id), ("reasoning_content", &message.reasoning_content)]
+    {
+        if let Some(value) = value {
+            plain[name] = value.as_str().into();
+        }
+    }
+    if !calls.is_empty() {
+        plain["tool_calls"] = calls
+            .iter()
+            .map(|call| {
+                let text = call.function.arguments.as_deref().unwrap_or("{}");
+                // Templates print arguments with `tojson`, so that an object must be one.
+                let arguments = serde_json::from_str(text).ok().filter(Value::is_object).unwrap_or_else(|| text.into());
+                json!({"id": call.id, "type": "function", "function": {"name": call.function.name, "arguments": arguments}})
+            })
+            .collect();
+    }
+    Ok(plain)
+}
+
+async fn render(lease: Lease, conversation: Conversation, is_long: bool) -> Result<Prompt, Failure> {
+    let work = move || lease.template.render(conversation, lease.engine.info().add_bos);
+    let rendered = if is_long {
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|e| Failure::new(Code::InternalError, format!("rendering the prompt failed: {e}")))?
+    } else {
+        work()
+    };
+    rendered.map_err(|error| match error {
+        TemplateError::Unreadable(_) => Failure::new(Code::Unsupported, error.to_string()),
+        TemplateError::Refused(_) => Failure::invalid("messages", error.to_string()),
+    })
+}
+
+/// What all frames of an answer have in common.
+struct Shape {
+    id: String,
+    created: i64,
+    model: String,
+    fingerprint: Option<String>,
+}
+
+impl Shape {
+    fn new(model: String, fingerprint: String) -> Self {
+        let (id, created) = stamp("chatcmpl-");
+        Self { id, created, model, fingerprint: Some(fingerprint).filter(|f| !f.is_empty()) }
+    }
+
+    fn whole(self, collected: Vec<Collected>, mode: Mode) -> ChatResponse {
+        let mut count = Count::default();
+        let choices = collected.into_iter().enumerate().map(|(index, one)| {
+            count.add(&one.done, index == 0);
+            choice(index as u32, one, mode)
+        });
+        let choices = choices.collect();
+        ChatResponse {
+            id: self.id,
+            object: "chat.completion".to_owned(),
+            created: self.created,
+            model: self.model,
+            choices,
+            usage: Some(count.usage()),
+            system_fingerprint: self.fingerprint,
+        }
+    }
+}
+
+fn choice(index: u32, one: Collected, mode: Mode) -> Choice {
+    let mut finder = Finder::new(mode);
+    let mut pieces = finder.push(one.text);
+    pieces.extend(finder.finish());
+    let (mut content, mut calls) = (String::new(), Vec::new());
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => content.push_str(&text),
+            Piece::Call { name, arguments } => calls.push(tool_call(None, name, arguments)),
+        }
+    }
+    let is_call = !calls.is_empty();
+    let content = if is_call && content.is_empty() { None } else { Some(Content::Text(content)) };
+    let message = Message { role: "assistant".to_owned(), content, tool_calls: is_call.then_some(calls), ..Message::default() };
+    let reason = reason(one.done.finish, is_call);
+    Choice { index, message, finish_reason: Some(reason.to_owned()), logprobs: chat_logprobs(&one.logprobs) }
+}
+
+const fn reason(finish: Finish, is_call: bool) -> &'static str {
+    if is_call && !matches!(finish, Finish::Length) { "tool_calls" } else { finish_reason(finish) }
+}
+
+/// A stream of chat chunks.
+struct ChatFrames {
+    shape: Shape,
+    choices: Vec<(bool, Finder)>,
+    count: Count,
+    include_usage: bool,
+}
+
+impl ChatFrames {
+    fn new(shape: Shape, choices: usize, mode: Mode, include_usage: bool) -> Self {
+        let choices = (0..choices).map(|_| (false, Finder::new(mode))).collect();
+        Self { shape, choices, count: Count::default(), include_usage }
+    }
+
+    fn chunk(&self, choices: Vec<ChunkChoice>) -> ChatChunk {
+        ChatChunk {
+            id: self.shape.id.clone(),
+            object: "chat.completion.chunk".to_owned(),
+            created: self.shape.created,
+            model: self.shape.model.clone(),
+            choices,
+            usage: None,
+            system_fingerprint: self.shape.fingerprint.clone(),
+        }
+    }
+
+    fn write(&self, index: usize, delta: Delta, finish_reason: Option<&str>, logprobs: &[TokenLogprob], out: &mut Vec<u8>) {
+        let finish_reason = finish_reason.map(str::to_owned);
+        let choice = ChunkChoice { index: index as u32, delta, finish_reason, logprobs: chat_logprobs(logprobs) };
+        data(out, &self.chunk(vec![choice]));
+    }
+
+    fn pieces(&self, index: usize, pieces: Vec<Piece>, calls_before: u32, logprobs: &[TokenLogprob], out: &mut Vec<u8>) {
+        let mut call_index = calls_before;
+        let mut logprobs = logprobs;
+        for piece in pieces {
+            let delta = match piece {
+                Piece::Text(text) => Delta { content: Some(text), ..Delta::default() },
+                Piece::Call { name, arguments } => {
+                    call_index += 1;
+                    Delta { tool_calls: Some(vec![tool_call(Some(call_index - 1), name, arguments)]), ..Delta::default() }
+                }
+            };
+            self.write(index, delta, None, std::mem::take(&mut logprobs), out);
+        }
+        if !logprobs.is_empty() {
+            self.write(index, Delta::default(), None, logprobs, out);
+        }
+    }
+
+    fn open(&mut self, index: usize, out: &mut Vec<u8>) {
+        if !std::mem::replace(&mut self.choices[index].0, true) {
+            let delta = Delta { role: Some("assistant".to_owned()), content: Some(String::new()), ..Delta::default() };
+            self.write(index, delta, None, &[], out);
+        }
+    }
+}
+
+impl Frames for ChatFrames {
+    fn text(&mut self, index: usize, text: String, logprobs: Vec<TokenLogprob>, out: &mut Vec<u8>) {
+        self.open(index, out);
+        let finder = &mut self.choices[index].1;
+        let before = finder.calls;
+        let pieces = if text.is_empty() { Vec::new() } else { finder.push(text) };
+        self.pieces(index, pieces, before, &logprobs, out);
+    }
+
+    fn done(&mut self, index: usize, done: Done, out: &mut Vec<u8>) {
+        self.open(index, out);
+        self.count.add(&done, index == 0);
+        let finder = &mut self.choices[index].1;
+        let before = finder.calls;
+        let mut pieces = if done.text.is_empty() { Vec::new() } else { finder.push(done.text) };
+        pieces.extend(finder.finish());
+        let is_call = finder.calls > 0;
+        self.pieces(index, pieces, before, &done.logprobs, out);
+        self.write(index, Delta::default(), Some(reason(done.finish, is_call)), &[], out);
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        if self.include_usage {
+            let chunk = ChatChunk { usage: Some(self.count.usage()), ..self.chunk(Vec::new()) };
+            data(out, &chunk);
+        }
+        write_data(out, b"[DONE]");
+    }
+}
+
+fn data(out: &mut Vec<u8>, chunk: &ChatChunk) {
+    write_data(out, &serde_json::to_vec(chunk).unwrap_or_default());
+}

@@ -1,0 +1,258 @@
+//! The node's side of the fleet: it registers with its router and then reports, over seed 002's HTTP form.
+//!
+//! Runs on a thread of its own with a runtime of its own: neither a load nor a burst of requests delays a heartbeat. A router
+//! that is away or refuses is asked again for ever.
+
+use std::{
+    net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use config::Secret;
+use http::{Method, Request, StatusCode, Uri, header::CONTENT_TYPE};
+use net::{Body, Client, Settings, Timeouts};
+use serde::Serialize;
+use tokio::{sync::watch, time};
+use wire::fleet::node::{Heartbeat, Registered, Registration};
+
+use crate::{activity::Activity, gpu::Gpu, http::Access, machine, machine::Machine, pool::Pool};
+
+/// Wait after the first registration that failed; doubled with each further one.
+const WAIT_FIRST: Duration = Duration::from_millis(500);
+/// Longest wait while the router can't be reached, and while it refuses.
+const WAIT_AWAY: Duration = Duration::from_secs(5);
+const WAIT_REFUSED: Duration = Duration::from_secs(30);
+/// Largest answer of a router that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// The router calls the node back before it answers a registration.
+const TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(5),
+    first_byte: Duration::from_secs(15),
+    idle: Duration::from_secs(5),
+    total: Duration::from_secs(20),
+};
+
+/// What the reports are made of.
+pub struct Reporter {
+    /// Base URL of the router.
+    pub router_url: String,
+    /// Shown at the registration.
+    pub join_token: Option<Secret>,
+    /// Where the node listens.
+    pub address: SocketAddr,
+    /// The address to tell, instead of the one that is found.
+    pub ip: Option<String>,
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
+    /// GPUs of this machine.
+    pub gpus: Vec<Gpu>,
+    /// What is loaded and what could be.
+    pub pool: Pool,
+    /// Requests under way.
+    pub activity: Arc<Activity>,
+    /// Learns the router's secret.
+    pub access: Access,
+}
+
+/// Why a router did not take something.
+#[derive(Debug, thiserror::Error)]
+enum ReportError {
+    #[error("{0}")]
+    Away(#[from] net::Error),
+    #[error("the router answered {status}: {said}")]
+    Refused { status: StatusCode, said: String },
+    #[error("the router's answer makes no sense: {0}")]
+    Answer(String),
+}
+
+/// Starts reporting, until `stop` says true.
+///
+/// # Errors
+/// The thread can't be started.
+pub fn start(reporter: Reporter, mut stop: watch::Receiver<bool>) -> std::io::Result<thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("heartbeat".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                () = reporter.report() => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        });
+    })
+}
+
+impl Reporter {
+    async fn report(&self) {
+        let client = Client::new(Settings::default());
+        let mut machine = Machine::new();
+        loop {
+            let registered = self.join(&client).await;
+            self.beat(&client, &registered, &mut machine).await;
+        }
+    }
+
+    /// Registers, however long it takes.
+    async fn join(&self, client: &Client) -> Registered {
+        let mut wait = WAIT_FIRST;
+        let mut said = String::new();
+        loop {
+            let error = match self.register(client).await {
+                Ok(registered) => {
+                    tracing::info!(
+                        router = self.router_url,
+                        node_id = registered.node_id,
+                        status = registered.status,
+                        "registered with the router"
+                    );
+                    if registered.router_secret.is_none() {
+                        tracing::warn!("the router gave no secret: inference on this node stays closed");
+                    }
+                    self.access.set_secret(registered.router_secret.clone());
+                    return registered;
+                }
+                Err(error) => error,
+            };
+            // Once per kind of trouble, not once per try.
+            let text = error.to_string();
+            if text != said {
+                tracing::warn!(router = self.router_url, error = text, "not registered yet; it is tried again");
+                said = text;
+            }
+            let longest = if matches!(error, ReportError::Away(_)) { WAIT_AWAY } else { WAIT_REFUSED };
+            time::sleep(wait.min(longest)).await;
+            wait = (wait * 2).min(longest);
+        }
+    }
+
+    /// Reports until the router has forgotten this node.
+    async fn beat(&self, client: &Client, registered: &Registered, machine: &mut Machine) {
+        let mut ticks = time::interval(self.heartbeat);
+        ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        let mut is_away = false;
+        loop {
+            ticks.tick().await;
+            let report = self.heartbeat(registered, machine);
+            match self.post(client, "/api/health", ("x-node-token", Some(&registered.node_token)), &report).await {
+                Ok(_) => {
+                    if std::mem::take(&mut is_away) {
+                        tracing::info!("the router takes heartbeats again");
+                    }
+                }
+                Err(ReportError::Refused { status: StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND, said }) => {
+                    tracing::warn!(said, "the router does not know this node any more; it registers again");
+                    return;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut is_away, true) {
+                        tracing::warn!(%error, "a heartbeat did not arrive");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn register(&self, client: &Client) -> Result<Registered, ReportError> {
+        let token = self.join_token.as_ref().map(Secret::expose);
+        let body = self.post(client, "/api/nodes", ("x-join-token", token), &self.registration()).await?;
+        serde_json::from_slice(&body).map_err(|e| ReportError::Answer(e.to_string()))
+    }
+
+    async fn post(
+        &self,
+        client: &Client,
+        path: &str,
+        (header, token): (&str, Option<&str>),
+        body: &impl Serialize,
+    ) -> Result<bytes::Bytes, ReportError> {
+        let wrong = |e: &dyn std::fmt::Display| ReportError::Answer(e.to_string());
+        let body = serde_json::to_vec(body).map_err(|e| wrong(&e))?;
+        let mut request = Request::builder().method(Method::POST).uri(format!("{}{path}", self.router_url));
+        request = request.header(CONTENT_TYPE, "application/json");
+        if let Some(token) = token {
+            request = request.header(header, token);
+        }
+        let request = request.body(Body::from(body)).map_err(|e| wrong(&e))?;
+        let answer = client.fetch(request, &TIMEOUTS, ANSWER_BYTES_MAX).await?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer.into_body());
+        }
+        let said = String::from_utf8_lossy(answer.body()).chars().take(300).collect();
+        Err(ReportError::Refused { status, said })
+    }
+
+    fn registration(&self) -> Registration {
+        let count = self.gpus.iter().map(|gpu| gpu.count).sum::<u32>();
+        Registration {
+            machine_name: machine::name(),
+            ip_address: self.address_to_tell(),
+            runtime_version: env!("CARGO_PKG_VERSION").to_owned(),
+            runtime_port: self.address.port().saturating_sub(1),
+            gpu_available: count > 0,
+            gpu_devices: self.gpus.iter().map(Into::into).collect(),
+            gpu_count: (count > 0).then_some(count),
+            gpu_model: self.gpus.first().map(|gpu| gpu.model.clone()),
+            accelerator: (count == 0).then(|| "cpu".to_owned()),
+            available_models: Some(self.pool.library().shelf().ids()),
+            rest: serde_json::Map::new(),
+        }
+    }
+
+    fn heartbeat(&self, registered: &Registered, machine: &mut Machine) -> Heartbeat {
+        let load = machine.measure();
+        let status = self.pool.status();
+        let ready: Vec<_> = status.iter().filter(|s| s.is_ready).collect();
+        let (count, total) = (ready.len() as u32, status.len() as u32);
+        Heartbeat {
+            node_id: registered.node_id.clone(),
+            cpu_usage: load.cpu,
+            memory_usage: load.memory,
+            active_requests: self.activity.active(),
+            average_response_time_ms: self.activity.average_ms(),
+            loaded_models: ready.iter().map(|s| s.id.clone()).collect(),
+            loaded_embedding_models: ready.iter().filter(|s| s.can_embed).map(|s| s.id.clone()).collect(),
+            initializing: count < total,
+            ready_models: Some((count, total)),
+            available_models: Some(self.pool.library().shelf().ids()),
+            gpu_model_name: self.gpus.first().map(|gpu| gpu.model.clone()),
+            ..Heartbeat::default()
+        }
+    }
+
+    /// The setting, else the address that is listened on, else the one that packets to the router leave from.
+    fn address_to_tell(&self) -> String {
+        if let Some(ip) = &self.ip {
+            return ip.clone();
+        }
+        let ip = self.address.ip();
+        if !ip.is_unspecified() {
+            return ip.to_string();
+        }
+        local_address(&self.router_url).unwrap_or(IpAddr::from([127, 0, 0, 1])).to_string()
+    }
+}
+
+/// Asks the system's routing table; sends nothing.
+fn local_address(url: &str) -> Option<IpAddr> {
+    let uri: Uri = url.parse().ok()?;
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    let host = uri.host()?.trim_matches(['[', ']']);
+    let target = (host, port).to_socket_addrs().ok()?.next()?;
+    let any = if target.is_ipv4() { SocketAddr::from(([0, 0, 0, 0], 0)) } else { SocketAddr::from(([0u16; 8], 0)) };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect(target).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_on_this_machine_is_reached_from_loopback() {
+        assert_eq!(local_address("http://127.0.0.1:9"), Some(IpAddr::from([127, 0, 0, 1])));
+        assert_eq!(local_address("not a url"), None);
+    }
+}

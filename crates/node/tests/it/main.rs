@@ -1,0 +1,1 @@
+//! Black-box tests: the real program with the scripted engine.
