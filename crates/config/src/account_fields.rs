@@ -156,12 +156,12 @@ impl Credential {
             return Ok(Self { mode: AccountAuth::Oauth, api_key: None, variable: None });
         }
         // Nothing was said: the provider's own variable opens the provider's own address, and no other one, so that a key
-        // never goes to a host that it was not meant for.
+        // never goes to a host that it was not meant for. Another address without a key is called without one.
         let known = provider(provider_name);
         let own_address = fields.node("base_url").is_none();
         let variables = known.map_or(&[][..], |p| p.key_variables);
         let from_environment = variables.iter().filter(|_| own_address).find_map(|v| Secret::new(around.env.get(v)?));
-        let needs_key = mode.is_some() || (own_address && known.is_some_and(|p| !p.key_optional));
+        let needs_key = own_address && known.is_some_and(|p| !p.key_optional);
         let variable = variables.first().map(|v| (*v).to_owned()).filter(|_| needs_key && from_environment.is_none());
         let mode = if needs_key || from_environment.is_some() { AccountAuth::ApiKey } else { AccountAuth::None };
         Ok(Self { mode, api_key: from_environment, variable })

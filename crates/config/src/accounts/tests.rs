@@ -139,7 +139,6 @@ fn keys_in_all_their_forms() {
         ("api_key: sk-plain\n    api_key_env: NOT_SET", Some("sk-plain"), None),
         ("api_key: env:NOT_SET", None, Some("NOT_SET")),
         ("api_key_env: NOT_SET", None, Some("NOT_SET")),
-        ("auth_mode: api_key", None, Some("OPENAI_API_KEY")),
     ] {
         let loaded = load(&format!("accounts:\n  - name: a\n    base_url: http://h\n    {fields}\n"), &[("MY_KEY", "sk-env")]).unwrap();
         let account = &loaded.config.accounts[0];
@@ -159,7 +158,7 @@ fn a_providers_own_key_goes_to_its_own_address_only() {
     let variables = [("OPENAI_API_KEY", "sk-own")];
     let at_home = &accounts("accounts: [{name: a, provider: openai}]\n", &variables)[0];
     assert_eq!((key(at_home), at_home.auth_mode), (Some("sk-own"), AccountAuth::ApiKey));
-    let elsewhere = &accounts("accounts: [{name: a, provider: openai, base_url: 'http://elsewhere'}]\n", &variables)[0];
+    let elsewhere = &accounts("accounts: [{name: a, provider: openai, auth_mode: api_key, base_url: 'http://elsewhere'}]\n", &variables)[0];
     assert_eq!((key(elsewhere), elsewhere.auth_mode), (None, AccountAuth::None));
     let missing = &accounts("accounts: [{name: a, provider: anthropic}]\n", &[])[0];
     assert_eq!((missing.has_credential(), missing.api_key_variable.as_deref()), (false, Some("ANTHROPIC_API_KEY")));
