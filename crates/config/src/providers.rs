@@ -67,7 +67,7 @@ const PROVIDERS: &[Provider] = &[
     with_key("venice", &["VENICE_API_KEY", "EXTERNAL_VENICE_KEY"], &["VENICE_BASE_URL"], "https://api.venice.ai", "/api/v1"),
     without_key("llm-d", &["LLM_D_API_KEY"], &["LLMD_ENDPOINT", "LLM_D_BASE_URL"], ""),
     without_key("vllm", &["VLLM_API_KEY"], &["VLLM_BASE_URL"], ""),
-    without_key("local", &[], &["LOCAL_AGENT_URL"], "http://localhost:5000"),
+    without_key("agent", &[], &["LOCAL_AGENT_URL"], "http://localhost:5000"),
     without_key("backend", &["BACKEND_API_KEY"], &["BACKEND_BASE_URL"], ""),
     without_key("ollama", &["OLLAMA_API_KEY"], &["OLLAMA_BASE_URL"], "http://localhost:11434"),
     with_key("groq", &[], &[], "https://api.groq.com", "/openai/v1"),

@@ -49,7 +49,7 @@ fn every_provider_of_the_environment() {
     for (variable, name) in [
         ("LLMD_ENDPOINT", "llm-d"),
         ("LLM_D_BASE_URL", "llm-d"),
-        ("LOCAL_AGENT_URL", "local"),
+        ("LOCAL_AGENT_URL", "agent"),
         ("OLLAMA_BASE_URL", "ollama"),
         ("OPENAI_BASE_URL", "openai"),
     ] {
