@@ -1,4 +1,4 @@
-//! Log lines: text on the console, JSON lines in a file per day, a level that changes while running.
+//! Log lines: JSON in a file per day, the same on the console (text where a person reads it at a terminal), a level that changes while running.
 //!
 //! Writers never block whoever logs: lines go through a bounded queue to a thread, and what does not fit is counted and dropped.
 
@@ -17,7 +17,16 @@ use tracing_appender::{
     non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard},
     rolling::{RollingFileAppender, Rotation},
 };
-use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Registry,
+    fmt::{
+        self,
+        writer::{BoxMakeWriter, MakeWriterExt},
+    },
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
+};
 
 use crate::Error;
 pub use tail::{TAIL_ENTRIES_MAX, tail};
@@ -118,13 +127,20 @@ fn build(settings: &LogSettings) -> Result<(Dispatch, Logs), Error> {
         Console::Stderr => Some((writer(Box::new(io::stderr()), "log-console"), io::stderr().is_terminal())),
         Console::Off => None,
     };
-    let console = console.map(|(writer, ansi)| fmt::layer().with_ansi(ansi).with_writer(writer));
     let file = match &settings.dir {
         Some(dir) => Some(writer(Box::new(rolling_file(dir, settings)?), "log-file")),
         None => None,
     };
-    let file = file.map(|writer| fmt::layer().json().with_current_span(false).with_span_list(false).with_writer(writer));
-    let dispatch = Dispatch::new(tracing_subscriber::registry().with(filter).with(console).with(file));
+    // A person at a terminal reads text; whatever else reads the console gets the file's own lines, which are then made only once.
+    let (text, lines) = match (console, file) {
+        (Some((console, true)), file) => (Some(console), file.map(BoxMakeWriter::new)),
+        (Some((console, false)), Some(file)) => (None, Some(BoxMakeWriter::new(console.and(file)))),
+        (Some((console, false)), None) => (None, Some(BoxMakeWriter::new(console))),
+        (None, file) => (None, file.map(BoxMakeWriter::new)),
+    };
+    let text = text.map(|writer| fmt::layer().with_writer(writer));
+    let lines = lines.map(|writer| fmt::layer().json().with_current_span(false).with_span_list(false).with_writer(writer));
+    let dispatch = Dispatch::new(tracing_subscriber::registry().with(filter).with(text).with(lines));
     let files = settings.dir.clone().map(|dir| (dir, settings.file_prefix.clone()));
     let level = Mutex::new(settings.level.trim().to_owned());
     Ok((dispatch, Logs { level, filter: handle, files, dropped, _guards: guards }))

@@ -140,6 +140,9 @@ pub async fn logs(
     let view = app.fleet.view();
     let node = view.peer(&id).ok_or_else(|| Failure::new(Code::NotFound, format!("Node not found: {id}")))?;
     let tail = query.get("tail").or_else(|| query.get("limit")).and_then(|n| n.parse::<u32>().ok()).unwrap_or(200).clamp(1, 1000);
+    if !view.is_there(node) {
+        return Err(Failure::new(Code::NoAvailableTarget, format!("the node `{}` is offline", node.name)).into());
+    }
     let away = |_| Failure::new(Code::NoAvailableTarget, format!("the node `{}` cannot be asked for its log now", node.name));
     let mut request = http::Request::new(net::Body::empty());
     *request.uri_mut() = format!("{}/api/logs?tail={tail}", node.url)
