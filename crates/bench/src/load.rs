@@ -95,7 +95,7 @@ pub enum Figures {
     Unary(Box<UnaryFigures>),
     Capacity(CapacityFigures),
     Stream(Box<StreamFigures>),
-    Idle(IdleFigures),
+    Idle(Box<IdleFigures>),
     Usage(Usage),
 }
 

@@ -85,7 +85,7 @@ struct Start {
 impl Start {
     fn new(program: PathBuf, arguments: impl IntoIterator<Item = String>) -> Self {
         let arguments = arguments.into_iter().collect();
-        Self { program, arguments, environment: Vec::new(), headers: Vec::new(), limit: Duration::from_secs(60) }
+        Self { program, arguments, environment: Vec::new(), headers: Vec::new(), limit: Duration::from_mins(1) }
     }
 
     fn command(&self, bed: &Bed) -> Command {

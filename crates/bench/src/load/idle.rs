@@ -64,7 +64,7 @@ pub(super) async fn measure(targets: &[Target], common: &Common, args: &IdleArgs
             figures.round.errors,
             figures.round.last_error
         );
-        report.insert(target.name.clone(), Figures::Idle(figures));
+        report.insert(target.name.clone(), Figures::Idle(Box::new(figures)));
     }
     get(&common.mock, "/control?stamp=0&gap_ms=0").await?;
     Ok(report)

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Longest stream.
-const STREAM_LIMIT: Duration = Duration::from_secs(120);
+const STREAM_LIMIT: Duration = Duration::from_mins(2);
 /// Longest stamp: `@@`, digits, `@`.
 const STAMP_BYTES_MAX: usize = 24;
 

@@ -19,7 +19,9 @@ pub(super) fn of(body: &[u8]) -> String {
 fn add(json: &str, text: &mut String) {
     let Ok(value) = serde_json::from_str::<Value>(json) else { return };
     let mut push = |found: Option<&Value>| text.push_str(found.and_then(Value::as_str).unwrap_or_default());
-    POINTERS.iter().for_each(|pointer| push(value.pointer(pointer)));
+    for pointer in POINTERS {
+        push(value.pointer(pointer));
+    }
     if value["type"] == "response.output_text.delta" {
         push(value.get("delta"));
     }

@@ -151,7 +151,7 @@ async fn handle(request: Request<Incoming>, state: Rc<State>) -> Response<Answer
     let count = state.stats.requests.get();
     state.stats.requests.set(count + 1);
     state.stats.body_bytes.set(state.stats.body_bytes.get() + body.len() as u64);
-    if count % KEEP_EVERY == 0 {
+    if count.is_multiple_of(KEEP_EVERY) {
         *state.last.borrow_mut() = describe(path, &parts.headers, &body);
     }
     let mut behaviour = state.behaviour.borrow().clone();

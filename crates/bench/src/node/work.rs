@@ -77,7 +77,9 @@ pub(super) fn run_batch(server: &mut Server, requests: &Requests) -> Result<Batc
     let wall_s = (now_ns() - started_ns) as f64 / 1e9;
     let cpu_s = server.cpu_s() - cpu_before;
     let mut ttft = Times::new();
-    answers.iter().for_each(|answer| ttft.record(answer.ttft_ns));
+    for answer in &answers {
+        ttft.record(answer.ttft_ns);
+    }
     let generated: u64 = answers.iter().map(|answer| answer.tokens).sum();
     Ok(Batch {
         cpu_s,
@@ -133,8 +135,8 @@ async fn generate(address: String, request: Vec<u8>) -> Result<Generated> {
 /// The tokens that the last usage of a stream names.
 fn completion_tokens(body: &[u8]) -> Option<u64> {
     let text = String::from_utf8_lossy(body);
-    let events = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data:")?.trim()).ok());
-    events.filter_map(|event| event["usage"]["completion_tokens"].as_u64()).next()
+    let mut events = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data:")?.trim()).ok());
+    events.find_map(|event| event["usage"]["completion_tokens"].as_u64())
 }
 
 #[cfg(test)]
