@@ -21,8 +21,9 @@ const DEPTH_MAX: usize = 3;
 const ENTRIES_MAX: usize = 20_000;
 /// Most models listed.
 const MODELS_MAX: usize = 1_000;
-/// A scan younger than this is good enough.
+/// A scan younger than this is good enough, also for a name that it does not know.
 const FRESH_FOR: Duration = Duration::from_secs(1);
+const UNKNOWN_FOR: Duration = Duration::from_millis(100);
 
 /// One model on disk.
 #[derive(Debug)]
@@ -109,8 +110,12 @@ impl Library {
 
     /// What is on disk, at most [`FRESH_FOR`] old. Blocks for the time of a scan.
     pub fn shelf(&self) -> Arc<Shelf> {
+        self.scanned_within(FRESH_FOR)
+    }
+
+    fn scanned_within(&self, age_max: Duration) -> Arc<Shelf> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.scanned.is_none_or(|at| at.elapsed() >= FRESH_FOR) {
+        if state.scanned.is_none_or(|at| at.elapsed() >= age_max) {
             let shelf = Arc::new(state.scan(&self.dir));
             *self.last() = shelf;
         }
@@ -118,7 +123,7 @@ impl Library {
     }
 
     /// What the last scan knows under a name; nothing is read.
-    pub fn known(&self, name: &str) -> Option<Found> {
+    fn known(&self, name: &str) -> Option<Found> {
         let shelf = self.last().clone();
         shelf.find(name).cloned()
     }
@@ -129,8 +134,20 @@ impl Library {
 
     /// As [`Library::shelf`], for use in asynchronous code.
     pub async fn fresh(self: &Arc<Self>) -> Arc<Shelf> {
+        self.scan(FRESH_FOR).await
+    }
+
+    /// What a name stands for, after a look at the disk if the last scan does not know it as a usable model.
+    pub async fn find(self: &Arc<Self>, name: &str) -> Option<Found> {
+        match self.known(name) {
+            Some(Found::Model(model)) => Some(Found::Model(model)),
+            _ => self.scan(UNKNOWN_FOR).await.find(name).cloned(),
+        }
+    }
+
+    async fn scan(self: &Arc<Self>, age_max: Duration) -> Arc<Shelf> {
         let library = self.clone();
-        let scanned = tokio::task::spawn_blocking(move || library.shelf()).await;
+        let scanned = tokio::task::spawn_blocking(move || library.scanned_within(age_max)).await;
         scanned.unwrap_or_default()
     }
 }

@@ -160,12 +160,7 @@ impl Pool {
     /// # Errors
     /// 404 for an unknown name; 503 for a file that is no usable model, with the reason.
     pub async fn find(&self, name: &str) -> Result<Arc<Model>, Failure> {
-        let known = self.0.library.known(name);
-        let found = match known {
-            Some(Found::Model(model)) => Some(Found::Model(model)),
-            _ => self.0.library.fresh().await.find(name).cloned(),
-        };
-        match found {
+        match self.0.library.find(name).await {
             Some(Found::Model(model)) => Ok(model),
             Some(Found::Broken(id, reason)) => Err(cannot_load(&id, &reason)),
             None => Err(Failure::new(Code::ModelNotFound, format!("the model `{name}` does not exist on this node")).at("model")),

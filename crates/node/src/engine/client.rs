@@ -84,6 +84,7 @@ impl Engine {
             Ok(Err(_gone)) => return Err(LoadError::Died(shared.how_it_ended().await)),
             Err(_elapsed) => return Err(LoadError::TimedOut(limits.load)),
         };
+        *lock(&shared.stats) = EngineStats { slots_total: info.slots, kv_total: info.kv_cells, ..EngineStats::default() };
         guard.0 = None;
         tokio::spawn(watch_over(shared.clone(), limits.hang));
         Ok(Self { shared, info })

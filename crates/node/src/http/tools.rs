@@ -100,13 +100,15 @@ pub(super) struct Finder {
     mode: Mode,
     held: String,
     is_inside: bool,
+    /// Nothing but blanks has come since the last call.
+    is_after_call: bool,
     /// Calls found so far.
     pub(super) calls: u32,
 }
 
 impl Finder {
     pub(super) const fn new(mode: Mode) -> Self {
-        Self { mode, held: String::new(), is_inside: false, calls: 0 }
+        Self { mode, held: String::new(), is_inside: false, is_after_call: false, calls: 0 }
     }
 
     /// Takes more text; gives what is decided.
@@ -155,15 +157,18 @@ impl Finder {
         match call(inside) {
             Some(found) => {
                 self.calls += 1;
+                self.is_after_call = true;
                 pieces.push(found);
             }
-            None => pieces.push(Piece::Text(format!("{OPEN}{inside}{CLOSE}"))),
+            None => self.text(format!("{OPEN}{inside}{CLOSE}"), pieces),
         }
     }
 
-    /// Blanks between calls are no content.
-    fn text(&self, text: String, pieces: &mut Vec<Piece>) {
-        if !(text.is_empty() || self.calls > 0 && text.trim().is_empty()) {
+    /// Blanks after a call are no content.
+    fn text(&mut self, text: String, pieces: &mut Vec<Piece>) {
+        let text = if self.is_after_call { text.trim_start().to_owned() } else { text };
+        if !text.is_empty() {
+            self.is_after_call = false;
             pieces.push(Piece::Text(text));
         }
     }
