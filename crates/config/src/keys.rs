@@ -194,7 +194,6 @@ pub(crate) const WITHOUT_EFFECT: &[&str] = &[
     "task_routes",
     "fallback_models",
     "routes",
-    "default_embedding_model",
     "complexity",
     "model_profiles",
     "learned_routing",

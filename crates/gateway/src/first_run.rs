@@ -24,17 +24,13 @@ pub struct FirstRun {
 /// Makes what is missing.
 ///
 /// # Errors
-/// [`StartError::Settings`] where the operator requires a key that cannot exist; the store's errors.
+/// [`StartError::Config`] where the operator requires a key that cannot exist; the store's errors.
 pub async fn prepare(config: &Config, store: &Store) -> Result<FirstRun, StartError> {
     let mut made = FirstRun::default();
     let auth = &config.auth;
     let stored = store::keys::list(store).await?.iter().any(|k| k.revoked_at_ms.is_none());
+    config.check_keys(stored)?;
     if auth.mode == AuthMode::Required && !auth.names_a_credential() && !stored {
-        if auth.mode_explicit {
-            let message = "auth is required, but there is no key at all: set LLM_ROUTER_API_KEYS or LLM_ROUTER_MASTER_KEY, or make one with \
-                           `llm-router key create --name NAME`";
-            return Err(StartError::Settings(message.to_owned()));
-        }
         let (row, secret) = new_key("first", vec!["inference".to_owned(), "read".to_owned()], "first start");
         store::keys::insert(store, &row).await?;
         made.key = Some(secret);

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use dispatch::{Dispatch, Trail};
 use http::{HeaderName, Response, StatusCode};
-use journey::{Body, Call, Flow, Meter, Outcome, Permit, Plan, Request, Target};
+use journey::{Body, Call, Flow, Meter, Operation, Outcome, Permit, Plan, Request, Target};
 use serde_json::json;
 use telemetry::metrics::hold;
 use wire::{Failure, tap};
@@ -54,7 +54,11 @@ async fn live(shard: &Shard, call: &Call) -> Result<Response<Out>, Failure> {
 
 fn plan(shard: &Shard, house: &House, request: &Request) -> Result<Plan, Failure> {
     let view = shard.app.fleet.view();
-    let plan = routing::plan(&house.map, &FleetNodes(&view), request.model(), &request.head.models)?;
+    let model = match (request.model(), &house.config.default_embedding_model) {
+        ("", Some(default)) if request.operation == Operation::Embeddings => default,
+        (named, _) => named,
+    };
+    let plan = routing::plan(&house.map, &FleetNodes(&view), model, &request.head.models)?;
     let (member, is_there) = request.operation.input(&request.head);
     if !is_there && plan.candidates.iter().any(|c| c.target != Target::Dummy) {
         return Err(Failure::invalid(member, format!("`{member}` is missing")));

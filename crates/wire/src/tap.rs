@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn reads_a_whole_answer() {
-        let seen = whole(br#"{"id":"x","model":"m","choices":[{"message":{"content":"hi"},"finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}"#);
+        let seen = whole(br#"{"id":"x","model":"m","choices":[{"message":{"content":"hi"},"finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}"#).unwrap();
         assert_eq!(
             (seen.usage.map(|u| u.total_tokens), seen.model.as_deref(), seen.finish.as_deref()),
             (Some(5), Some("m"), Some("length"))
