@@ -7,7 +7,7 @@ import pytest
 
 from programs import KEY, running
 
-for name in ("LLM_ROUTER_BIN", "LLM_NODE_BIN", "LLM_ROUTER_TEST_MODEL"):
+for name in ("LLM_ROUTER_BIN", "LLM_NODE_BIN", "LLM_TEST_GGUF"):
     if not os.path.isfile(os.environ.get(name, "")):
         pytest.exit(f"{name} must name a file: `cargo xtask black-box` builds, downloads and sets it", returncode=2)
 

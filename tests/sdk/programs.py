@@ -160,7 +160,7 @@ def put_model(home):
     """The real model in the models directory of `home`: a link if possible, a copy otherwise."""
     models = os.path.join(home, "models")
     os.makedirs(models, exist_ok=True)
-    source = os.environ["LLM_ROUTER_TEST_MODEL"]
+    source = os.environ["LLM_TEST_GGUF"]
     target = os.path.join(models, os.path.basename(source))
     try:
         os.link(source, target)

@@ -108,7 +108,7 @@ def test_authentication_off_on_a_public_address_is_refused():
 def test_a_corrupt_model_file_is_an_error_and_its_neighbour_works():
     with new_home() as home:
         put_model(home)
-        source = os.environ["LLM_ROUTER_TEST_MODEL"]
+        source = os.environ["LLM_TEST_GGUF"]
         with open(source, "rb") as good, open(os.path.join(home, "models", "broken.gguf"), "wb") as bad:
             bad.write(good.read(200_000))
         with open(os.path.join(home, "models", "nonsense.gguf"), "wb") as bad:

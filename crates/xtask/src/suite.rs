@@ -58,7 +58,7 @@ pub(crate) fn unit() -> Result<()> {
 fn with_cpp() -> Result<()> {
     let model = model::ensure()?;
     let mut tests = runner();
-    tests.arg("--release").env("LLM_ROUTER_TEST_MODEL", model);
+    tests.arg("--release").env("LLM_TEST_GGUF", model);
     for package in WITH_CPP {
         tests.args(["-p", package]);
     }
@@ -83,7 +83,7 @@ fn pytest(files: &[&str], arguments: &[String]) -> Result<()> {
     pytest.args(["-p", "no:cacheprovider", "--tb=short", "-rfE"]).args(files).args(arguments);
     pytest.env("LLM_ROUTER_BIN", paths::program("release", "llm-router"));
     pytest.env("LLM_NODE_BIN", paths::program("release", "llm-node"));
-    pytest.env("LLM_ROUTER_TEST_MODEL", model);
+    pytest.env("LLM_TEST_GGUF", model);
     pytest.env("PYTHONDONTWRITEBYTECODE", "1");
     shell::run(&mut pytest)
 }

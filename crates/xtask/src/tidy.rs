@@ -59,13 +59,13 @@ pub(crate) fn tracked_files() -> Result<Vec<String>> {
 pub(crate) fn run() -> Result<()> {
     let findings = findings()?;
     if findings.is_empty() {
-        println!("tidy: nothing found");
+        println!("tidy: nothing to mend");
         return Ok(());
     }
     for finding in &findings {
         println!("tidy: {finding}");
     }
-    bail!("tidy: {} findings", findings.len())
+    bail!("tidy found {} thing(s) to mend", findings.len())
 }
 
 fn findings() -> Result<Findings> {
