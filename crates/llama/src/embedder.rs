@@ -66,6 +66,8 @@ impl<'model> Embedder<'model> {
         let pooling = facts.pooling.ok_or_else(|| Error::Unsupported("the model ranks; it has no embeddings".to_owned()))?;
         let whole = !facts.generates;
         let batch_size = if whole { length_max } else { piece.min(length_max) };
+        // llama.cpp leaves tokens unpooled by itself when the file says nothing, and warns about being told to.
+        let pooling_override = if facts.names_pooling { LlamaPoolingType::None } else { LlamaPoolingType::Unspecified };
         let params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(length_max))
             .with_n_seq_max(1)
@@ -74,7 +76,7 @@ impl<'model> Embedder<'model> {
             .with_n_threads(context::threads(thread_count))
             .with_n_threads_batch(context::threads(thread_count))
             .with_embeddings(true)
-            .with_pooling_type(LlamaPoolingType::None)
+            .with_pooling_type(pooling_override)
             .with_no_perf(true);
         log::take_errors();
         let inner = model

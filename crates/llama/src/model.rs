@@ -50,6 +50,8 @@ pub struct Facts {
     pub generates: bool,
     /// How it embeds; `None` if it ranks instead.
     pub pooling: Option<Pooling>,
+    /// Whether the file itself says how it pools.
+    pub names_pooling: bool,
     /// Whether a cached sequence can be cut in its middle; recurrent models keep only the end state.
     pub cuts_sequences: bool,
     /// Tokens that end an answer.
@@ -177,6 +179,7 @@ fn read_facts(model: &LlamaModel, file_bytes: u64, wants_gpu: bool) -> Facts {
         chat_template: model.chat_template(None).ok().map(|template| template.as_c_str().to_string_lossy().into_owned()),
         generates,
         pooling: Pooling::from_gguf(number("pooling_type")),
+        names_pooling: number("pooling_type").is_some(),
         cuts_sequences: !(model.is_recurrent() || model.is_hybrid()),
         end_tokens,
         piece_bytes_max,

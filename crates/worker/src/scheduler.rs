@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use ledger::Ledger;
+use pace::CHUNK_MIN;
 pub use pace::Pace;
 use prefix::Prefixes;
 use wire::fleet::worker::RequestId;
@@ -61,6 +62,8 @@ pub struct Limits {
     pub ubatch: u32,
     /// Rows of one step.
     pub batch: u32,
+    /// Rows of a step that several sequences share.
+    pub mixed_rows: u32,
     /// Whether the model can cut a cached sequence in its middle.
     pub cuts_sequences: bool,
 }
@@ -211,7 +214,7 @@ impl Scheduler {
             ledger: Ledger::new(limits.cells, sequences),
             queue: VecDeque::new(),
             running: Vec::new(),
-            prefixes: Prefixes::new(limits.cached_max, limits.cuts_sequences),
+            prefixes: Prefixes::new(limits.cached_max, limits.cells, limits.cuts_sequences),
             sequences: (0..sequences).rev().collect(),
             pace: Pace::default(),
             limits,
@@ -363,6 +366,8 @@ impl Scheduler {
                 self.ledger.share(from, sequence, length);
                 kv.share(from, sequence, length);
                 self.prefixes.touch(from);
+            } else if let Some(salt) = ticket.salt {
+                self.prefixes.miss(salt, &ticket.prompt);
             }
             accepted.push(Accepted { id: ticket.id, prompt_tokens: prompt, cached_tokens: shared });
             self.running.push(Slot {
@@ -401,8 +406,10 @@ impl Scheduler {
         }
         let generating = rows.len() as u32;
         let chunk = self.pace.chunk(self.limits.step, generating > 0, self.limits.ubatch, self.limits.batch);
-        let mut budget = chunk.min(self.limits.batch - generating);
         let mut order: Vec<usize> = (0..self.running.len()).filter(|&index| self.running[index].prefilling()).collect();
+        let alone = generating == 0 && order.len() == 1;
+        let most = if alone { self.limits.batch } else { self.limits.mixed_rows.max(generating + CHUNK_MIN).min(self.limits.batch) };
+        let mut budget = chunk.min(most - generating);
         order.sort_by_key(|&index| {
             let slot = &self.running[index];
             (slot.arrived.as_millis() / SAME_AGE.as_millis(), slot.remaining(), slot.arrived)

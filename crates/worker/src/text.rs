@@ -61,20 +61,22 @@ impl<T> TextOut<T> {
             self.stopped = true;
             self.held.truncate(start);
             let text = self.give(start, true);
-            let tags = self.release(false);
+            let tags = self.release(self.sent);
             self.tags.clear();
             return Piece { text, tags, stopped: true };
         }
         let ready = self.held.len() - self.possible_stop();
         let text = self.give(ready, false);
-        Piece { text, tags: self.release(false), stopped: false }
+        // A token without bytes begins where the text ends; it goes out unless something is held in front of it.
+        let before = if self.held.is_empty() { self.sent + 1 } else { self.sent };
+        Piece { text, tags: self.release(before), stopped: false }
     }
 
     /// The end of the answer: what was held back, with U+FFFD for a character that never became whole.
     pub fn finish(&mut self) -> Piece<T> {
         let stopped = self.stopped;
         let text = self.give(self.held.len(), true);
-        let tags = self.release(true);
+        let tags = self.release(u64::MAX);
         Piece { text, tags, stopped }
     }
 
@@ -130,10 +132,9 @@ impl<T> TextOut<T> {
         text
     }
 
-    fn release(&mut self, all: bool) -> Vec<T> {
-        // A token without bytes begins where the text ends; it goes out unless something is held in front of it.
-        let ready = |&&(start, _): &&(u64, T)| all || start < self.sent || (start == self.sent && self.held.is_empty());
-        let count = self.tags.iter().take_while(ready).count();
+    /// Tags of the tokens that begin before this place.
+    fn release(&mut self, before: u64) -> Vec<T> {
+        let count = self.tags.iter().take_while(|&&(start, _)| start < before).count();
         self.tags.drain(..count).map(|(_, tag)| tag).collect()
     }
 }

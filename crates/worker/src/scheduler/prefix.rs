@@ -4,10 +4,20 @@
 //! sequence could be moved out to memory instead of being dropped: [`Prefixes::donor`] and the eviction in the scheduler are
 //! the places for that.
 
+use std::collections::VecDeque;
+
 use super::{SeqId, Token};
 
 /// Shorter beginnings are not worth a sequence.
 const LENGTH_MIN: u32 = 8;
+/// Cells that may always be kept; llama.cpp looks at this many at a time anyway.
+const BUDGET_MIN: u32 = 256;
+/// The budget at first, as a part of all cells.
+const BUDGET_FIRST_PART: u32 = 8;
+/// Dropped sequences that are remembered by their first tokens.
+const GHOSTS_MAX: usize = 64;
+/// First tokens by which a dropped sequence is remembered.
+const GHOST_TOKENS: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Cached {
@@ -17,21 +27,35 @@ pub(super) struct Cached {
     salt: u64,
     /// Value of the clock at the latest use.
     used: u64,
+    /// A prompt has been found to begin like it.
+    hit: bool,
 }
 
-/// The cached sequences. Bounded by the sequence ids that running requests cannot need.
+/// The cached sequences. Bounded by the sequence ids that running requests cannot need, and by a budget of cells.
+///
+/// Every step passes over the cells of all sequences, so a sequence that nobody comes back to slows everybody down: some
+/// 10 % for a thousand cells of a small model. The budget therefore follows what the traffic makes of it: it doubles when a
+/// prompt is found, or would have been found had its sequence not been dropped, and halves when a sequence goes that never
+/// was of use. The latest sequence stays in any case.
 #[derive(Debug)]
 pub(super) struct Prefixes {
     cached: Vec<Cached>,
     clock: u64,
     capacity: usize,
+    /// Most tokens that are kept beside the latest sequence's.
+    budget: u32,
+    budget_max: u32,
+    /// Salts and first tokens of sequences that were dropped without having been of use, oldest first.
+    ghosts: VecDeque<(u64, Vec<Token>)>,
     /// Whether a sequence can be cut in its middle; if not, only whole sequences are shared.
     cuts: bool,
 }
 
 impl Prefixes {
-    pub(super) fn new(capacity: u32, cuts: bool) -> Self {
-        Self { cached: Vec::new(), clock: 0, capacity: capacity as usize, cuts }
+    pub(super) fn new(capacity: u32, cells: u32, cuts: bool) -> Self {
+        let budget_max = cells.max(BUDGET_MIN);
+        let budget = (cells / BUDGET_FIRST_PART).max(BUDGET_MIN);
+        Self { cached: Vec::new(), clock: 0, capacity: capacity as usize, budget, budget_max, ghosts: VecDeque::new(), cuts }
     }
 
     #[cfg(test)]
@@ -60,40 +84,68 @@ impl Prefixes {
         self.clock += 1;
         if let Some(cached) = self.cached.iter_mut().find(|cached| cached.sequence == sequence) {
             cached.used = self.clock;
+            cached.hit = true;
+            self.raise_budget();
         }
     }
 
+    /// Notes that no sequence was found for a prompt.
+    pub(super) fn miss(&mut self, salt: u64, prompt: &[Token]) {
+        if let Some(index) = self.ghosts.iter().position(|(other, tokens)| *other == salt && prompt.starts_with(tokens)) {
+            self.ghosts.remove(index);
+            self.raise_budget();
+        }
+    }
+
+    fn raise_budget(&mut self) {
+        self.budget = self.budget.saturating_mul(2).min(self.budget_max);
+    }
+
     /// Takes a finished sequence. What it makes needless (its own beginnings, or itself if it is the beginning of another;
-    /// the least recently used if there are too many) is returned: the caller frees those sequences.
+    /// the least recently used ones beyond the bounds) is returned: the caller frees those sequences.
     pub(super) fn keep(&mut self, sequence: SeqId, tokens: Vec<Token>, salt: u64) -> Vec<SeqId> {
         if (tokens.len() as u32) < LENGTH_MIN || self.capacity == 0 {
             return vec![sequence];
         }
-        if let Some(index) = self.cached.iter().position(|cached| cached.salt == salt && cached.tokens.starts_with(&tokens)) {
-            let holder = self.cached[index].sequence;
-            self.touch(holder);
+        self.clock += 1;
+        if let Some(holder) = self.cached.iter_mut().find(|cached| cached.salt == salt && cached.tokens.starts_with(&tokens)) {
+            holder.used = self.clock;
             return vec![sequence];
         }
         let mut dropped = Vec::new();
+        let mut hit = false;
         self.cached.retain(|cached| {
             let needless = cached.salt == salt && tokens.starts_with(&cached.tokens);
             if needless {
+                hit |= cached.hit;
                 dropped.push(cached.sequence);
             }
             !needless
         });
-        if self.cached.len() == self.capacity {
+        while self.cached.len() == self.capacity || (!self.cached.is_empty() && self.tokens_kept() > self.budget) {
             dropped.extend(self.evict());
         }
-        self.clock += 1;
-        self.cached.push(Cached { sequence, tokens, salt, used: self.clock });
+        self.cached.push(Cached { sequence, tokens, salt, used: self.clock, hit });
         dropped
     }
 
     /// Gives up the least recently used sequence; the caller frees it.
     pub(super) fn evict(&mut self) -> Option<SeqId> {
         let oldest = (0..self.cached.len()).min_by_key(|&index| self.cached[index].used)?;
-        Some(self.cached.swap_remove(oldest).sequence)
+        let mut cached = self.cached.swap_remove(oldest);
+        if !cached.hit {
+            self.budget = (self.budget / 2).max(BUDGET_MIN);
+            cached.tokens.truncate(GHOST_TOKENS);
+            self.ghosts.push_back((cached.salt, cached.tokens));
+            if self.ghosts.len() > GHOSTS_MAX {
+                self.ghosts.pop_front();
+            }
+        }
+        Some(cached.sequence)
+    }
+
+    fn tokens_kept(&self) -> u32 {
+        self.cached.iter().map(|cached| cached.tokens.len() as u32).sum()
     }
 }
 
@@ -111,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_longest_beginning_of_the_same_salt_is_found() {
-        let mut prefixes = Prefixes::new(4, true);
+        let mut prefixes = Prefixes::new(4, 10_000, true);
         assert!(prefixes.keep(0, tokens(0..20), 1).is_empty());
         assert!(prefixes.keep(1, [tokens(0..10), tokens(50..80)].concat(), 1).is_empty());
         assert_eq!(prefixes.donor(1, &[tokens(0..15), tokens(90..99)].concat()), Some((0, 15)));
@@ -122,7 +174,7 @@ mod tests {
 
     #[test]
     fn without_cuts_only_whole_sequences_are_shared() {
-        let mut prefixes = Prefixes::new(4, false);
+        let mut prefixes = Prefixes::new(4, 10_000, false);
         prefixes.keep(0, tokens(0..20), 1);
         assert_eq!(prefixes.donor(1, &tokens(0..25)), Some((0, 20)));
         assert_eq!(prefixes.donor(1, &[tokens(0..15), tokens(90..99)].concat()), None);
@@ -130,7 +182,7 @@ mod tests {
 
     #[test]
     fn needless_and_oldest_sequences_go() {
-        let mut prefixes = Prefixes::new(2, true);
+        let mut prefixes = Prefixes::new(2, 10_000, true);
         prefixes.keep(0, tokens(0..20), 1);
         assert_eq!(prefixes.keep(1, tokens(0..30), 1), [0], "a beginning of the new one");
         assert_eq!(prefixes.keep(2, tokens(0..25), 1), [2], "itself a beginning");
@@ -138,5 +190,29 @@ mod tests {
         prefixes.touch(1);
         assert_eq!(prefixes.keep(4, tokens(200..230), 1), [3], "the least recently used");
         assert_eq!(prefixes.keep(5, tokens(0..3), 1), [5], "too short");
+    }
+
+    #[test]
+    fn the_budget_follows_what_the_traffic_makes_of_it() {
+        let mut prefixes = Prefixes::new(8, 4096, true);
+        let kept = |prefixes: &Prefixes| prefixes.iter().map(|cached| cached.sequence).collect::<Vec<_>>();
+        let talk = |who: i32| tokens(who * 1000..who * 1000 + 300);
+        assert_eq!(prefixes.budget, 512);
+        for sequence in 0..3 {
+            prefixes.keep(sequence, talk(sequence as i32), 1);
+        }
+        assert_eq!((kept(&prefixes), prefixes.budget), (vec![2], BUDGET_MIN), "nobody came back; the latest stays whatever its size");
+        prefixes.miss(1, &talk(9));
+        prefixes.miss(2, &talk(0));
+        assert_eq!(prefixes.budget, BUDGET_MIN, "not seen before");
+        prefixes.miss(1, &talk(0));
+        prefixes.miss(1, &talk(1));
+        prefixes.miss(1, &talk(1));
+        assert_eq!(prefixes.budget, 1024, "two came back in vain");
+        prefixes.keep(3, talk(0), 1);
+        prefixes.keep(4, talk(1), 1);
+        assert_eq!(kept(&prefixes), [2, 3, 4]);
+        prefixes.touch(3);
+        assert_eq!(prefixes.budget, 2048);
     }
 }

@@ -49,6 +49,7 @@ const LIMITS: Limits = Limits {
     step: Duration::from_millis(200),
     ubatch: 64,
     batch: 128,
+    mixed_rows: 100,
     cuts_sequences: true,
 };
 
@@ -175,6 +176,17 @@ fn generating_requests_go_first_and_prefill_shares_the_rest() {
     assert_eq!(plan.rows[0].id, first);
     assert!(plan.rows[0].logits);
     assert_eq!(plan.rows.len(), 1 + 40, "a step of 200 ms at 200 tokens a second");
+}
+
+#[test]
+fn steps_that_several_share_are_smaller() {
+    let mut bench = Bench::new(Limits { mixed_rows: 63, ..LIMITS });
+    bench.scheduler.set_pace(Pace { prefill_tps: 1e4, tpot_ms: 0.0 });
+    bench.submit(prompt(0..900), Some(5), None, long()).expect("room");
+    assert_eq!(bench.turn(false, |_| Some(1)).rows.len(), 128, "alone it may fill the batch");
+    bench.submit(prompt(0..20), Some(5), None, long()).expect("room");
+    bench.scheduler.set_pace(Pace { prefill_tps: 1e4, tpot_ms: 0.0 });
+    assert_eq!(bench.turn(false, |_| Some(1)).rows.len(), 63);
 }
 
 #[test]
