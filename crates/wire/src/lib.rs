@@ -5,10 +5,13 @@ pub mod completions;
 pub mod embeddings;
 pub mod error;
 pub mod fleet;
+pub mod gemini;
 pub mod head;
 pub mod ir;
 pub mod json;
 pub mod losses;
+pub mod messages;
+pub mod responses;
 pub mod sse;
 pub mod tap;
 

@@ -6,8 +6,8 @@ use super::types::{ChatRequest, ChatResponse, Content, FunctionCall, Message as 
 use crate::{
     error::Failure,
     ir::{
-        Block, BlockKind, Delta, Event, Family, Finish, Format, Generation, Media, Message, Request, Role, Source, Tool, ToolChoice, Usage,
-        event::LogprobsBox,
+        Block, BlockKind, Delta, Event, Family, Finish, Format, Generation, Media, Message, Reasoning, Request, Role, Source, Tool,
+        ToolChoice, Usage, event::LogprobsBox,
     },
 };
 
@@ -31,6 +31,9 @@ pub fn request(body: &[u8]) -> Result<Request, Failure> {
         stream: chat.stream.unwrap_or(false),
         stream_usage: chat.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false),
         generation: generation(&chat),
+        reasoning: Reasoning { effort: chat.reasoning_effort.clone(), ..Reasoning::default() },
+        user: chat.user.clone(),
+        family: Some(Family::Chat),
         extra: all.into_iter().filter(|(key, _)| !KNOWN.contains(&key.as_str())).collect(),
     })
 }
@@ -60,7 +63,7 @@ const KNOWN: [&str; 24] = [
     "reasoning_effort",
     "functions",
     "function_call",
-    "model_group",
+    "user",
 ];
 
 fn generation(chat: &ChatRequest) -> Generation {
@@ -75,7 +78,6 @@ fn generation(chat: &ChatRequest) -> Generation {
         stop: chat.stop.clone().map(super::types::Stop::into_vec).unwrap_or_default(),
         n: chat.n,
         logprobs: chat.logprobs.unwrap_or(false).then(|| chat.top_logprobs.unwrap_or(0)),
-        reasoning_effort: chat.reasoning_effort.clone(),
     }
 }
 
@@ -96,7 +98,7 @@ fn message(index: usize, m: ChatMessage) -> Result<Message, Failure> {
     };
     let mut blocks = Vec::new();
     if let Some(text) = m.reasoning_content.filter(|t| !t.is_empty()) {
-        blocks.push(Block::Reasoning { text, signature: None, encrypted: None });
+        blocks.push(Block::Reasoning { text, state: None });
     }
     match m.content {
         Some(Content::Text(text)) if !text.is_empty() || m.tool_calls.is_none() => blocks.push(Block::Text { text }),
@@ -113,14 +115,19 @@ fn message(index: usize, m: ChatMessage) -> Result<Message, Failure> {
             .tool_call_id
             .or(m.name.clone())
             .ok_or_else(|| Failure::invalid(path.clone(), format!("`{path}` is missing: it names the call that this result answers")))?;
-        blocks = vec![Block::ToolResult { call_id, blocks, is_error: false }];
+        blocks = vec![Block::ToolResult { call_id, name: m.name.clone(), blocks, is_error: false }];
     }
     Ok(Message { role, name: m.name, blocks })
 }
 
 fn call(call: ToolCall) -> Block {
     let FunctionCall { name, arguments } = call.function;
-    Block::ToolCall { id: call.id.unwrap_or_default(), name: name.unwrap_or_default(), arguments: arguments.unwrap_or_default() }
+    Block::ToolCall {
+        id: call.id.unwrap_or_default(),
+        name: name.unwrap_or_default(),
+        arguments: arguments.unwrap_or_default(),
+        state: None,
+    }
 }
 
 fn part(part: Value) -> Block {
@@ -179,6 +186,7 @@ fn tools(chat: &ChatRequest) -> Result<Vec<Tool>, Failure> {
                 description: function.description.clone(),
                 parameters: function.parameters.clone().unwrap_or_else(|| json!({"type": "object", "properties": {}})),
                 strict: function.strict,
+                cache: None,
             })
         })
         .collect()

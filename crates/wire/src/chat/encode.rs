@@ -46,7 +46,17 @@ pub fn request(request: &Request, losses: &mut Losses) -> Value {
             out.insert("stream_options".into(), json!({"include_usage": true}));
         }
     }
-    out.extend(request.extra.clone());
+    if request.family.is_none_or(|f| f == Family::Chat) {
+        out.extend(request.extra.clone());
+    } else {
+        request.extra.keys().for_each(|key| losses.drop(key));
+    }
+    if request.reasoning.effort.is_none() && request.reasoning.budget_tokens.is_some() {
+        losses.drop("reasoning.budget_tokens");
+    }
+    for tool in request.tools.iter().filter(|t| t.cache.is_some()) {
+        losses.drop(format!("tools.{}.cache", tool.name));
+    }
     Value::Object(out)
 }
 
@@ -64,7 +74,8 @@ fn generation(request: &Request, out: &mut Map<String, Value>) {
     put("n", g.n.map(Into::into));
     put("logprobs", g.logprobs.map(|_| true.into()));
     put("top_logprobs", g.logprobs.filter(|n| *n > 0).map(Into::into));
-    put("reasoning_effort", g.reasoning_effort.clone().map(Into::into));
+    put("reasoning_effort", request.reasoning.effort.clone().map(Into::into));
+    put("user", request.user.clone().map(Into::into));
 }
 
 fn tool(tool: &crate::ir::Tool) -> Value {
@@ -93,18 +104,21 @@ fn message(index: usize, m: &Message, losses: &mut Losses) -> Vec<Value> {
         let path = format!("messages[{index}].blocks[{at}]");
         match block {
             Block::Text { text } => parts.push(json!({"type": "text", "text": text})),
-            Block::Reasoning { text, signature, encrypted } => {
+            Block::Reasoning { text, state } => {
                 reasoning.push_str(text);
-                if signature.is_some() || encrypted.is_some() {
-                    losses.drop(format!("{path}.signature"));
+                if state.is_some() {
+                    losses.drop(format!("{path}.state"));
                 }
             }
             Block::Refusal { text } => refusal = Some(text.clone()),
-            Block::ToolCall { id, name, arguments } => {
+            Block::ToolCall { id, name, arguments, state } => {
+                if state.is_some() {
+                    losses.drop(format!("{path}.state"));
+                }
                 let arguments = if arguments.is_empty() { "{}" } else { arguments };
                 calls.push(json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}));
             }
-            Block::ToolResult { call_id, blocks, is_error } => {
+            Block::ToolResult { call_id, blocks, is_error, .. } => {
                 let inner: Vec<Value> = blocks.iter().filter_map(|b| part(b, &path, losses)).collect();
                 if *is_error {
                     losses.drop(format!("{path}.is_error"));
@@ -181,7 +195,7 @@ fn media_part(media: &Media) -> Value {
 /// Chat's word for the end of a choice.
 pub(crate) fn finish(reason: &Finish) -> &str {
     match reason {
-        Finish::Stop | Finish::StopSequence | Finish::Paused => "stop",
+        Finish::Stop | Finish::StopSequence(_) | Finish::Paused => "stop",
         Finish::Length | Finish::ContextFull => "length",
         Finish::ToolCall => "tool_calls",
         Finish::Refusal | Finish::Filter => "content_filter",
@@ -258,7 +272,7 @@ fn add(choice: &mut Choice, call: Option<usize>, delta: &Delta) {
                 call.function.arguments.get_or_insert_default().push_str(text);
             }
         }
-        Delta::Signature(_) => {}
+        Delta::State(_) => {}
         Delta::Logprobs(more) => {
             let all = choice.logprobs.get_or_insert_with(Logprobs::default);
             if let Some(more) = &more.0.content {

@@ -1,11 +1,16 @@
 //! An answer as it comes: a stream of events. A whole answer is the same events at once.
 //!
 //! Order: `Start`, then blocks (each `BlockStart`, deltas, `BlockStop`; blocks of one choice never overlap), then one `Finish` per
-//! choice, `Usage` when known, `End`. `Failed` may come anywhere and is the last.
+//! choice, `Usage` when known (once, final; early where a dialect says input first), `End`. `Failed` may come anywhere and is the last.
 
 use serde::{Deserialize, Serialize};
 
-use super::usage::Usage;
+use serde_json::Value;
+
+use super::{
+    message::{Family, State},
+    usage::Usage,
+};
 use crate::chat::types::Logprobs;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,7 +19,7 @@ pub enum Event {
     Start {
         id: String,
         model: String,
-        /// Unix seconds.
+        /// Unix seconds; 0 where the dialect has no such time.
         created: i64,
     },
     BlockStart {
@@ -45,13 +50,21 @@ pub enum Event {
     },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BlockKind {
     Text,
     Reasoning,
     Refusal,
-    ToolCall { id: String, name: String },
+    ToolCall {
+        id: String,
+        name: String,
+    },
+    /// What only its own family understands; whole, without deltas.
+    Opaque {
+        family: Family,
+        value: Value,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,7 +72,8 @@ pub enum BlockKind {
 pub enum Delta {
     Text(String),
     Reasoning(String),
-    Signature(String),
+    /// The provider's state of a reasoning block or a call; comes before the block stops.
+    State(State),
     Refusal(String),
     /// A fragment of the arguments' JSON text.
     Arguments(String),
@@ -82,7 +96,8 @@ impl PartialEq for LogprobsBox {
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
     Stop,
-    StopSequence,
+    /// Which stop string, where the upstream says so.
+    StopSequence(Option<String>),
     Length,
     ContextFull,
     ToolCall,

@@ -36,6 +36,21 @@ pub enum Family {
     Gemini,
 }
 
+/// A provider's own state; means something only to the family that made it and travels only there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    pub family: Family,
+    /// The provider's id of the item (Responses).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Proves that the block is unchanged (Messages' `signature`, Gemini's `thoughtSignature`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// Stands for text that is not shown (Responses' `encrypted_content`, Messages' `redacted_thinking`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encrypted: Option<String>,
+}
+
 /// The smallest ordered part of a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "block", rename_all = "snake_case")]
@@ -43,25 +58,37 @@ pub enum Block {
     Text {
         text: String,
     },
-    /// A model's thinking; `signature` proves it to the provider that wrote it, `encrypted` replaces it.
+    /// A model's thinking, and the state with which its provider knows it again.
     Reasoning {
+        /// What may be read of it; empty where the provider shows nothing.
         text: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        signature: Option<String>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        encrypted: Option<String>,
+        state: Option<State>,
     },
     ToolCall {
         id: String,
         name: String,
         /// JSON as text, as the model wrote it: not always valid.
         arguments: String,
+        /// Gemini signs calls.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<State>,
     },
+    /// In a message of the role tool, or among a user's blocks.
     ToolResult {
         call_id: String,
+        /// The function's name, where the dialect repeats it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
         blocks: Vec<Block>,
         #[serde(default)]
         is_error: bool,
+    },
+    /// The prompt up to here is worth caching; marks the block before it.
+    CacheMark {
+        /// `5m`, `1h`; the provider's default if unset.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl: Option<String>,
     },
     Media(Media),
     Refusal {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::message::Message;
+use super::message::{Family, Message};
 
 /// A generation request in the inner language.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -20,12 +20,21 @@ pub struct Request {
     #[serde(default)]
     pub generation: Generation,
     #[serde(default)]
+    pub reasoning: Reasoning,
+    #[serde(default)]
     pub format: Format,
+    /// The application's own id of its user (`user`, `metadata.user_id`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     pub stream: bool,
     /// Whether the caller wants usage inside the stream, where its dialect leaves that open.
     #[serde(default)]
     pub stream_usage: bool,
-    /// Fields of the caller's dialect that have no place above; they travel only to the same dialect.
+    /// The dialect that `extra` belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
+    /// Fields of the caller's dialect that have no place above; they travel only to the same dialect. An encoder of another one notes
+    /// each as dropped.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
 }
@@ -55,9 +64,20 @@ pub struct Generation {
     /// Alternatives shown per token; `Some(0)` shows the chosen one only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<u8>,
-    /// `none` … `max`, as OpenAI names them.
+}
+
+/// How much the model thinks, and what is shown of it. `None` leaves it to the model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reasoning {
+    /// `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max`, as OpenAI names them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reasoning_effort: Option<String>,
+    pub effort: Option<String>,
+    /// Most tokens of thinking (older Messages models, Gemini 2.5). 0 is no thinking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_tokens: Option<u32>,
+    /// Whether thoughts are shown, where the dialect asks for that apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<bool>,
 }
 
 /// A function that the model may call.
@@ -70,6 +90,9 @@ pub struct Tool {
     pub parameters: Value,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
+    /// A cache mark after this tool: its time to live, empty for the provider's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
 }
 
 /// Whether tools are called.

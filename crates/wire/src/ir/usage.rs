@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::types as chat;
 
-/// Token counts; buckets never overlap. `None` is "not said", which is not zero.
+/// Token counts; buckets never overlap (but for the named part). `None` is "not said", which is not zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Input that no cache covered.
@@ -14,6 +14,9 @@ pub struct Usage {
     pub in_cache_read: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub in_cache_write: Option<u64>,
+    /// Of `in_cache_write`, what was written for an hour (Messages): a part of it, not a bucket of its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub in_cache_write_1h: Option<u64>,
     /// Output besides reasoning.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub out_text: Option<u64>,
@@ -43,6 +46,7 @@ impl Usage {
             in_fresh: Some(usage.prompt_tokens - cached.unwrap_or(0) - written.unwrap_or(0)),
             in_cache_read: cached,
             in_cache_write: written,
+            in_cache_write_1h: None,
             out_text: Some(usage.completion_tokens - reasoning.unwrap_or(0)),
             out_reasoning: reasoning,
         }

@@ -1,0 +1,1 @@
+//! Gemini (`POST /v1beta/models/{model}:generateContent`).
