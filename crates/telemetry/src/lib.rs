@@ -13,6 +13,9 @@ pub enum Error {
     /// The log directory or a file in it cannot be used.
     #[error("log file in {dir}: {reason}")]
     File { dir: String, reason: String },
+    /// The thread that writes could not be started.
+    #[error("no thread for the log: {0}")]
+    Thread(String),
     /// Logging was set up before in this process.
     #[error("logging is already set up")]
     AlreadyStarted,

@@ -1,9 +1,10 @@
 //! Log lines: JSON in a file per day, the same on the console (text where a person reads it at a terminal), a level that changes while running.
 //!
-//! Writers never block whoever logs: lines go through a bounded queue to a thread, and what does not fit is counted and dropped.
+//! Writers never block whoever logs: lines go through a bounded buffer to a thread, and what does not fit is counted and dropped.
 
 mod level;
 mod tail;
+mod writer;
 
 use std::{
     fs,
@@ -13,10 +14,7 @@ use std::{
 };
 
 use tracing::Dispatch;
-use tracing_appender::{
-    non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard},
-    rolling::{RollingFileAppender, Rotation},
-};
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::{
     EnvFilter, Registry,
     fmt::{
@@ -30,9 +28,7 @@ use tracing_subscriber::{
 
 use crate::Error;
 pub use tail::{TAIL_ENTRIES_MAX, tail};
-
-/// Lines waiting for a writer; more are dropped and counted.
-const QUEUED_LINES_MAX: usize = 16_384;
+use writer::{Lines, Writing};
 
 /// Where lines go besides the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,8 +66,7 @@ pub struct Logs {
     level: Mutex<String>,
     filter: reload::Handle<EnvFilter, Registry>,
     files: Option<(PathBuf, String)>,
-    dropped: Vec<ErrorCounter>,
-    _guards: Vec<WorkerGuard>,
+    writers: Vec<Writing>,
 }
 
 /// Sets logging up for the process.
@@ -105,30 +100,27 @@ impl Logs {
         self.files.as_ref().map_or_else(Vec::new, |(dir, prefix)| tail(dir, prefix, n))
     }
 
-    /// Lines dropped because a writer could not keep up.
+    /// Lines lost because a writer could not keep up or its place refused them.
     pub fn dropped_lines(&self) -> usize {
-        self.dropped.iter().map(ErrorCounter::dropped_lines).sum()
+        self.writers.iter().map(Writing::dropped_lines).sum()
     }
 }
 
 fn build(settings: &LogSettings) -> Result<(Dispatch, Logs), Error> {
     let (filter, handle) = reload::Layer::new(level::filter(&settings.level)?);
-    let mut guards = Vec::new();
-    let mut dropped = Vec::new();
-    let mut writer = |sink: Box<dyn io::Write + Send>, name: &str| -> NonBlocking {
-        let (writer, guard) =
-            NonBlockingBuilder::default().buffered_lines_limit(QUEUED_LINES_MAX).lossy(true).thread_name(name).finish(sink);
-        dropped.push(writer.error_counter());
-        guards.push(guard);
-        writer
+    let mut writers = Vec::new();
+    let mut writer = |sink: Box<dyn io::Write + Send>, name: &str| -> Result<Lines, Error> {
+        let (lines, writing) = writer::start(name, sink).map_err(|error| Error::Thread(error.to_string()))?;
+        writers.push(writing);
+        Ok(lines)
     };
     let console = match settings.console {
-        Console::Stdout => Some((writer(Box::new(io::stdout()), "log-console"), io::stdout().is_terminal())),
-        Console::Stderr => Some((writer(Box::new(io::stderr()), "log-console"), io::stderr().is_terminal())),
+        Console::Stdout => Some((writer(Box::new(io::stdout()), "log-console")?, io::stdout().is_terminal())),
+        Console::Stderr => Some((writer(Box::new(io::stderr()), "log-console")?, io::stderr().is_terminal())),
         Console::Off => None,
     };
     let file = match &settings.dir {
-        Some(dir) => Some(writer(Box::new(rolling_file(dir, settings)?), "log-file")),
+        Some(dir) => Some(writer(Box::new(rolling_file(dir, settings)?), "log-file")?),
         None => None,
     };
     // A person at a terminal reads text; whatever else reads the console gets the file's own lines, which are then made only once.
@@ -143,7 +135,7 @@ fn build(settings: &LogSettings) -> Result<(Dispatch, Logs), Error> {
     let dispatch = Dispatch::new(tracing_subscriber::registry().with(filter).with(text).with(lines));
     let files = settings.dir.clone().map(|dir| (dir, settings.file_prefix.clone()));
     let level = Mutex::new(settings.level.trim().to_owned());
-    Ok((dispatch, Logs { level, filter: handle, files, dropped, _guards: guards }))
+    Ok((dispatch, Logs { level, filter: handle, files, writers }))
 }
 
 fn rolling_file(dir: &Path, settings: &LogSettings) -> Result<RollingFileAppender, Error> {
