@@ -11,7 +11,7 @@ use config::{Config, Environment};
 use serde_json::json;
 use tokio::{
     io::AsyncWriteExt as _,
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -70,11 +70,11 @@ impl LocalNode {
         while !stop.is_cancelled() {
             let began = tokio::time::Instant::now();
             match self.start().await {
-                Ok(mut child) => {
+                Ok((mut child, lifeline)) => {
                     tracing::info!(pid = child.id(), "the local node was started");
                     tokio::select! {
                         ended = child.wait() => tracing::warn!(status = ?ended.ok(), "the local node ended; it is started again"),
-                        () = stop.cancelled() => return end(child).await,
+                        () = stop.cancelled() => return end(child, lifeline).await,
                     }
                 }
                 Err(error) => tracing::error!(%error, "the local node cannot be started"),
@@ -87,25 +87,27 @@ impl LocalNode {
         }
     }
 
-    async fn start(&self) -> std::io::Result<Child> {
+    /// The child, and its standard input: the node lives as long as that is open. (`Child::wait` would close it.)
+    async fn start(&self) -> std::io::Result<(Child, Option<ChildStdin>)> {
         let mut command = Command::new(&self.executable);
         command.args(["serve", "--supervised"]).env_clear().envs(self.environment.iter().cloned());
         // A group of its own: Ctrl-C reaches the router, which ends the node in order.
         #[cfg(unix)]
         command.process_group(0);
         let mut child = command.stdin(Stdio::piped()).kill_on_drop(true).spawn()?;
-        if let Some(stdin) = &mut child.stdin {
+        let mut lifeline = child.stdin.take();
+        if let Some(stdin) = &mut lifeline {
             let line = format!("{}\n", json!({"join_token": self.join_token}));
             stdin.write_all(line.as_bytes()).await?;
             stdin.flush().await?;
         }
-        Ok(child)
+        Ok((child, lifeline))
     }
 }
 
 /// The end of its standard input tells the node to end.
-async fn end(mut child: Child) {
-    drop(child.stdin.take());
+async fn end(mut child: Child, lifeline: Option<ChildStdin>) {
+    drop(lifeline);
     if tokio::time::timeout(END_TIME_MAX, child.wait()).await.is_err() {
         tracing::warn!("the local node did not end in time; it is killed");
         let _ = child.kill().await;
