@@ -90,7 +90,8 @@ async fn rounds(
                 return Err(conclusion(&faults, &plan.requested));
             }
             let before = faults.len();
-            match candidate_once(d, candidate, request, deadline, &mut faults, trail).await? {
+            let is_only = plan.candidates.len() == 1;
+            match candidate_once(d, candidate, is_only, request, deadline, &mut faults, trail).await? {
                 Some(flow) => return Ok(flow),
                 None => {
                     if faults[before..].iter().any(|f| f.is_passing) {
@@ -114,6 +115,7 @@ async fn rounds(
 async fn candidate_once(
     d: &Dispatch<'_>,
     candidate: &Candidate,
+    is_only: bool,
     request: &Request,
     deadline: tokio::time::Instant,
     faults: &mut Vec<Fault>,
@@ -135,11 +137,44 @@ async fn candidate_once(
             }
             Ok(None)
         }
+        // With other candidates to turn to there is nothing to wait for.
+        Target::Fleet if !is_only => nodes_once(d, &candidate.model, request, deadline, faults, trail).await,
         Target::Fleet => fleet_once(d, &candidate.model, request, deadline, faults, trail).await,
     }
 }
 
+/// How long a request waits for nodes that cannot be reached to come back: a node that is started anew needs about a second.
+const NODE_RETURN_MAX: Duration = Duration::from_secs(5);
+
+/// Asks nodes in the balancer's order. Where none can even be reached nothing was sent, so waiting for one to return repeats nothing.
 async fn fleet_once(
+    d: &Dispatch<'_>,
+    model: &Arc<str>,
+    request: &Request,
+    deadline: tokio::time::Instant,
+    faults: &mut Vec<Fault>,
+    trail: &mut Trail<'_>,
+) -> Result<Option<Flow>, Failure> {
+    let patience = deadline.min(tokio::time::Instant::now() + NODE_RETURN_MAX);
+    let before = faults.len();
+    let mut changes = d.fleet.changes();
+    loop {
+        changes.mark_unchanged();
+        if let Some(flow) = nodes_once(d, model, request, deadline, faults, trail).await? {
+            return Ok(Some(flow));
+        }
+        let unreachable = faults[before..].iter().all(|f| f.outcome == AttemptOutcome::Unreachable);
+        if !unreachable || faults.len() == before {
+            return Ok(None);
+        }
+        if !matches!(tokio::time::timeout_at(patience, changes.changed()).await, Ok(Ok(()))) {
+            return Ok(None);
+        }
+        faults.truncate(before);
+    }
+}
+
+async fn nodes_once(
     d: &Dispatch<'_>,
     model: &Arc<str>,
     request: &Request,
