@@ -78,7 +78,6 @@ fn group_depth(bytes: impl Iterator<Item = u8>, grammar: bool) -> usize {
         match (within, byte) {
             (None | Some(b']' | b'"'), b'\\') => escaped = true,
             (Some(end), _) if byte == end => within = None,
-            (Some(_), _) => {}
             (None, b'[') => within = Some(b']'),
             (None, b'"') if grammar => within = Some(b'"'),
             (None, b'#') if grammar => within = Some(b'\n'),
@@ -87,7 +86,7 @@ fn group_depth(bytes: impl Iterator<Item = u8>, grammar: bool) -> usize {
                 deepest = deepest.max(depth);
             }
             (None, b')') => depth = depth.saturating_sub(1),
-            (None, _) => {}
+            _ => {}
         }
     }
     deepest

@@ -151,7 +151,9 @@ mod tests {
         let rows = [[1.0, 0.0], [0.0, 2.0], [3.0, 4.0]];
         let run = |pooling| {
             let mut pooled = Vec::new();
-            rows.iter().for_each(|row| pool(&mut pooled, row, pooling));
+            for row in &rows {
+                pool(&mut pooled, row, pooling);
+            }
             pooled
         };
         assert_eq!(run(Pooling::Mean), [4.0, 6.0]);

@@ -8,6 +8,7 @@ mod open;
 mod prompt;
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
@@ -25,11 +26,15 @@ use crate::text::Piece;
 
 /// Frames handled between two steps, so that a flood of them cannot stop the steps.
 const FRAMES_PER_STEP: usize = 256;
+/// Tokens that a text may have that is only to be tokenised.
+const TOKENIZE_MAX: usize = 1 << 18;
 /// How often an idle engine looks whether it can give memory back.
 const TICK: Duration = Duration::from_secs(5);
 
 /// Text with the log-probabilities of its tokens.
 type Said = Piece<TokenLogprob>;
+/// How a request came to its end, with its last text.
+type End = Result<(Finish, Said), Fault>;
 
 /// How an engine came to its end in good order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,12 +200,12 @@ impl Engine<'_> {
                     self.fail(id, fault)?;
                 }
             }
-            ToWorker::Tokenize { id, prompt } => match prompt::tokenize(self.model, &prompt, usize::MAX) {
-                Ok(tokens) => self.answer(&FromWorker::Tokenized { id, tokens })?,
+            ToWorker::Tokenize { id, prompt } => match prompt::tokenize(self.model, &prompt, TOKENIZE_MAX) {
+                Ok(tokens) => self.answer(id, &FromWorker::Tokenized { id, tokens })?,
                 Err(fault) => self.fail(id, fault)?,
             },
             ToWorker::Detokenize { id, tokens } => match prompt::detokenize(self.model, &tokens) {
-                Ok(text) => self.answer(&FromWorker::Detokenized { id, text })?,
+                Ok(text) => self.answer(id, &FromWorker::Detokenized { id, text })?,
                 Err(fault) => self.fail(id, fault)?,
             },
             ToWorker::Stats => self.outbox.send(&FromWorker::Stats(self.stats()))?,
@@ -262,10 +267,12 @@ impl Engine<'_> {
         }
         if !self.embeddings.is_idle() {
             let alone = self.scheduler.is_idle();
-            if let Some(answer) = self.embeddings.advance(alone, self.now()) {
-                self.answer(&answer)?;
+            if let Some((id, answer)) = self.embeddings.advance(alone, self.now()) {
+                self.answer(id, &answer)?;
             }
             self.pulse.steps.fetch_add(1, Ordering::AcqRel);
+        } else if self.embeddings.holds_context() {
+            self.embeddings.tick(self.now());
         }
         Ok(())
     }
@@ -339,7 +346,7 @@ impl Engine<'_> {
     fn choose(&mut self, rows: &[Row], kv: &mut ContextKv<'_>) -> Result<(), Broken> {
         let now = self.now();
         let mut outputs = Vec::new();
-        let mut ends: Vec<(RequestId, Result<(Finish, Said), Fault>)> = Vec::new();
+        let mut ends: Vec<(RequestId, End)> = Vec::new();
         for (index, row) in rows.iter().enumerate().filter(|(_, row)| row.logits) {
             let Some(generation) = self.live.get_mut(&row.id) else { continue };
             let turn = match kv.0.logits(index) {
@@ -388,16 +395,26 @@ impl Engine<'_> {
     fn say_done(&mut self, id: RequestId, finish: Finish, piece: Said) -> Result<(), Broken> {
         let Some(generation) = self.live.remove(&id) else { return Ok(()) };
         let done = generation.done(finish, piece, self.now());
-        self.answer(&FromWorker::Done(done))
+        self.answer(id, &FromWorker::Done(done))
     }
 
     fn fail(&mut self, id: RequestId, fault: Fault) -> Result<(), Broken> {
-        self.answer(&FromWorker::Failed { id, code: fault.code, message: fault.message })
+        self.answer(id, &FromWorker::Failed { id, code: fault.code, message: fault.message })
     }
 
     /// Sends the last frame of a request.
-    fn answer(&mut self, frame: &FromWorker) -> Result<(), Broken> {
-        self.outbox.send(frame)?;
+    fn answer(&mut self, id: RequestId, frame: &FromWorker) -> Result<(), Broken> {
+        match self.outbox.send(frame) {
+            // Nothing of it was sent.
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                self.outbox.send(&FromWorker::Failed {
+                    id,
+                    code: WorkerCode::Invalid,
+                    message: format!("the answer is too large: {error}"),
+                })?;
+            }
+            other => other?,
+        }
         self.pulse.active.fetch_sub(1, Ordering::AcqRel);
         Ok(())
     }

@@ -14,6 +14,8 @@ use crate::scheduler::Token;
 const JOBS_MAX: usize = 64;
 /// Inputs of one request.
 const INPUTS_MAX: usize = 2048;
+/// Tokens of all inputs of one request.
+const TOKENS_MAX: u32 = 300_000;
 /// Tokens computed at once when nobody generates. The engine keeps a row of logits for each, so it bounds memory too.
 const PIECE_ALONE: u32 = 128;
 /// The same while others wait for their next token.
@@ -73,7 +75,10 @@ impl<'model> Embeddings<'model> {
         }
         let inputs =
             inputs.iter().map(|input| prompt::tokenize(self.model, input, self.context as usize)).collect::<Result<VecDeque<_>, _>>()?;
-        let prompt_tokens = inputs.iter().map(|input| input.len() as u32).sum();
+        let prompt_tokens: u32 = inputs.iter().map(|input| input.len() as u32).sum();
+        if prompt_tokens > TOKENS_MAX {
+            return Err(Fault::invalid(format!("the inputs have {prompt_tokens} tokens; at most {TOKENS_MAX} can be embedded at once")));
+        }
         self.jobs.push_back(Job { id, inputs, vectors: Vec::new(), prompt_tokens });
         Ok(())
     }
@@ -87,7 +92,7 @@ impl<'model> Embeddings<'model> {
     }
 
     /// Computes one piece of the first request; the answer when that finished it.
-    pub(super) fn advance(&mut self, alone: bool, now: Duration) -> Option<FromWorker> {
+    pub(super) fn advance(&mut self, alone: bool, now: Duration) -> Option<(RequestId, FromWorker)> {
         self.used = now;
         let id = self.jobs.front()?.id;
         match self.compute(if alone { PIECE_ALONE } else { PIECE_BESIDE }) {
@@ -95,14 +100,14 @@ impl<'model> Embeddings<'model> {
             Err(fault) => {
                 self.jobs.pop_front();
                 self.under_way = false;
-                return Some(FromWorker::Failed { id, code: fault.code, message: fault.message });
+                return Some((id, FromWorker::Failed { id, code: fault.code, message: fault.message }));
             }
         }
         if !self.jobs.front()?.inputs.is_empty() {
             return None;
         }
         let job = self.jobs.pop_front()?;
-        Some(FromWorker::Embedded { id, vectors: job.vectors, prompt_tokens: job.prompt_tokens })
+        Some((id, FromWorker::Embedded { id, vectors: job.vectors, prompt_tokens: job.prompt_tokens }))
     }
 
     /// Gives the context's memory back after a while without requests.

@@ -27,6 +27,8 @@ const CACHED_MAX_RECURRENT: u32 = 4;
 const WARM_UP_ROWS: u32 = 16;
 /// KV cells, at least: llama.cpp rounds up to this anyway.
 const CELLS_MIN: u32 = 256;
+/// KV cells, at most.
+const CELLS_MAX: u32 = 1 << 22;
 
 /// A model that is ready to compute.
 pub(super) struct Opened<'model> {
@@ -50,7 +52,7 @@ pub(super) fn model(load: &Load) -> Result<Model, llama::Error> {
 pub(super) fn context<'model>(model: &'model Model, load: &Load) -> Result<Opened<'model>, llama::Error> {
     let facts = model.facts();
     let slots = load.slots.clamp(1, SLOTS_MAX);
-    let cells = load.kv_cells.max(CELLS_MIN);
+    let cells = load.kv_cells.clamp(CELLS_MIN, CELLS_MAX);
     let trained = if facts.context_train > 0 { facts.context_train } else { u32::MAX };
     let batch = BATCH_MAX.min(cells);
     let mut limits = Limits {

@@ -33,7 +33,7 @@ impl Pace {
     }
 
     /// Prompt tokens for the next step: as many as `step` allows while others generate, several times that when nobody does.
-    pub(super) fn chunk(&self, step: Duration, others_generate: bool, ubatch: u32, batch: u32) -> u32 {
+    pub(super) fn chunk(self, step: Duration, others_generate: bool, ubatch: u32, batch: u32) -> u32 {
         let (factor, most) = if others_generate { (1.0, ubatch.min(batch)) } else { (ALONE_FACTOR, batch) };
         let wanted = if self.prefill_tps > 0.0 { (self.prefill_tps * step.as_secs_f32() * factor) as u32 } else { CHUNK_FIRST };
         wanted.clamp(CHUNK_MIN.min(most), most)

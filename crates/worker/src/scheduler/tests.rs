@@ -157,7 +157,7 @@ impl Bench {
 }
 
 fn long() -> Duration {
-    Duration::from_secs(3600)
+    Duration::from_hours(1)
 }
 
 fn prompt(range: std::ops::Range<i32>) -> Vec<Token> {

@@ -4,12 +4,15 @@ use wire::fleet::worker::{FromWorker, Prompt, ToWorker, WorkerCode};
 
 use crate::support::{Worker, chat, request};
 
-fn embed(worker: &mut Worker, inputs: Vec<Prompt>) -> Result<(Vec<Vec<f32>>, u32), (WorkerCode, String)> {
+/// Vectors and tokens.
+type Embedded = (Vec<Vec<f32>>, u32);
+
+fn embed(worker: &mut Worker, inputs: Vec<Prompt>) -> Result<Embedded, WorkerCode> {
     worker.send(&ToWorker::Embed { id: 1000, inputs });
     loop {
         match worker.receive() {
             FromWorker::Embedded { id: 1000, vectors, prompt_tokens } => return Ok((vectors, prompt_tokens)),
-            FromWorker::Failed { id: 1000, code, message } => return Err((code, message)),
+            FromWorker::Failed { id: 1000, code, .. } => return Err(code),
             _ => {}
         }
     }
@@ -53,8 +56,8 @@ fn long_inputs_go_in_pieces_beside_a_running_generation() {
 #[test]
 fn what_cannot_be_embedded_is_refused() {
     let Some((mut worker, _)) = Worker::start(|_| ()) else { return };
-    assert_eq!(embed(&mut worker, vec![]).expect_err("nothing to do").0, WorkerCode::Invalid);
+    assert_eq!(embed(&mut worker, vec![]).expect_err("nothing to do"), WorkerCode::Invalid);
     let endless = Prompt::plain("word ".repeat(2000));
-    assert_eq!(embed(&mut worker, vec![endless]).expect_err("too long").0, WorkerCode::ContextLength);
+    assert_eq!(embed(&mut worker, vec![endless]).expect_err("too long"), WorkerCode::ContextLength);
     assert!(embed(&mut worker, vec![Prompt::plain("fine")]).is_ok());
 }

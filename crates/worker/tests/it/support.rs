@@ -14,10 +14,11 @@ use wire::fleet::worker::{
 };
 
 /// Longest wait for a frame; only ever used up by a test that fails.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 const MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 
 /// The real model's file, if it is there.
+#[expect(clippy::disallowed_methods, reason = "tests find their model through the environment")]
 pub(crate) fn gguf() -> Option<PathBuf> {
     let named = std::env::var_os("LLM_TEST_GGUF").map(PathBuf::from);
     let home = std::env::home_dir().map(|home| home.join(".llm-router/models").join(MODEL));
