@@ -74,7 +74,7 @@ impl Answer {
                     return Ok(Step::Text(text, logprobs));
                 }
                 Event::Done(done) => return Ok(Step::Done(done)),
-                Event::Failed(EngineError::Lost(how)) if !self.is_retried && !(self.is_streamed && self.has_shown) => {
+                Event::Failed(EngineError::Lost(how)) if self.may_retry() => {
                     tracing::warn!(model = self.lease.model.id, how, "an engine was lost; the request is tried once more");
                     self.retry().await?;
                     return Ok(Step::Restarted);
@@ -82,6 +82,12 @@ impl Answer {
                 Event::Failed(error) => return Err(failure(&error)),
             }
         }
+    }
+
+    /// Once, and only while what a client has seen can still be taken back.
+    const fn may_retry(&self) -> bool {
+        let is_visible = self.is_streamed && self.has_shown;
+        !self.is_retried && !is_visible
     }
 
     async fn retry(&mut self) -> Result<(), Failure> {

@@ -268,7 +268,9 @@ mod tests {
     fn texts(values: &[&str]) -> Vec<u8> {
         let mut out = 8u32.to_le_bytes().to_vec();
         out.extend((values.len() as u64).to_le_bytes());
-        values.iter().for_each(|v| text(&mut out, v));
+        for value in values {
+            text(&mut out, value);
+        }
         out
     }
 
@@ -291,7 +293,7 @@ mod tests {
         pair(&mut pairs, "tokenizer.ggml.tokens", 9, &texts(&["<unk>", "<s>", "</s>", "a", "b"]));
         let mut kinds = 5u32.to_le_bytes().to_vec();
         kinds.extend(5u64.to_le_bytes());
-        [2i32, 3, 3, 1, 1].iter().for_each(|kind| kinds.extend(kind.to_le_bytes()));
+        kinds.extend([2i32, 3, 3, 1, 1].iter().flat_map(|kind| kind.to_le_bytes()));
         pair(&mut pairs, "tokenizer.ggml.token_type", 9, &kinds);
         pair(&mut pairs, "tokenizer.ggml.eos_token_id", 4, &2u32.to_le_bytes());
         pair(&mut pairs, "tokenizer.chat_template", 8, &string("{{ messages }}"));

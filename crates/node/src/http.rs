@@ -15,7 +15,7 @@ pub mod server;
 mod tools;
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -48,8 +48,8 @@ pub struct App {
     pub access: Access,
     /// Requests under way.
     pub activity: Arc<Activity>,
-    /// GPUs of this machine.
-    pub gpus: Vec<Gpu>,
+    /// GPUs of this machine, once they were looked for.
+    pub gpus: OnceLock<Vec<Gpu>>,
     /// When the node was started.
     pub started: Instant,
     /// The models directory has been read.
@@ -59,6 +59,7 @@ pub struct App {
     /// Whether `/internal-error` exists.
     pub debug_paths: bool,
     places: Arc<Semaphore>,
+    bodies: Arc<Semaphore>,
 }
 
 /// A place among the requests under way.
@@ -69,19 +70,25 @@ struct Place {
 
 impl App {
     /// An application that is not ready yet.
-    pub fn new(pool: Pool, logs: Arc<Logs>, access: Access, gpus: Vec<Gpu>) -> Self {
+    pub fn new(pool: Pool, logs: Arc<Logs>, access: Access) -> Self {
         Self {
             pool,
             logs,
             access,
             activity: Arc::default(),
-            gpus,
+            gpus: OnceLock::new(),
             started: Instant::now(),
             is_ready: AtomicBool::new(false),
             default_embedding_model: None,
             debug_paths: false,
             places: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            bodies: Arc::new(Semaphore::new(reply::BODIES_KIB_MAX)),
         }
+    }
+
+    /// The GPUs found so far.
+    pub fn gpus(&self) -> &[Gpu] {
+        self.gpus.get().map_or(&[], Vec::as_slice)
     }
 
     fn place(&self) -> Result<Place, Failure> {

@@ -298,7 +298,7 @@ fn free_id(candidate: &Candidate, taken: &HashMap<String, Found>) -> String {
     let by_path = candidate.relative.to_lowercase().replace('/', "-");
     let wanted = [Some(file.base.clone()), with_quant, Some(by_path.clone())];
     let free = wanted.into_iter().flatten().find(|id| !taken.contains_key(id));
-    free.unwrap_or_else(|| (2..).map(|n| format!("{by_path}-{n}")).find(|id| !taken.contains_key(id)).unwrap_or(by_path))
+    free.unwrap_or_else(|| (2..=MODELS_MAX + 1).map(|n| format!("{by_path}-{n}")).find(|id| !taken.contains_key(id)).unwrap_or(by_path))
 }
 
 #[cfg(test)]

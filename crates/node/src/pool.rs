@@ -20,7 +20,7 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use wire::{
     Code, Failure,
-    fleet::worker::{EngineStats, Load},
+    fleet::worker::{EngineStats, Load, ModelInfo},
 };
 
 use crate::{
@@ -34,7 +34,7 @@ use slot::Slot;
 pub use slot::{Lease, Loaded};
 
 /// A load may take so long, and more for large files.
-const LOAD_BASE: Duration = Duration::from_secs(60);
+const LOAD_BASE: Duration = Duration::from_mins(1);
 const LOAD_PER_GIB: Duration = Duration::from_secs(20);
 /// How long an unloaded engine may finish what it is doing.
 pub const DRAIN_MAX: Duration = Duration::from_secs(30);
@@ -219,7 +219,10 @@ impl Inner {
             }
         };
         tracing::info!(model = model.id, load_ms = started.elapsed().as_millis() as u64, memory_bytes = bytes, "a model was loaded");
-        let loaded = Arc::new(Loaded::new(model.clone(), engine, template(&model), bytes));
+        let loaded = Arc::new({
+            let template = template(&model, engine.info());
+            Loaded::new(model.clone(), engine, template, bytes)
+        });
         tokio::spawn(loaded.clone().report_end());
         Ok(Lease::put(&self, &slot, loaded))
     }
@@ -245,10 +248,11 @@ impl Inner {
     }
 }
 
-fn template(model: &Model) -> ChatTemplate {
+fn template(model: &Model, info: &ModelInfo) -> ChatTemplate {
     let header = &model.header;
     let controls = Arc::new(Controls::new(header.control_tokens.iter().cloned()));
-    let (bos, eos) = (header.bos_token.as_deref(), header.eos_token.as_deref());
+    let bos = header.bos_token.as_deref().or(info.bos_token.as_deref());
+    let eos = header.eos_token.as_deref().or(info.eos_token.as_deref());
     ChatTemplate::new(header.template.as_deref(), header.template_tool_use.as_deref(), bos, eos, controls)
 }
 

@@ -110,6 +110,8 @@ pub async fn serve(
     };
     let server = tokio::spawn(http::server::serve(listener, http::router(app.clone()), until, DRAIN));
     app.pool.library().fresh().await;
+    let gpus = tokio::task::spawn_blocking(gpu::find).await.unwrap_or_default();
+    let _ = app.gpus.set(gpus);
     app.is_ready.store(true, Ordering::Relaxed);
     if !settings.standalone {
         let reporter = Reporter {
@@ -118,7 +120,7 @@ pub async fn serve(
             address,
             ip: settings.ip.clone(),
             heartbeat: settings.heartbeat,
-            gpus: app.gpus.clone(),
+            gpus: app.gpus().to_vec(),
             pool: app.pool.clone(),
             activity: app.activity.clone(),
             access: app.access.clone(),
@@ -154,7 +156,7 @@ fn app(settings: &NodeSettings, environment: &Environment, logs: Arc<Logs>, mode
     };
     tracing::info!(worker = %workers.program().display(), threads = options.threads, "workers");
     let pool = Pool::new(library, workers, options);
-    let mut app = App::new(pool, logs, Access::new(settings.standalone), gpu::find());
+    let mut app = App::new(pool, logs, Access::new(settings.standalone));
     app.default_embedding_model.clone_from(&settings.default_embedding_model);
     app.debug_paths = settings.debug_paths;
     Ok(Arc::new(app))

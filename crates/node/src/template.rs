@@ -140,6 +140,9 @@ fn environment() -> Environment<'static> {
     env.add_filter("tojson", python::tojson);
     env.add_filter("length", length);
     env.add_filter("count", length);
+    env.add_filter("string", python::string);
+    env.add_test("iterable", python::is_iterable);
+    env.add_test("sequence", python::is_sequence);
     env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });

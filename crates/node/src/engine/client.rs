@@ -313,7 +313,9 @@ impl Shared {
                     }
                 }
                 drop(all);
-                unread.into_iter().for_each(|id| self.cancel(id));
+                for id in unread {
+                    self.cancel(id);
+                }
             }
             FromWorker::Done(done) => {
                 if let Some(Waiting::Generation(mailbox)) = all.remove(&done.id) {
@@ -387,7 +389,9 @@ async fn read(shared: Arc<Shared>, mut reader: impl AsyncRead + Unpin, loaded: L
         std::mem::take(&mut *waiting)
     };
     drop(loaded);
-    all.into_values().for_each(|waiting| waiting.fail(EngineError::Lost(how.clone())));
+    for waiting in all.into_values() {
+        waiting.fail(EngineError::Lost(how.clone()));
+    }
 }
 
 async fn next_frame(reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Option<FromWorker>> {

@@ -320,7 +320,7 @@ fn about(load: &Load) -> ModelInfo {
 
 /// Counts words by a hash of their letters; of length 1.
 fn vector(words: &[String]) -> Vec<f32> {
-    let mut counts = vec![0.0f32; WIDTH];
+    let mut counts = [0.0f32; WIDTH];
     for word in words {
         let hash = word.trim().bytes().fold(2_166_136_261u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619));
         counts[hash as usize % WIDTH] += 1.0;

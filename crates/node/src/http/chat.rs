@@ -37,7 +37,7 @@ const LONG_BODY_BYTES: usize = 64 << 10;
 pub(super) async fn chat(State(app): State<Arc<App>>, Extension(id): Extension<RequestId>, request: Request) -> Result<Response, Refusal> {
     let place = app.place()?;
     let hints = Hints::of(request.headers());
-    let body = reply::body(request).await?;
+    let body = reply::body(&app, request).await?;
     let request = ChatRequest::parse(&body)?;
     let model = model_of(request.model.as_ref())?;
     let conversation = conversation(&request)?;

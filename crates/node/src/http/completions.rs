@@ -35,7 +35,7 @@ pub(super) async fn completions(
 ) -> Result<Response, Refusal> {
     let place = app.place()?;
     let hints = Hints::of(request.headers());
-    let body = reply::body(request).await?;
+    let body = reply::body(&app, request).await?;
     let request = CompletionRequest::parse(&body)?;
     let model = model_of(request.model.as_ref())?;
     let plan = plan(&request, hints)?;

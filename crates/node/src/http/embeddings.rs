@@ -27,7 +27,7 @@ const INPUTS_MAX: usize = 2048;
 
 pub(super) async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
     let _place = app.place()?;
-    let body = reply::body(request).await?;
+    let body = reply::body(&app, request).await?;
     let request = EmbeddingRequest::parse(&body)?;
     let named = request.model.as_ref().filter(|model| !model.trim().is_empty());
     let model = model_of(named.or(app.default_embedding_model.as_ref()))?;
@@ -102,7 +102,9 @@ fn cut(vector: &mut Vec<f32>, dimensions: usize) -> Result<(), Failure> {
     vector.truncate(dimensions);
     let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
     if length > 0.0 {
-        vector.iter_mut().for_each(|x| *x /= length);
+        for x in vector {
+            *x /= length;
+        }
     }
     Ok(())
 }

@@ -59,20 +59,20 @@ struct Named {
     name: Option<String>,
 }
 
-async fn named(request: Request) -> Result<String, Failure> {
-    let named: Named = wire::json::parse(&reply::body(request).await?)?;
+async fn named(app: &App, request: Request) -> Result<String, Failure> {
+    let named: Named = wire::json::parse(&reply::body(app, request).await?)?;
     let name = named.model.or(named.name).filter(|name| !name.trim().is_empty());
     name.ok_or_else(|| Failure::invalid("model", "`model` is missing"))
 }
 
 pub(super) async fn load(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
-    let lease = app.pool.acquire(&named(request).await?).await?;
+    let lease = app.pool.acquire(&named(&app, request).await?).await?;
     let body = json!({"model": lease.model.id, "status": "loaded", "memory_bytes": lease.memory_bytes, "context_length": lease.engine.info().context});
     Ok(reply::json(StatusCode::OK, &body))
 }
 
 pub(super) async fn unload(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
-    let name = named(request).await?;
+    let name = named(&app, request).await?;
     let id = app.pool.find(&name).await?.id.clone();
     let was_loaded = app.pool.unload(&id).await?;
     Ok(reply::json(StatusCode::OK, &json!({"model": id, "status": if was_loaded { "unloaded" } else { "not_loaded" }})))

@@ -65,9 +65,9 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
         .collect();
     let body = json!({
         "uptime_seconds": app.started.elapsed().as_secs(),
-        "gpu_devices": app.gpus.iter().map(|gpu| gpu.count).sum::<u32>(),
-        "gpu_memory_bytes": gpu::memory_bytes(&app.gpus),
-        "gpu_capability": gpu::capability(&app.gpus),
+        "gpu_devices": app.gpus().iter().map(|gpu| gpu.count).sum::<u32>(),
+        "gpu_memory_bytes": gpu::memory_bytes(app.gpus()),
+        "gpu_capability": gpu::capability(app.gpus()),
         "active_requests": app.activity.active(),
         "requests_total": app.activity.total(),
         "average_response_time_ms": app.activity.average_ms(),
@@ -102,7 +102,7 @@ struct Level {
 }
 
 pub(super) async fn set_level(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
-    let wanted: Level = wire::json::parse(&reply::body(request).await?)?;
+    let wanted: Level = wire::json::parse(&reply::body(&app, request).await?)?;
     let level = wanted.level.filter(|level| !level.trim().is_empty()).ok_or_else(|| Failure::invalid("level", "`level` is missing"))?;
     app.logs.set_level(&level).map_err(|e| Failure::invalid("level", e.to_string()))?;
     tracing::info!(level, "the log level was changed");

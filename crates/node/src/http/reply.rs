@@ -1,6 +1,10 @@
 //! What every answer has: a request id, the error envelope, CORS for inference. And how bodies are read.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    ops::Deref,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     body::Body,
@@ -15,16 +19,19 @@ use http::{
 };
 use http_body_util::BodyExt;
 use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::{Code, Failure};
 
 use super::{App, access::Peer};
 
 /// Largest request body, in bytes.
 pub(super) const BODY_BYTES_MAX: usize = 64 << 20;
+/// Most KiB of bodies in memory, over all requests.
+pub(super) const BODIES_KIB_MAX: usize = 512 << 10;
 /// What is read of a body that is too large, so that its sender gets to see the answer.
 const REFUSED_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 /// Longest time for a body to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(120);
+const BODY_TIMEOUT: Duration = Duration::from_mins(2);
 /// Longest request id that is taken over.
 const ID_BYTES_MAX: usize = 128;
 
@@ -73,7 +80,7 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 
 /// Stands around all handlers.
 pub(super) async fn around(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let id = request_id(&request);
+    let (id, started) = (request_id(&request), Instant::now());
     let traceparent = request.headers().get(TRACEPARENT).cloned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     request.extensions_mut().insert(RequestId(id.clone()));
@@ -90,6 +97,7 @@ pub(super) async fn around(State(app): State<Arc<App>>, mut request: Request, ne
         log(&id, &method, &path, &failure);
         response = envelope(&failure, &id);
     }
+    tracing::debug!(request_id = id, %method, path, status = response.status().as_u16(), head_ms = started.elapsed().as_millis() as u64, "answered");
     let headers = response.headers_mut();
     if path.starts_with("/v1/") {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -107,8 +115,6 @@ fn log(id: &str, method: &Method, path: &str, failure: &Failure) {
     let (status, code) = (failure.status(), failure.code.as_str());
     if status >= 500 {
         tracing::warn!(request_id = id, %method, path, status, code, message = failure.message, "a request failed");
-    } else {
-        tracing::debug!(request_id = id, %method, path, status, code, "a request was refused");
     }
 }
 
@@ -137,9 +143,23 @@ fn request_id(request: &Request) -> String {
     }
 }
 
+/// A body that was read; gives its share of [`BODIES_KIB_MAX`] back when dropped.
+pub(super) struct Text {
+    bytes: Bytes,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+impl Deref for Text {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// Reads a body of at most [`BODY_BYTES_MAX`].
-pub(super) async fn body(request: Request) -> Result<Bytes, Failure> {
-    let reading = tokio::time::timeout(BODY_TIMEOUT, read(request.into_body()));
+pub(super) async fn body(app: &App, request: Request) -> Result<Text, Failure> {
+    let reading = tokio::time::timeout(BODY_TIMEOUT, read(&app.bodies, request.into_body()));
     reading.await.unwrap_or_else(|_elapsed| {
         let mut failure = Failure::new(Code::InvalidRequest, format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()));
         failure.status = Some(408);
@@ -147,16 +167,26 @@ pub(super) async fn body(request: Request) -> Result<Bytes, Failure> {
     })
 }
 
-async fn read(mut body: Body) -> Result<Bytes, Failure> {
+async fn read(bodies: &Arc<Semaphore>, mut body: Body) -> Result<Text, Failure> {
     let broken = |e: axum::Error| Failure::new(Code::InvalidRequest, format!("the body broke off: {e}"));
     let (mut parts, mut length) = (Vec::new(), 0);
+    let mut share: Option<OwnedSemaphorePermit> = None;
     while let Some(frame) = body.frame().await {
         let Ok(part) = frame.map_err(broken)?.into_data() else { continue };
         length += part.len();
         if length <= BODY_BYTES_MAX {
+            let more = claim(bodies, part.len())?;
+            share = Some(match share.take() {
+                Some(mut share) => {
+                    share.merge(more);
+                    share
+                }
+                None => more,
+            });
             parts.push(part);
         } else {
             parts.clear();
+            share = None;
         }
         if length > REFUSED_BYTES_MAX {
             break;
@@ -165,5 +195,14 @@ async fn read(mut body: Body) -> Result<Bytes, Failure> {
     if length > BODY_BYTES_MAX {
         return Err(Failure::new(Code::PayloadTooLarge, format!("the body is larger than {BODY_BYTES_MAX} bytes")));
     }
-    Ok(if parts.len() == 1 { parts.remove(0) } else { Bytes::from(parts.concat()) })
+    let bytes = if parts.len() == 1 { parts.remove(0) } else { Bytes::from(parts.concat()) };
+    Ok(Text { bytes, _share: share })
+}
+
+fn claim(bodies: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Failure> {
+    let kibibytes = bytes.div_ceil(1024) as u32;
+    bodies.clone().try_acquire_many_owned(kibibytes).map_err(|_| {
+        Failure::new(Code::QueueFull, "the bodies of the requests under way take all the memory meant for them")
+            .retry_after(Duration::from_secs(1))
+    })
 }

@@ -7,7 +7,7 @@ use wire::{Code, Failure};
 use crate::library::Model;
 
 /// Deaths older than this are forgotten.
-const MEMORY: Duration = Duration::from_secs(60);
+const MEMORY: Duration = Duration::from_mins(1);
 /// Wait after the second death; doubled with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const WAIT_MAX: Duration = Duration::from_secs(30);

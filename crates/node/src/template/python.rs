@@ -63,6 +63,27 @@ pub(super) fn print(out: &mut Output, _state: &State, value: &Value) -> Result<(
     written.map_err(|e| Error::new(ErrorKind::WriteFailure, e.to_string()))
 }
 
+/// `str(value)`.
+pub(super) fn string(value: &Value) -> String {
+    let mut out = String::new();
+    // Writing to a String can't fail.
+    let _ = match value.as_str() {
+        Some(text) => out.write_str(text),
+        None => represent(&mut out, value, 0),
+    };
+    out
+}
+
+/// Nothing at all can be iterated over, `None` can't.
+pub(super) fn is_iterable(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
+}
+
+/// What has a length and can be indexed: texts and dicts too.
+pub(super) fn is_sequence(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map)
+}
+
 /// Writes a value as `repr()` would.
 fn represent(out: &mut impl Write, value: &Value, depth: u32) -> fmt::Result {
     const DEPTH_MAX: u32 = 64;

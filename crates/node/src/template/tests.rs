@@ -74,6 +74,10 @@ fn tojson_and_printing_are_python_s() {
     assert_eq!(with("{{ tools[0].function.parameters.a[:2] | tojson(indent=2) }}"), "[\n  1,\n  2.5\n]");
     assert_eq!(with("{{ tools[0].function.parameters.a[:2] | tojson(separators=(',', ':')) }}"), "[1,2.5]");
     assert_eq!(with("{{ tools[0].function.parameters }}"), "{'a': [1, 2.5, True, None], 'e': {}, 'q': \"<'é'>\"}");
+    assert_eq!(
+        with("{{ tools[0].function.parameters.e | string }}{{ none is iterable }}{{ 'x' is sequence }}{{ 1 is iterable }}"),
+        "{}FalseTrueFalse"
+    );
     assert_eq!(with("{{ true }} {{ none }} {{ missing }} {{ missing | length }}"), "True None  0");
     assert_eq!(with("{% for k, v in tools[0].items() %}{{ k }},{% endfor %}{{ 'a-b'.split('-')[1] }}"), "type,function,b");
 }

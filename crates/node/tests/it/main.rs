@@ -1,5 +1,7 @@
 //! Black-box tests: the real program, with the scripted engine in its worker processes.
 
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
+
 mod api;
 mod faults;
 mod fleet;

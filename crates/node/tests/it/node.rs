@@ -118,15 +118,15 @@ impl Node {
     pub(crate) fn open(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> std::io::Result<TcpStream> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut head =
-            format!("{method} {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-length: {}\r\n", body.map_or(0, <[u8]>::len));
+        let length = body.map_or(0, <[u8]>::len);
+        write!(stream, "{method} {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-length: {length}\r\n")?;
         if let Some(secret) = self.secret.lock().unwrap().as_deref() {
-            head.push_str(&format!("authorization: Bearer {secret}\r\n"));
+            write!(stream, "authorization: Bearer {secret}\r\n")?;
         }
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            write!(stream, "{name}: {value}\r\n")?;
         }
-        stream.write_all((head + "\r\n").as_bytes())?;
+        stream.write_all(b"\r\n")?;
         stream.write_all(body.unwrap_or_default())?;
         Ok(stream)
     }
