@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -38,12 +39,15 @@ pub(crate) fn id() -> Result<String> {
 /// The model's file below the data directory, downloaded if it is not there. Checked again only if size or time changed.
 pub(crate) fn ensure() -> Result<PathBuf> {
     let lock = Lock::pinned()?;
-    let folder = paths::data_dir()?.join("models");
+    let data_dir = paths::data_dir()?;
+    let folder = data_dir.join("models");
     let file = folder.join(&lock.file);
     if is_verified(&file, &lock) {
         return Ok(file);
     }
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    // The router's own directory, which holds its secrets: for its owner only, whoever makes it first.
+    let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    private(&data_dir).and_then(|()| fs::create_dir_all(&folder)).with_context(|| format!("cannot make {}", folder.display()))?;
     remove_leftovers(&folder);
     if file.exists() {
         println!("model: checking {}", file.display());
