@@ -1,0 +1,152 @@
+//! The limit, thinking and sampling, which depend on each other.
+
+use serde_json::{Map, Value, json};
+
+use super::{MAX_TOKENS_DEFAULT, THINKING_BUDGET_MIN};
+use crate::{
+    ir::{Family, Request, ToolChoice},
+    losses::Losses,
+};
+
+/// Highest temperature that the API takes.
+const TEMPERATURE_MAX: f64 = 1.0;
+/// Lowest `top_p` beside thinking.
+const TOP_P_THINKING_MIN: f64 = 0.95;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Unset,
+    Off,
+    Budget(u32),
+    Adaptive,
+}
+
+/// Whether thinking with a budget may be switched on for this conversation: a turn of calls whose results have just come must begin
+/// with its thoughts, which a conversation from elsewhere does not have.
+pub(super) fn may_begin(turns: &[Value]) -> bool {
+    let Some([before, last]) = turns.last_chunk::<2>() else { return true };
+    let kind = |turn: &Value, wanted: &[&str]| turn["content"][0]["type"].as_str().is_some_and(|k| wanted.contains(&k));
+    !kind(last, &["tool_result"]) || kind(before, &["thinking", "redacted_thinking"])
+}
+
+/// Writes `max_tokens`, `thinking`, `output_config.effort` and the sampling fields.
+pub(super) fn write(request: &Request, may_begin: bool, out: &mut Map<String, Value>, losses: &mut Losses) {
+    let is_own = request.family == Some(Family::Messages);
+    let effort = effort(request, is_own, losses);
+    let mode = mode(request, effort, is_own, may_begin, losses);
+    limit(request, mode, out, losses);
+    let shown = request.reasoning.shown;
+    match mode {
+        Mode::Unset => {}
+        Mode::Off => {
+            out.insert("thinking".into(), json!({"type": "disabled"}));
+        }
+        Mode::Budget(tokens) => {
+            let mut thinking = json!({"type": "enabled", "budget_tokens": tokens});
+            if shown == Some(false) {
+                thinking["display"] = "omitted".into();
+            }
+            out.insert("thinking".into(), thinking);
+        }
+        Mode::Adaptive => {
+            let mut thinking = json!({"type": "adaptive"});
+            if let Some(shown) = shown {
+                thinking["display"] = if shown { "summarized" } else { "omitted" }.into();
+            }
+            out.insert("thinking".into(), thinking);
+        }
+    }
+    // Models that take a budget do not all take an effort; the budget alone says it.
+    if let Some(effort) = effort.filter(|e| *e != "none" && (is_own || !matches!(mode, Mode::Budget(_)))) {
+        out.insert("output_config".into(), json!({"effort": effort}));
+    }
+    sampling(request, mode, is_own, out, losses);
+}
+
+/// The effort in the dialect's words, `none` besides.
+fn effort<'a>(request: &'a Request, is_own: bool, losses: &mut Losses) -> Option<&'a str> {
+    match request.reasoning.effort.as_deref()? {
+        "minimal" => {
+            losses.change("reasoning.effort");
+            Some("low")
+        }
+        word @ ("none" | "low" | "medium" | "high" | "xhigh" | "max") => Some(word),
+        word if is_own => Some(word),
+        _ => {
+            losses.drop("reasoning.effort");
+            None
+        }
+    }
+}
+
+fn mode(request: &Request, effort: Option<&str>, is_own: bool, may_begin: bool, losses: &mut Losses) -> Mode {
+    let wanted = match (request.reasoning.budget_tokens, effort) {
+        (Some(0), _) | (None, Some("none")) => Mode::Off,
+        (Some(tokens), _) => {
+            if tokens < THINKING_BUDGET_MIN {
+                losses.change("reasoning.budget_tokens");
+            }
+            Mode::Budget(tokens.max(THINKING_BUDGET_MIN))
+        }
+        // In this family an effort does not switch thinking on: `thinking` says that, and says what is shown.
+        (None, Some(_)) if !is_own || request.reasoning.shown.is_some() => Mode::Adaptive,
+        (None, None) if request.reasoning.shown == Some(true) => Mode::Adaptive,
+        _ => Mode::Unset,
+    };
+    if is_own || matches!(wanted, Mode::Unset | Mode::Off) {
+        return wanted;
+    }
+    let is_forced = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Function(_)) && !request.tools.is_empty();
+    if is_forced || (matches!(wanted, Mode::Budget(_)) && !may_begin) {
+        // The API refuses a forced call after thinking, and thinking in the middle of a turn of calls.
+        losses.drop("reasoning");
+        return Mode::Unset;
+    }
+    wanted
+}
+
+/// The limit covers thoughts too and must be larger than their budget.
+fn limit(request: &Request, mode: Mode, out: &mut Map<String, Value>, losses: &mut Losses) {
+    let wanted = request.generation.max_tokens;
+    let mut limit = wanted.unwrap_or(MAX_TOKENS_DEFAULT).max(1);
+    if let Mode::Budget(tokens) = mode
+        && limit <= tokens
+    {
+        limit = limit.saturating_add(tokens);
+    }
+    if wanted.is_some_and(|w| w != limit) {
+        losses.change("max_tokens");
+    }
+    out.insert("max_tokens".into(), limit.into());
+}
+
+fn sampling(request: &Request, mode: Mode, is_own: bool, out: &mut Map<String, Value>, losses: &mut Losses) {
+    let g = &request.generation;
+    let (mut temperature, mut top_p, mut top_k) = (g.temperature, g.top_p, g.top_k);
+    if !is_own {
+        // Newer models refuse both; 1 is no limit at all.
+        if temperature.is_some() && top_p.take_if(|p| *p < 1.0).is_some() {
+            losses.drop("top_p");
+        } else if temperature.is_some() {
+            top_p = None;
+        }
+        if matches!(mode, Mode::Budget(_) | Mode::Adaptive) {
+            if temperature.take().is_some_and(|t| (t - TEMPERATURE_MAX).abs() > f64::EPSILON) {
+                losses.drop("temperature");
+            }
+            if top_p.take_if(|p| *p < TOP_P_THINKING_MIN).is_some() {
+                losses.drop("top_p");
+            }
+            if top_k.take().is_some() {
+                losses.drop("top_k");
+            }
+        }
+    }
+    if temperature.take_if(|t| *t > TEMPERATURE_MAX).is_some() {
+        losses.change("temperature");
+        temperature = Some(TEMPERATURE_MAX);
+    }
+    out.extend(temperature.map(|t| ("temperature".to_owned(), t.into())));
+    out.extend(top_p.map(|p| ("top_p".to_owned(), p.into())));
+    out.extend(top_k.map(|k| ("top_k".to_owned(), k.into())));
+}

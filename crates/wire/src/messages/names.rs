@@ -1,0 +1,115 @@
+//! Ids and names in the dialect's alphabet `[A-Za-z0-9_-]`, and back.
+
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet, VecDeque},
+};
+
+/// Begins every escaped text. Behind it each byte outside of `[A-Za-z0-9-]` stands as `_` and two hex digits.
+const MARK: &str = "esc_";
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-'
+}
+
+/// The text in the alphabet; one that is in it already stays as it is.
+pub(super) fn escape(text: &str) -> Cow<'_, str> {
+    let is_legal = !text.is_empty() && text.bytes().all(|b| is_plain(b) || b == b'_');
+    if is_legal && !text.starts_with(MARK) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = MARK.to_owned();
+    for byte in text.bytes() {
+        if is_plain(byte) {
+            out.push(byte.into());
+        } else {
+            out.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Undoes [`escape`]; what it has not made stays as it is.
+pub(super) fn unescape(text: &str) -> Cow<'_, str> {
+    decoded(text).filter(|original| escape(original) == text).map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+fn decoded(text: &str) -> Option<String> {
+    let mut rest = text.strip_prefix(MARK)?.as_bytes();
+    let mut out = Vec::with_capacity(rest.len());
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte == b'_' {
+            let digits = std::str::from_utf8(after.get(..2)?).ok()?;
+            out.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &after[2..];
+        } else {
+            out.push(byte);
+            rest = after;
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+/// Gives every call of a conversation an id of its own, as the dialect demands, and every result the id of its call.
+#[derive(Debug, Default)]
+pub(super) struct CallIds {
+    used: HashSet<String>,
+    /// Id → how often it was asked for, so that many repetitions cost no search each.
+    asked: HashMap<String, usize>,
+    /// Original id → ids of its calls that have no result yet, oldest first.
+    open: HashMap<String, VecDeque<String>>,
+}
+
+impl CallIds {
+    /// The id of a call on the wire.
+    pub(super) fn call(&mut self, id: &str) -> String {
+        let base = escape(id).into_owned();
+        let asked = self.asked.entry(base.clone()).or_default();
+        let mut chosen = base.clone();
+        while !self.used.insert(chosen.clone()) {
+            *asked += 1;
+            chosen = format!("{base}-{}", *asked + 1);
+        }
+        self.open.entry(id.to_owned()).or_default().push_back(chosen.clone());
+        chosen
+    }
+
+    /// The id of the call that a result answers; a result without a call keeps its own.
+    pub(super) fn result(&mut self, id: &str) -> String {
+        self.open.get_mut(id).and_then(VecDeque::pop_front).unwrap_or_else(|| escape(id).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn usual_ids_stay_as_they_are() {
+        for id in ["toolu_01A-b", "call_0", "functions-x"] {
+            assert_eq!(escape(id), id);
+            assert_eq!(unescape(id), id);
+        }
+        assert_eq!(escape("functions.get:0"), "esc_functions_2eget_3a0");
+        assert_eq!(unescape("esc_abc"), "esc_abc", "nothing that was escaped");
+    }
+
+    #[test]
+    fn repeated_ids_are_told_apart_in_order() {
+        let mut ids = CallIds::default();
+        assert_eq!([ids.call("call_0"), ids.result("call_0")], ["call_0", "call_0"]);
+        assert_eq!([ids.call("call_0"), ids.call("call_0")], ["call_0-2", "call_0-3"]);
+        assert_eq!([ids.result("call_0"), ids.result("call_0"), ids.result("nobody's")], ["call_0-2", "call_0-3", "esc_nobody_27s"]);
+    }
+
+    proptest! {
+        #[test]
+        fn escaping_is_legal_and_reversible(text in prop_oneof![".{0,12}", "(esc_)?[a-z_0-9]{0,8}"]) {
+            let wire = escape(&text).into_owned();
+            prop_assert!(!wire.is_empty() && wire.bytes().all(|b| is_plain(b) || b == b'_'));
+            prop_assert_eq!(unescape(&wire), text);
+        }
+    }
+}
