@@ -1,0 +1,224 @@
+//! Who may call what: every path of the control plane with every kind of caller. A path that is missing here fails.
+
+use std::collections::BTreeSet;
+
+use http::Method;
+use serde_json::json;
+
+use crate::router::{KEY, MASTER, Router, Setup};
+
+/// Who is let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Public,
+    /// Any valid key that may infer or read.
+    Key,
+    Read,
+    Admin,
+    /// Only a node with its token.
+    Node,
+    /// A join token; no key stands for it.
+    Join,
+    /// A join token, or any valid key.
+    JoinOrKey,
+    /// Only the token of a log-in.
+    Session,
+}
+
+const TABLE: &[(&str, &str, Class)] = &[
+    ("GET", "/", Class::Public),
+    ("GET", "/health", Class::Public),
+    ("GET", "/health/liveliness", Class::Public),
+    ("GET", "/health/readiness", Class::Public),
+    ("GET", "/_health/live", Class::Public),
+    ("GET", "/_health/ready", Class::Public),
+    ("GET", "/metrics", Class::Public),
+    ("GET", "/metrics/cloud", Class::Public),
+    ("GET", "/v1/models", Class::Key),
+    ("GET", "/models", Class::Key),
+    ("GET", "/v1/models/{*id}", Class::Key),
+    ("GET", "/models/{*id}", Class::Key),
+    ("POST", "/register", Class::JoinOrKey),
+    ("POST", "/heartbeat", Class::JoinOrKey),
+    ("GET", "/api/nodes", Class::Read),
+    ("POST", "/api/nodes", Class::Join),
+    ("POST", "/api/health", Class::Node),
+    ("GET", "/api/nodes/metrics", Class::Read),
+    ("GET", "/api/metrics/summary", Class::Read),
+    ("DELETE", "/api/nodes/{id}", Class::Admin),
+    ("PUT", "/api/nodes/{id}/settings", Class::Admin),
+    ("POST", "/api/nodes/{id}/disconnect", Class::Admin),
+    ("POST", "/api/nodes/{id}/drain", Class::Admin),
+    ("GET", "/api/nodes/{id}/logs", Class::Read),
+    ("POST", "/api/auth/login", Class::Public),
+    ("POST", "/api/auth/logout", Class::Public),
+    ("GET", "/api/auth/me", Class::Session),
+    ("GET", "/api/api-keys", Class::Admin),
+    ("POST", "/api/api-keys", Class::Admin),
+    ("DELETE", "/api/api-keys/{id}", Class::Admin),
+    ("GET", "/api/config", Class::Admin),
+    ("POST", "/config/reload", Class::Admin),
+    ("POST", "/router/reload", Class::Admin),
+];
+
+/// Every method and path of the list in the source.
+fn routes() -> BTreeSet<(String, String)> {
+    let source = include_str!("../../src/routes.rs");
+    let mut found = BTreeSet::new();
+    for route in source.split(".route(\"").skip(1) {
+        let (path, rest) = route.split_once('"').unwrap();
+        let handlers = rest.split_once(")\n").map_or(rest, |(line, _)| line);
+        let verbs = ["get", "post", "put", "delete", "patch"];
+        for verb in verbs.into_iter().filter(|v| handlers.contains(&format!(" {v}(")) || handlers.contains(&format!(".{v}("))) {
+            found.insert((verb.to_uppercase(), path.to_owned()));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_table_has_every_route() {
+    let known: BTreeSet<_> = TABLE.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+    assert_eq!(known.len(), TABLE.len(), "a line is there twice");
+    assert_eq!(known, routes());
+}
+
+struct Callers {
+    inference: String,
+    read: String,
+    files: String,
+    admin: String,
+    session: String,
+}
+
+impl Callers {
+    async fn of(router: &Router) -> Self {
+        let key = async |scope: &str| router.new_key(json!({"scopes": [scope]})).await.1;
+        let login = json!({"username": "admin", "password": "the-password"});
+        let session = router.post("/api/auth/login", &login).nobody().send().await.json()["token"].as_str().unwrap().to_owned();
+        Self { inference: key("inference").await, read: key("read").await, files: key("files").await, admin: key("admin").await, session }
+    }
+
+    /// Each caller's name and key, and the refusal that a class has for it.
+    fn expected(&self, class: Class) -> Vec<(&'static str, Option<&str>, Option<u16>)> {
+        use Class::{Admin, Join, JoinOrKey, Key, Node, Public, Read, Session};
+        // (nobody, a wrong key, inference, read, files, admin, master, session)
+        let refusals = match class {
+            Public => [None; 8],
+            Key => [Some(401), Some(401), None, None, Some(403), None, None, None],
+            Read => [Some(401), Some(401), Some(403), None, Some(403), None, None, None],
+            Admin => [Some(401), Some(401), Some(403), Some(403), Some(403), None, None, None],
+            Node | Join => [Some(401); 8],
+            JoinOrKey => [Some(401), Some(401), None, None, None, None, None, None],
+            Session => [Some(401), Some(401), Some(401), Some(401), Some(401), Some(401), Some(401), None],
+        };
+        let callers = [
+            ("nobody", None),
+            ("a wrong key", Some("sk_wrong")),
+            ("inference", Some(self.inference.as_str())),
+            ("read", Some(&self.read)),
+            ("files", Some(&self.files)),
+            ("admin", Some(&self.admin)),
+            ("master", Some(MASTER)),
+            ("session", Some(&self.session)),
+        ];
+        callers.into_iter().zip(refusals).map(|((name, key), refusal)| (name, key, refusal)).collect()
+    }
+}
+
+#[tokio::test]
+async fn every_path_lets_in_whom_it_should() {
+    let setup = Setup::new().env("LLM_ROUTER_ADMIN_PASSWORD", "the-password").env("LLM_ROUTER_JOIN_TOKEN", "the-join-token");
+    let router = setup.start();
+    let callers = Callers::of(&router).await;
+    for (method, path, class) in TABLE {
+        let body = match *path {
+            "/register" => json!({"name": "agent", "endpoint": "http://127.0.0.1:1"}),
+            "/heartbeat" => json!({"name": "nobody"}),
+            "/api/nodes" => json!({"machine_name": "m", "ip_address": "127.0.0.1", "runtime_port": 1, "accelerator": "cpu"}),
+            "/api/health" => json!({"node_id": "nobody"}),
+            _ => json!({}),
+        };
+        let path = path.replace("{id}", "nobody").replace("{*id}", "nobody");
+        for (who, key, refusal) in callers.expected(*class) {
+            let ask = router.ask(method.parse::<Method>().unwrap(), &path).json(&body);
+            let ask = key.map_or_else(|| router.ask(method.parse().unwrap(), &path).json(&body).nobody(), |key| ask.key(key));
+            let answer = ask.send().await;
+            let refused = [401, 403].contains(&answer.status).then_some(answer.status);
+            // A log-in without a name and password is refused for its body, not for its caller.
+            assert_eq!(refused, refusal, "{method} {path} by {who}: {} {}", answer.status, answer.text());
+            assert_ne!(answer.status, 500, "{method} {path} by {who}: {}", answer.text());
+            assert_ne!(answer.status, 405, "{method} {path} by {who}: {}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn inference_needs_its_scope() {
+    let router = Setup::new().env("LLM_ROUTER_ADMIN_PASSWORD", "the-password").start();
+    let callers = Callers::of(&router).await;
+    let body = json!({"model": "dummy", "messages": [{"role": "user", "content": "x"}], "prompt": "x", "input": "x"});
+    for path in ["/v1/chat/completions", "/completions", "/v1/embeddings"] {
+        for (who, key, refusal) in [
+            ("nobody", None, Some(401)),
+            ("a wrong key", Some("sk_wrong"), Some(401)),
+            ("read", Some(callers.read.as_str()), Some(403)),
+            ("files", Some(&callers.files), Some(403)),
+            ("inference", Some(&callers.inference), None),
+            ("static", Some(KEY), None),
+            ("admin", Some(&callers.admin), None),
+            ("master", Some(MASTER), None),
+        ] {
+            let ask = router.post(path, &body);
+            let answer = key.map_or_else(|| router.post(path, &body).nobody(), |key| ask.key(key)).send().await;
+            let refused = [401, 403].contains(&answer.status).then_some(answer.status);
+            assert_eq!(refused, refusal, "{path} by {who}: {}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn open_management_opens_nodes_and_nothing_else() {
+    let router = Setup::new().env("LLM_ROUTER_MANAGEMENT_AUTH", "open").start();
+    for path in ["/api/nodes", "/api/nodes/metrics", "/api/metrics/summary"] {
+        assert_eq!(router.get(path).nobody().send().await.status, 200, "{path}");
+    }
+    assert_eq!(router.ask(Method::DELETE, "/api/nodes/nobody").nobody().send().await.status, 404);
+    for path in ["/api/api-keys", "/api/config", "/v1/models"] {
+        assert_eq!(router.get(path).nobody().send().await.status, 401, "{path}");
+    }
+    assert_eq!(router.ask(Method::POST, "/config/reload").nobody().send().await.status, 401);
+    assert_eq!(router.chat("dummy", json!({})).nobody().send().await.status, 401);
+}
+
+#[tokio::test]
+async fn metrics_can_be_closed() {
+    let router = Setup::new().env("METRICS_REQUIRE_AUTH", "true").start();
+    for path in ["/metrics", "/metrics/cloud"] {
+        assert_eq!(router.get(path).nobody().send().await.status, 401);
+        assert_eq!(router.get(path).send().await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn where_nobody_can_administer_it_is_said() {
+    let router = Setup::new().env("LLM_ROUTER_MASTER_KEY", "").env("LLM_ROUTER_AUTH_ADMIN", "none").start();
+    for key in [KEY, "sk_wrong"] {
+        let answer = router.get("/api/api-keys").key(key).send().await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "control_plane_not_configured"));
+    }
+}
+
+#[tokio::test]
+async fn a_forged_session_is_no_session() {
+    let router = Setup::new().env("LLM_ROUTER_JWT_SECRET", "a secret of at least thirty-two bytes").start();
+    // {"alg":"none"} and {"sub":"user_1","role":"admin","name":"admin","exp":9999999999}, without and with a signature of nothing.
+    let claims = "eyJzdWIiOiJ1c2VyXzEiLCJyb2xlIjoiYWRtaW4iLCJuYW1lIjoiYWRtaW4iLCJleHAiOjk5OTk5OTk5OTl9";
+    for forged in [
+        format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{claims}."),
+        format!("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.{claims}.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+    ] {
+        assert_eq!(router.get("/api/api-keys").key(&forged).send().await.status, 401);
+        assert_eq!(router.get("/api/auth/me").key(&forged).send().await.status, 401);
+    }
+}

@@ -1,0 +1,138 @@
+//! Streams that break after they began, and callers that leave.
+
+use serde_json::{Value, json};
+use testkit::{FakeUpstream, Gate, Reply, Script};
+
+use crate::{
+    client::{Answer, events},
+    router::{Router, Setup, soon},
+};
+
+const FRAMES: [&str; 3] = [
+    "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"one\"},\"finish_reason\":null}]}\n\n",
+    "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" two\"},\"finish_reason\":null}]}\n\n",
+    "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" three\"},\"finish_reason\":null}]}\n\n",
+];
+
+/// Two accounts; only the first is ever asked by these tests.
+fn pair(first: Reply, more: Value) -> (FakeUpstream, FakeUpstream, Router) {
+    let (first, second) = (FakeUpstream::start(Script::always(first)), FakeUpstream::start(Script::default()));
+    let setup = Setup::new().account("first", &first.base_url(), &["gpt-mock"], more).upstream("second", &second);
+    (first, second, setup.start())
+}
+
+/// One error event at the end, in the one shape, and no normal end; the events before it.
+fn assert_broken(text: &str) -> Vec<Value> {
+    let mut all: Vec<Value> =
+        events(text).iter().map(|event| serde_json::from_str(event).unwrap_or_else(|e| panic!("{e}: {event:?} in {text:?}"))).collect();
+    let last = all.pop().unwrap();
+    assert_eq!(last["error"]["code"], "upstream_error", "{text}");
+    assert!(last["error"]["request_id"].is_string() && last["error"]["message"].is_string(), "{text}");
+    assert!(all.iter().all(|event| event.get("error").is_none()), "{text}");
+    assert!(!text.contains("[DONE]"), "{text}");
+    all
+}
+
+#[tokio::test]
+async fn a_stream_that_is_cut_ends_with_one_error_wherever_the_cut_is() {
+    let whole = FRAMES.concat();
+    let (first, second, router) = pair(Reply::ok(), json!({}));
+    let first_end = FRAMES[0].len();
+    let cuts = [1, 4, first_end - 2, first_end - 1, first_end, first_end + 1, first_end + 10, whole.len() - 1, whole.len()];
+    for asks in [false, true] {
+        for bytes in cuts {
+            first.set_script(Script::always(Reply::events(FRAMES).cut_after(bytes)));
+            let id = format!("cut-{asks}-{bytes}");
+            let more = json!({"stream": true, "stream_options": {"include_usage": asks}});
+            let answer = router.chat("gpt-mock", more).header("x-request-id", &id).send().await;
+            assert_eq!(answer.status, 200);
+            let before = assert_broken(&answer.text());
+            let complete = [first_end, first_end + FRAMES[1].len(), whole.len()].into_iter().filter(|end| *end <= bytes).count();
+            assert_eq!(before.len(), complete, "cut after {bytes}: {}", answer.text());
+            let row = router.record(&id).await;
+            assert_eq!((row.status, &*row.outcome, row.error_code.as_deref()), (200, "error", Some("upstream_error")), "{id}");
+        }
+    }
+    assert!(second.requests().is_empty(), "after the first byte nobody else is asked");
+}
+
+#[tokio::test]
+async fn an_end_without_the_end_mark_is_an_error() {
+    let (_first, _second, router) = pair(Reply::events(FRAMES), json!({}));
+    let answer = router.chat("gpt-mock", json!({"stream": true})).send().await;
+    assert_eq!(assert_broken(&answer.text()).len(), 3);
+}
+
+#[tokio::test]
+async fn silence_in_the_middle_is_an_error() {
+    let more = json!({"timeouts": {"idle": "200ms"}});
+    let (first, _second, router) = pair(Reply::events(FRAMES).stall_after(FRAMES[0].len() + 5), more);
+    let answer = router.chat("gpt-mock", json!({"stream": true})).send().await;
+    assert_eq!(assert_broken(&answer.text()).len(), 1);
+    soon("the upstream is left", first.hangup()).await;
+}
+
+#[tokio::test]
+async fn the_deadline_ends_a_stream_that_drags_on() {
+    let (first, _second, router) = pair(Reply::events(FRAMES).stall_after(FRAMES[0].len()), json!({}));
+    let answer = router.chat("gpt-mock", json!({"stream": true, "timeout_ms": 300})).send().await;
+    assert_eq!(assert_broken(&answer.text()).len(), 1);
+    soon("the upstream is left", first.hangup()).await;
+}
+
+async fn streamed(router: &Router, id: &str) -> Answer {
+    router.chat("gpt-mock", json!({"stream": true})).header("x-request-id", id).send().await
+}
+
+#[tokio::test]
+async fn the_upstreams_own_error_passes_once() {
+    let error = "data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\n";
+    for pieces in [vec![FRAMES[0], error], vec![FRAMES[0], error, "data: [DONE]\n\n"]] {
+        let (_first, _second, router) = pair(Reply::events(pieces.clone()), json!({}));
+        let answer = streamed(&router, "theirs").await;
+        assert_eq!(answer.text(), pieces.concat());
+        let row = router.record("theirs").await;
+        assert_eq!((&*row.outcome, row.error_code.as_deref()), ("error", Some("upstream_error")), "{pieces:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_cut_after_the_end_mark_is_no_error() {
+    let pieces = [FRAMES[0], "data: [DONE]\n\n"];
+    let (_first, _second, router) = pair(Reply::events(pieces).cut_after(pieces.concat().len()), json!({}));
+    let answer = streamed(&router, "whole").await;
+    assert_eq!(answer.text(), pieces.concat());
+    assert_eq!(&*router.record("whole").await.outcome, "success");
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_a_stream_takes_the_upstream_along() {
+    let (first, second, router) = pair(Reply::events(FRAMES).stall_after(FRAMES[0].len()), json!({}));
+    let mut stream = router.chat("gpt-mock", json!({"stream": true})).header("x-request-id", "left").open().await;
+    assert_eq!((stream.status, stream.headers["x-llm-router-target"].to_str().unwrap()), (200, "first"));
+    stream.until("one").await;
+    drop(stream);
+    let left = soon("the upstream is left", first.hangup()).await;
+    assert_eq!(left.body_bytes_sent, FRAMES[0].len());
+    let row = router.record("left").await;
+    assert_eq!((row.status, &*row.outcome, row.target.as_deref()), (200, "cancelled", Some("first")));
+    assert_eq!(row.bytes_out, FRAMES[0].len() as u64);
+    assert!(second.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_before_the_first_byte_takes_the_upstream_along() {
+    let gate = Gate::new();
+    let (first, second, router) = pair(Reply::ok().hold_head(&gate), json!({}));
+    for stream in [false, true] {
+        let id = format!("early-{stream}");
+        let asking = tokio::spawn(router.chat("gpt-mock", json!({"stream": stream})).header("x-request-id", &id).send());
+        soon("the upstream is asked", first.request()).await;
+        asking.abort();
+        assert!(asking.await.unwrap_err().is_cancelled());
+        soon("the upstream is left", first.hangup()).await;
+        let row = router.record(&id).await;
+        assert_eq!((row.status, &*row.outcome), (499, "cancelled"));
+    }
+    assert!(second.requests().is_empty(), "a caller that is gone is not served by anybody else");
+}

@@ -1,0 +1,19 @@
+//! Black-box tests: the real program on a port of its own, scripted upstreams as its accounts, a small HTTP client as its caller.
+
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
+
+mod access;
+mod attempts;
+mod client;
+mod dummy;
+mod errors;
+mod faults;
+mod keys;
+mod lifecycle;
+mod nodes;
+mod raw;
+mod records;
+mod reload;
+mod router;
+mod secrets;
+mod streams;

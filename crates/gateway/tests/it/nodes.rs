@@ -1,0 +1,129 @@
+//! Nodes as targets: an upstream that plays a node.
+
+use serde_json::{Value, json};
+use testkit::{FakeUpstream, Reply, Script};
+
+use crate::{
+    client::Answer,
+    router::{MASTER, Router, Setup, eventually, soon},
+};
+
+/// Registers `upstream` as a node that has `model`, and lets it say so.
+async fn join(router: &Router, upstream: &FakeUpstream, name: &str, model: &str) -> Value {
+    let registration = json!({"machine_name": name, "ip_address": "127.0.0.1", "runtime_port": upstream.address().port() - 1, "accelerator": "cpu", "available_models": [model]});
+    let answer = router.post("/api/nodes", &registration).nobody().send().await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let said = answer.json();
+    assert_eq!(beat(router, &said, model).await.status, 200);
+    said
+}
+
+async fn beat(router: &Router, registered: &Value, model: &str) -> Answer {
+    let beat = json!({"node_id": registered["node_id"], "loaded_models": [model], "ready_models": [1, 1], "cpu_usage": 1.0});
+    let token = registered["node_token"].as_str().unwrap();
+    router.post("/api/health", &beat).nobody().header("x-node-token", token).send().await
+}
+
+fn models(reply: Reply, model: &str) -> Script {
+    Script::always(reply).models([model])
+}
+
+#[tokio::test]
+async fn a_node_serves_and_its_address_is_never_shown() {
+    let node = FakeUpstream::start(models(Reply::ok(), "house-model"));
+    let router = Setup::new().start();
+    let registered = join(&router, &node, "smithy", "house-model").await;
+    for stream in [false, true] {
+        let answer = router.chat("house-model", json!({"stream": stream})).header("cookie", "of the client").send().await;
+        assert_eq!((answer.status, answer.header("x-llm-router-target")), (200, "smithy"), "{}", answer.text());
+        assert_eq!(answer.header("x-llm-router-provider"), "node");
+        let shown = format!("{:?} {}", answer.headers, answer.text());
+        assert!(!shown.contains("127.0.0.1") && !shown.contains(&node.address().port().to_string()), "{shown}");
+        assert_eq!(shown.contains("Hello"), true, "{shown}");
+    }
+    let asked: Vec<_> = node.requests().into_iter().filter(|r| r.method == "POST").collect();
+    let proof = format!("Bearer {}", registered["router_secret"].as_str().unwrap());
+    assert_eq!(asked.len(), 2);
+    assert!(asked.iter().all(|r| r.header("authorization") == Some(&proof) && r.header("cookie").is_none()));
+    let listed = router.get("/v1/models/house-model").send().await.json();
+    assert_eq!((&listed["owned_by"], &listed["nodes"]), (&json!("node"), &json!(["smithy"])));
+    assert_eq!(router.get("/_health/ready").send().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_node_that_fails_hands_over_to_the_next() {
+    let nodes = [models(Reply::nothing(), "house-model"), models(Reply::error(500), "house-model")].map(FakeUpstream::start);
+    let account = FakeUpstream::start(Script::default());
+    let router = Setup::new().account("cloud", &account.base_url(), &["house-model"], json!({})).start();
+    join(&router, &nodes[0], "one", "house-model").await;
+    join(&router, &nodes[1], "two", "house-model").await;
+    let answer = router.chat("house-model", json!({})).send().await;
+    assert_eq!((answer.status, answer.header("x-llm-router-target"), answer.header("x-llm-router-attempts")), (200, "cloud", "3"));
+    let streamed = router.chat("house-model", json!({"stream": true})).send().await;
+    assert_eq!((streamed.status, streamed.header("x-llm-router-target")), (200, "cloud"));
+    assert_eq!(streamed.events().last().map(String::as_str), Some("[DONE]"));
+}
+
+#[tokio::test]
+async fn a_known_model_without_its_node_is_no_other_ones() {
+    let node = FakeUpstream::start(models(Reply::ok(), "private-model"));
+    let anybody = FakeUpstream::start(Script::default());
+    let router = Setup::new().account("takes-anything", &anybody.base_url(), &[], json!({})).start();
+    let registered = join(&router, &node, "smithy", "private-model").await;
+    let id = registered["node_id"].as_str().unwrap();
+    let gone = router.post(&format!("/api/nodes/{id}/disconnect"), &json!({})).key(MASTER).send().await;
+    assert_eq!(gone.status, 202);
+    let answer = router.chat("private-model", json!({})).send().await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "no_available_target"), "{}", answer.text());
+    assert!(!answer.header("retry-after").is_empty());
+    assert!(anybody.requests().is_empty(), "a private prompt does not drift to a cloud");
+    let removed = router.ask(http::Method::DELETE, &format!("/api/nodes/{id}")).key(MASTER).send().await;
+    assert_eq!(removed.status, 204);
+    assert_eq!(router.chat("private-model", json!({})).send().await.status, 200, "a name that nobody knows is anybody's");
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_frees_the_node() {
+    let frame = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"one\"},\"finish_reason\":null}]}\n\n";
+    let node = FakeUpstream::start(models(Reply::events([frame, frame]).stall_after(frame.len()), "house-model"));
+    let router = Setup::new().start();
+    join(&router, &node, "smithy", "house-model").await;
+    let active = async || {
+        let nodes = router.get("/api/nodes").key(MASTER).send().await.json();
+        nodes[0]["active_requests"].as_u64().unwrap_or_else(|| panic!("{nodes}"))
+    };
+    let mut stream = router.chat("house-model", json!({"stream": true})).header("x-request-id", "left").open().await;
+    stream.until("one").await;
+    assert_eq!(active().await, 1);
+    drop(stream);
+    soon("the node is left", node.hangup()).await;
+    eventually("the node is free", || async { (active().await == 0).then_some(()) }).await;
+    let row = router.record("left").await;
+    assert_eq!((&*row.outcome, row.target.as_deref(), row.node_id.is_some()), ("cancelled", Some("smithy"), true));
+}
+
+#[tokio::test]
+async fn a_node_is_called_back_before_it_is_believed() {
+    let router = Setup::new().start();
+    let port = crate::router::closed_port().port();
+    let said = json!({"machine_name": "ghost", "ip_address": "127.0.0.1", "runtime_port": port - 1, "accelerator": "cpu"});
+    let answer = router.post("/api/nodes", &said).nobody().send().await;
+    assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_error"), "{}", answer.text());
+    let elsewhere = json!({"machine_name": "ghost", "ip_address": "10.0.0.1", "runtime_port": port - 1, "accelerator": "cpu"});
+    assert_eq!(router.post("/api/nodes", &elsewhere).nobody().send().await.status, 403);
+    let forwarded = router.post("/api/nodes", &said).nobody().header("x-forwarded-for", "127.0.0.1").send().await;
+    assert_eq!(forwarded.status, 401, "{}", forwarded.text());
+    assert_eq!(router.get("/api/nodes").key(MASTER).send().await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn nodes_outlive_a_killed_router() {
+    let node = FakeUpstream::start(models(Reply::ok(), "house-model"));
+    let mut router = Setup::new().start();
+    let registered = join(&router, &node, "smithy", "house-model").await;
+    router.signal("KILL");
+    router.ended();
+    let again = Setup::new().in_home_of(&router).start();
+    assert_eq!(beat(&again, &registered, "house-model").await.status, 200, "its token is still good");
+    assert_eq!(again.chat("house-model", json!({})).send().await.header("x-llm-router-target"), "smithy");
+}

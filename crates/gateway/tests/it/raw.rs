@@ -1,0 +1,221 @@
+//! The raw lane: what passes untouched, what is changed, and what never gets through.
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Value, json};
+use testkit::{FakeUpstream, Recorded, Reply, Script};
+
+use crate::router::{KEY, Router, Setup, soon};
+
+/// A body that no serializer would write so.
+const ODD: &str = " {\n\t\"model\" : \"gpt-mock\" , \"messages\":[ {\"role\":\"user\",\"content\":\"\\u00e4 ü \\ud83d\\ude00\"} ],\
+                    \"temperature\":1.50,\"seed\":12345678901234567890123, \"x_unknown\":{\"b\":1,\"a\":[ ]} , \"logit_bias\":{}}\n ";
+
+fn mocked(reply: Reply) -> (FakeUpstream, Router) {
+    let upstream = FakeUpstream::start(Script::always(reply));
+    let router = Setup::new().upstream("mock", &upstream).start();
+    (upstream, router)
+}
+
+/// Sends these bytes as a chat; what the upstream got.
+async fn travelled(router: &Router, upstream: &FakeUpstream, body: &str) -> Recorded {
+    let answer = router.ask(Method::POST, "/v1/chat/completions").body(body).send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    soon("the upstream's request", upstream.request()).await
+}
+
+#[tokio::test]
+async fn the_body_reaches_the_upstream_as_it_was() {
+    let (upstream, router) = mocked(Reply::ok());
+    let got = travelled(&router, &upstream, ODD).await;
+    assert_eq!((got.method.as_str(), got.path()), ("POST", "/v1/chat/completions"));
+    assert_eq!(String::from_utf8_lossy(&got.body), ODD);
+}
+
+#[tokio::test]
+async fn a_stream_is_asked_for_its_usage_and_nothing_else_changes() {
+    let (upstream, router) = mocked(Reply::ok());
+    let streamed = ODD.replace(" , \"logit_bias\":{}}", ",\"stream\":true}");
+    let got = travelled(&router, &upstream, &streamed).await;
+    let wanted = streamed.replace("\"stream\":true}", "\"stream\":true,\"stream_options\":{\"include_usage\":true}}");
+    assert_eq!(String::from_utf8_lossy(&got.body), wanted);
+
+    let (before, after) = ("{\"include_usage\":false, \"include_obfuscation\": false}", "{\"include_usage\":true,\"include_obfuscation\":false}");
+    let with_options = ODD.replace("\"logit_bias\":{}", &format!("\"stream\" : true, \"stream_options\":{before}"));
+    let got = travelled(&router, &upstream, &with_options).await;
+    assert_eq!(String::from_utf8_lossy(&got.body), with_options.replace(before, after));
+
+    let asked = ODD.replace("\"logit_bias\":{}", "\"stream\" : true, \"stream_options\": {\"include_usage\" : true}");
+    let got = travelled(&router, &upstream, &asked).await;
+    assert_eq!(String::from_utf8_lossy(&got.body), asked);
+}
+
+#[tokio::test]
+async fn the_upstreams_own_name_of_the_model_is_all_that_changes() {
+    let upstream = FakeUpstream::start(Script::default());
+    let more = json!({"model_map": {"public \"name\"": "house/large"}});
+    let router = Setup::new().account("mapped", &upstream.base_url(), &[], more).start();
+    let body = ODD.replace("\"gpt-mock\"", "\"public \\\"name\\\"\"");
+    let got = travelled(&router, &upstream, &body).await;
+    assert_eq!(String::from_utf8_lossy(&got.body), ODD.replace("gpt-mock", "house/large"));
+}
+
+#[tokio::test]
+async fn the_routers_own_controls_stay_here() {
+    let (upstream, router) = mocked(Reply::ok());
+    let body = r#"{"models":["other"],"timeout_ms":30000,"model":"gpt-mock","x":1.50,"provider":{"only":["mock"]},"metadata":{"a":"b"},"messages":[{"role":"user","content":"x"}]}"#;
+    let got = travelled(&router, &upstream, body).await;
+    let wanted = r#"{"model":"gpt-mock","x":1.50,"metadata":{"a":"b"},"messages":[{"role":"user","content":"x"}]}"#;
+    assert_eq!(String::from_utf8_lossy(&got.body), wanted);
+}
+
+#[tokio::test]
+async fn a_clients_headers_never_reach_the_upstream() {
+    let upstream = FakeUpstream::start(Script::default());
+    let more = json!({"headers": {"x-house": "ours"}, "organization": "org-1"});
+    let router = Setup::new().account("mock", &upstream.base_url(), &["gpt-mock"], more).start();
+    let mut ask = router.chat("gpt-mock", json!({})).header("x-request-id", "id-of-the-client");
+    for name in ["x-api-key", "api-key", "x-goog-api-key", "cookie", "proxy-authorization", "x-litellm-api-key"] {
+        ask = ask.header(name, KEY);
+    }
+    for name in ["openai-organization", "x-house", "user-agent", "x-forwarded-for", "forwarded", "x-anything", "accept-encoding", "te"] {
+        ask = ask.header(name, "of-the-client");
+    }
+    assert_eq!(ask.send().await.status, 200);
+    let got = soon("the upstream's request", upstream.request()).await;
+    let mut names: Vec<&str> = got.headers.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    let known = ["accept", "authorization", "content-length", "content-type", "host", "openai-organization", "x-house", "x-request-id"];
+    assert_eq!(names, known);
+    assert_eq!(got.header("authorization"), Some("Bearer upstream-key-of-mock"));
+    assert_eq!((got.header("x-house"), got.header("openai-organization")), (Some("ours"), Some("org-1")));
+    assert_eq!(got.header("x-request-id"), Some("id-of-the-client"), "the id is what both sides can search for");
+}
+
+#[tokio::test]
+async fn a_whole_answer_comes_back_untouched() {
+    let said = "{ \"id\":\"x\",\n \"choices\":[{\"index\":0,\"message\":{\"content\":\"\\u00e4\"},\"finish_reason\":\"stop\"}], \"x_unknown\":1.50,\
+                \"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7,\"x\":{}} } \n";
+    let (_upstream, router) = mocked(Reply::whole("application/json; charset=utf-8", said).header("x-of-the-upstream", "1"));
+    let answer = router.chat("gpt-mock", json!({})).header("x-request-id", "whole").send().await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, said));
+    assert_eq!(answer.header("content-type"), "application/json; charset=utf-8");
+    assert!(!answer.headers.contains_key("x-of-the-upstream"));
+    for (name, value) in [("model", "gpt-mock"), ("provider", "openai"), ("target", "mock"), ("attempts", "1"), ("route", "exact")] {
+        assert_eq!(answer.header(&format!("x-llm-router-{name}")), value);
+    }
+    let row = router.record("whole").await;
+    assert_eq!((row.prompt_tokens, row.completion_tokens, row.bytes_out), (Some(3), Some(4), said.len() as u64));
+
+    let debugged = router.chat("gpt-mock", json!({})).header("x-router-debug", "1").send().await;
+    assert!(debugged.text().starts_with(said.trim_end().strip_suffix('}').unwrap()), "{}", debugged.text());
+    let router_says = &debugged.json()["router"];
+    assert_eq!((&router_says["service"], &router_says["attempt"]), (&json!("mock"), &json!(1)));
+    assert_eq!((&router_says["requested_model"], &router_says["backend_type"]), (&json!("gpt-mock"), &json!("openai")));
+}
+
+const USAGE: &str = "data: {\"id\":\"c\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2,\"total_tokens\":5}}\n\n";
+
+fn frames(usage: bool) -> String {
+    let chunk = |delta: &str| {
+        format!("data: {{\"id\":\"c\", \"x\":1.50,\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":null}}],\"usage\":null}}\n\n")
+    };
+    let end = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    let mut all = vec![": a comment\n\n".to_owned(), chunk("{\"role\":\"assistant\"}"), chunk("{\"content\":\"\\\"usage\\\":{ ä😀\"}")];
+    all.extend([chunk("{\"content\":\"b\"}"), end.to_owned()]);
+    if usage {
+        all.push(USAGE.to_owned());
+    }
+    all.push("data: [DONE]\n\n".to_owned());
+    all.concat()
+}
+
+#[tokio::test]
+async fn a_stream_comes_back_untouched_however_it_is_cut() {
+    let upstream = FakeUpstream::start(Script::default());
+    let router = Setup::new().upstream("mock", &upstream).start();
+    for crlf in [false, true] {
+        let with = |usage: bool| if crlf { frames(usage).replace('\n', "\r\n") } else { frames(usage) };
+        for bytes in [1, 2, 3, 7, 61, 4096] {
+            upstream.set_script(Script::always(Reply::events([Bytes::from(with(true))]).split_every(bytes)));
+            for asks in [false, true] {
+                let id = format!("cut-{crlf}-{bytes}-{asks}");
+                let more = json!({"stream": true, "stream_options": {"include_usage": asks}});
+                let answer = router.chat("gpt-mock", more).header("x-request-id", &id).send().await;
+                assert_eq!(answer.text(), with(asks), "cut every {bytes} bytes, CRLF {crlf}, usage asked for: {asks}");
+                let row = router.record(&id).await;
+                assert_eq!((&*row.outcome, row.prompt_tokens, row.completion_tokens), ("success", Some(3), Some(2)), "{id}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_piece_with_every_frame_loses_only_its_usage() {
+    let (_upstream, router) = mocked(Reply::events([frames(true)]));
+    let answer = router.chat("gpt-mock", json!({"stream": true})).send().await;
+    assert_eq!(answer.text(), frames(false));
+    assert_eq!(answer.header("content-type"), "text/event-stream; charset=utf-8");
+}
+
+#[tokio::test]
+async fn a_frame_of_many_megabytes_passes() {
+    let picture = "A".repeat(3 << 20);
+    let chunk = format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{picture}\"}},\"finish_reason\":null}}]}}\n\n");
+    let said = format!("{chunk}{USAGE}data: [DONE]\n\n");
+    let (_upstream, router) = mocked(Reply::events([said]).split_every(10_000));
+    let answer = router.chat("gpt-mock", json!({"stream": true})).send().await;
+    assert_eq!(answer.body.len(), chunk.len() + "data: [DONE]\n\n".len());
+    assert!(answer.text() == format!("{chunk}data: [DONE]\n\n"));
+}
+
+#[tokio::test]
+async fn completions_and_embeddings_travel_the_same_way() {
+    let (upstream, router) = mocked(Reply::ok());
+    let body = json!({"model": "gpt-mock", "prompt": "say", "x": 1});
+    let answer = router.post("/completions", &body).send().await;
+    assert_eq!(answer.json()["choices"][0]["text"], "Hello world");
+    let got = soon("the upstream's request", upstream.request()).await;
+    assert_eq!((got.path(), got.json()), ("/v1/completions", body));
+
+    let body = json!({"model": "gpt-mock", "prompt": "say", "stream": true});
+    let events = router.post("/v1/completions", &body).send().await.events();
+    assert!(events.iter().all(|event| !event.contains("usage")), "{events:?}");
+    let text: String = events.iter().filter_map(|e| serde_json::from_str::<Value>(e).ok()?["choices"][0]["text"].as_str().map(str::to_owned)).collect();
+    assert_eq!((text.as_str(), events.last().map(String::as_str)), ("Hello world", Some("[DONE]")));
+    soon("the upstream's request", upstream.request()).await;
+
+    let body = json!({"model": "gpt-mock", "input": ["a", "b"], "dimensions": 4});
+    let answer = router.post("/v1/embeddings", &body).send().await;
+    assert_eq!(answer.json()["data"].as_array().map(Vec::len), Some(2));
+    let got = soon("the upstream's request", upstream.request()).await;
+    assert_eq!((got.path(), got.json()), ("/v1/embeddings", body));
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_stream_is_made_to() {
+    let said = json!({"id": "x", "object": "chat.completion", "created": 1, "model": "gpt-mock", "choices": [{"index": 0, "message": {"role": "assistant", "content": "all at once"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}});
+    let (_upstream, router) = mocked(Reply::json(&said));
+    let answer = router.chat("gpt-mock", json!({"stream": true})).send().await;
+    let mut events = answer.events();
+    assert_eq!(events.pop().as_deref(), Some("[DONE]"), "{}", answer.text());
+    let chunks: Vec<Value> = events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    let text: String = chunks.iter().filter_map(|c| c["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!(text, "all at once");
+    assert!(chunks.iter().all(|c| c["usage"].is_null()), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn what_the_upstream_refuses_comes_back_as_it_said_it() {
+    for status in [400, 405, 413, 415, 422] {
+        let said = "{ \"error\" : {\"message\":\"no\", \"x\":1.50} }\n";
+        let (upstream, router) = mocked(Reply::whole("application/problem+json", said).status(status));
+        let id = format!("refused-{status}");
+        let answer = router.chat("gpt-mock", json!({"stream": true})).header("x-request-id", &id).send().await;
+        assert_eq!((answer.status, answer.text().as_str()), (status, said));
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        assert_eq!(upstream.requests().len(), 1, "a refusal of the request itself is not tried again");
+        let row = router.record(&id).await;
+        assert_eq!((row.status, &*row.outcome, row.error_code.as_deref()), (status, "error", Some("upstream_refused")));
+    }
+}

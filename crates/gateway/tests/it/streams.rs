@@ -1,0 +1,87 @@
+//! Many streams, and silent ones.
+
+use serde_json::json;
+use store::requests::{self, Filter};
+use testkit::{FakeUpstream, Gate, Reply, Script};
+
+use crate::router::{Router, Setup, eventually, soon};
+
+const FIRST: &str = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"one\"},\"finish_reason\":null}]}\n\n";
+const LAST: &str = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" two\"},\"finish_reason\":null}]}\n\ndata: [DONE]\n\n";
+
+#[tokio::test]
+async fn two_hundred_callers_that_leave_leave_nothing_behind() {
+    const STREAMS: usize = 200;
+    let upstream = FakeUpstream::start(Script::always(Reply::events([FIRST, LAST]).stall_after(FIRST.len())));
+    let router = Setup::new().upstream("mock", &upstream).start();
+    let opening: Vec<_> = (0..STREAMS).map(|_| tokio::spawn(router.chat("gpt-mock", json!({"stream": true})).open())).collect();
+    let mut streams = Vec::new();
+    for stream in opening {
+        let mut stream = stream.await.unwrap();
+        stream.until("one").await;
+        streams.push(stream);
+    }
+    assert_eq!(router.metric("router_open_streams").await as usize, STREAMS);
+    assert_eq!(router.metric("router_active_requests").await as usize, STREAMS);
+    drop(streams);
+    for _ in 0..STREAMS {
+        soon("the upstream is left", upstream.hangup()).await;
+    }
+    for name in ["router_open_streams", "router_active_requests"] {
+        eventually(name, || async { (router.metric(name).await as usize == 0).then_some(()) }).await;
+    }
+    let store = router.store().await;
+    let filter = Filter { limit: 1000, outcome: Some("cancelled".to_owned()), ..Filter::default() };
+    eventually("their records", || async { (requests::recent(&store, &filter).await.unwrap().len() == STREAMS).then_some(()) }).await;
+    assert_eq!(requests::count(&store).await.unwrap() as usize, STREAMS);
+}
+
+/// One router for all: its upstream plays what `script` says next.
+fn kept_alive() -> (FakeUpstream, Router) {
+    let upstream = FakeUpstream::start(Script::default());
+    let router = Setup::new().upstream("mock", &upstream).set("stream", json!({"keepalive": "1s"})).start();
+    (upstream, router)
+}
+
+#[tokio::test]
+async fn a_silent_stream_is_kept_alive() {
+    let (upstream, router) = kept_alive();
+    for asks in [false, true] {
+        // The end of a frame may come in a piece of its own.
+        for split in [FIRST.len(), FIRST.len() - 1, 1] {
+            let gate = Gate::new();
+            upstream.set_script(Script::always(Reply::events([FIRST, LAST]).split_every(split).hold_pieces(&gate)));
+            gate.pass(FIRST.len().div_ceil(split));
+            let more = json!({"stream": true, "stream_options": {"include_usage": asks}});
+            let mut stream = router.chat("gpt-mock", more).open().await;
+            let said = stream.until(": keepalive\n\n").await;
+            // A piece more may have come with the frame's end.
+            assert!(said.starts_with(FIRST), "split every {split}: {said:?}");
+            gate.pass(LAST.len());
+            let said = stream.rest().await;
+            assert_eq!(said.replace(": keepalive\n\n", ""), [FIRST, LAST].concat(), "split every {split}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_comment_comes_between_the_halves_of_a_frame() {
+    let (upstream, router) = kept_alive();
+    let half = FIRST.len() / 2;
+    for asks in [false, true] {
+        let (gate, open) = (Gate::new(), Gate::new());
+        open.pass(1);
+        let halves = Reply::events([&FIRST[..half], &FIRST[half..], LAST]).hold_pieces(&gate);
+        upstream.set_script(Script::sequence([halves, Reply::events([FIRST, LAST]).hold_pieces(&open)]));
+        let more = json!({"stream": true, "stream_options": {"include_usage": asks}});
+        gate.pass(1);
+        let stream = router.chat("gpt-mock", more).open().await;
+        // A second stream, silent after a whole frame, shows how time goes by.
+        let mut clock = router.chat("gpt-mock", json!({"stream": true})).open().await;
+        clock.until(": keepalive\n\n: keepalive\n\n").await;
+        gate.pass(2);
+        let said = stream.rest().await;
+        assert!(said.contains(FIRST), "{said:?}");
+        assert_eq!(said.replace(": keepalive\n\n", ""), [FIRST, LAST].concat());
+    }
+}
