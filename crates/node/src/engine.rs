@@ -5,6 +5,7 @@
 
 mod client;
 mod mailbox;
+mod pipe;
 pub mod process;
 mod pulse;
 pub mod scripted;

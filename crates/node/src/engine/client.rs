@@ -11,15 +11,13 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
+    io::{AsyncRead, BufReader},
     sync::{Notify, mpsc, oneshot, watch},
     time,
 };
-use wire::fleet::worker::{
-    EngineStats, FromWorker, Load, ModelInfo, Prompt, RequestId, Submit, ToWorker, WorkerCode, encode_frame, frame_length,
-};
+use wire::fleet::worker::{EngineStats, FromWorker, Load, ModelInfo, Prompt, RequestId, Submit, ToWorker, WorkerCode, encode_frame};
 
-use super::{EngineError, Event, Limits, Link, LoadError, REQUESTS_MAX, mailbox::Mailbox, pulse, pulse::Pulse};
+use super::{EngineError, Event, Limits, Link, LoadError, REQUESTS_MAX, mailbox::Mailbox, pipe, pulse, pulse::Pulse};
 
 /// Frames on their way to the engine: two for every request at most, and a few of the engine's own.
 const OUTBOX_MAX: usize = 2 * REQUESTS_MAX + 64;
@@ -73,7 +71,7 @@ impl Engine {
             ended: watch::Sender::new(None),
         });
         let (told, loaded) = oneshot::channel();
-        tokio::spawn(write(link.writer, frames, shared.ended.subscribe()));
+        tokio::spawn(pipe::write(link.writer, frames, shared.ended.subscribe()));
         tokio::spawn(read(shared.clone(), BufReader::new(link.reader), told, link.ended));
         // Ends the far end if this future is dropped or fails.
         let mut guard = Guard(Some(shared.clone()));
@@ -359,7 +357,7 @@ type Loaded = oneshot::Sender<Result<Box<ModelInfo>, String>>;
 async fn read(shared: Arc<Shared>, mut reader: impl AsyncRead + Unpin, loaded: Loaded, ended: impl Future<Output = String> + Unpin) {
     let mut loaded = Some(loaded);
     let fault = loop {
-        match next_frame(&mut reader).await {
+        match pipe::next_frame(&mut reader).await {
             Ok(Some(FromWorker::Loaded(info))) if loaded.is_some() => {
                 let _ = loaded.take().map(|told| told.send(Ok(info)));
             }
@@ -391,38 +389,6 @@ async fn read(shared: Arc<Shared>, mut reader: impl AsyncRead + Unpin, loaded: L
     drop(loaded);
     for waiting in all.into_values() {
         waiting.fail(EngineError::Lost(how.clone()));
-    }
-}
-
-async fn next_frame(reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Option<FromWorker>> {
-    let mut head = [0; 4];
-    match reader.read_exact(&mut head).await {
-        Ok(_) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(e) => return Err(e),
-    }
-    let mut body = vec![0; frame_length(head)?];
-    match reader.read_exact(&mut body).await {
-        Ok(_) => {}
-        // It died while writing.
-        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(e) => return Err(e),
-    }
-    Ok(Some(serde_json::from_slice(&body)?))
-}
-
-/// Writes frames until the engine's end. A pipe that is closed shows on the reading side.
-async fn write(mut writer: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Vec<u8>>, mut ended: watch::Receiver<Option<String>>) {
-    let writing = async {
-        while let Some(bytes) = frames.recv().await {
-            if writer.write_all(&bytes).await.is_err() || writer.flush().await.is_err() {
-                return;
-            }
-        }
-    };
-    tokio::select! {
-        () = writing => {}
-        _ = ended.wait_for(Option::is_some) => {}
     }
 }
 

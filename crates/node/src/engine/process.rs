@@ -119,6 +119,19 @@ fn describe(status: ExitStatus) -> String {
     status.code().map_or_else(|| "unknown status".to_owned(), |code| format!("exit code {code}"))
 }
 
+/// Logs a line as loudly as it is meant. What C++ prints by itself may quote a request (a grammar that does not parse): that is
+/// for debugging, unless it says why the process dies.
+fn tell(model: &str, text: &str) {
+    const LAST_WORDS: [&str; 5] = ["GGML_ASSERT", "terminate called", "what():", "panicked at", "out of memory"];
+    let level = text.split_whitespace().nth(1).unwrap_or_default();
+    match level {
+        "ERROR" | "WARN" => tracing::warn!(target: "llm_node::worker", model, "{text}"),
+        "INFO" => tracing::info!(target: "llm_node::worker", model, "{text}"),
+        _ if LAST_WORDS.iter().any(|words| text.contains(words)) => tracing::warn!(target: "llm_node::worker", model, "{text}"),
+        _ => tracing::debug!(target: "llm_node::worker", model, "{text}"),
+    }
+}
+
 /// Puts a worker's standard error into the log, line by line.
 async fn log(model: String, stderr: impl AsyncRead + Unpin) {
     let mut reader = BufReader::new(stderr);
@@ -131,7 +144,7 @@ async fn log(model: String, stderr: impl AsyncRead + Unpin) {
                 let text = String::from_utf8_lossy(&line);
                 let text = text.trim_end();
                 if !text.is_empty() {
-                    tracing::info!(target: "llm_node::worker", model, "{text}");
+                    tell(&model, text);
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::node::{Node, chunk, eventually, free_port, head, leave, program, read};
+use crate::node::{Node, chunk, eventually, head, leave, port, program, read};
 
 #[test]
 fn a_worker_that_dies_before_the_first_word_is_replaced_unseen() {
@@ -160,13 +160,12 @@ fn workers_end_with_a_node_that_is_killed() {
 #[test]
 fn a_supervised_node_ends_with_its_supervisor() {
     let dir = tempfile::tempdir().unwrap();
-    let port = free_port();
     let mut command = program(&dir);
-    command.args(["serve", "--supervised", "--scripted", "--router", "http://127.0.0.1:9", "--port", &port.to_string()]);
+    command.args(["serve", "--supervised", "--scripted", "--router", "http://127.0.0.1:9", "--port", "0"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"{\"join_token\": \"t\", \"more\": 1}\n").unwrap();
-    eventually("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port(&dir))).is_ok());
     drop(stdin);
     let status = eventually("it ends", || child.try_wait().unwrap());
     assert!(status.success());

@@ -84,9 +84,21 @@ pub(crate) fn program(dir: &TempDir) -> Command {
         .env_clear()
         .env("HOME", dir.path())
         .env("LLM_NODE_MODELS_DIR", models)
+        .env("LLM_NODE_LOG_DIR", dir.path().join("logs"))
         .env("LLM_NODE_BIND_ADDRESS", "127.0.0.1")
         .current_dir(dir.path());
     command
+}
+
+/// The port that a node listens on, from its log.
+pub(crate) fn port(dir: &TempDir) -> u16 {
+    let path = dir.path().join("logs/node.log");
+    eventually("the node listens", || {
+        let text = fs::read_to_string(&path).ok()?;
+        let line = text.lines().find(|line| line.contains("llm-node listens"))?;
+        let entry: Value = serde_json::from_str(line).ok()?;
+        entry["fields"]["address"].as_str()?.rsplit_once(':')?.1.parse().ok()
+    })
 }
 
 impl Node {
@@ -101,11 +113,11 @@ impl Node {
         for model in models {
             fs::write(dir.path().join("models").join(format!("{model}.gguf")), crate::gguf::file(PLAIN)).unwrap();
         }
-        let port = free_port();
         let mut command = program(&dir);
-        command.args(["serve", "--scripted", "--port", &port.to_string()]).args(flags).envs(env.iter().copied());
+        command.args(["serve", "--scripted", "--port", "0"]).args(flags).envs(env.iter().copied());
         command.env("LLM_NODE_HEARTBEAT_SECS", "1").stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.spawn().unwrap();
+        let port = port(&dir);
         let node = Self { child, dir, port, secret: Mutex::default() };
         eventually("the node starts", || node.try_call("GET", "/startup", None).filter(|answer| answer.status == 200));
         node
