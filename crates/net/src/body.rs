@@ -4,33 +4,35 @@ use std::{
     fmt,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
+use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
-use hyper::body::Incoming;
 
 use crate::{
     error::{BoxError, Error},
+    h1::{Answer, Decoder, Sending},
     idle::IdleTimeout,
     pool::{Host, Line},
 };
 
 /// A request's body: all of it in memory (then a stale connection costs nothing, the request is replayed), or a stream.
-pub struct Body(Kind);
+pub struct Body(Payload);
 
-enum Kind {
-    Full(Option<Bytes>),
+/// What a request's body is.
+pub(crate) enum Payload {
+    Full(Bytes),
     Stream(UnsyncBoxBody<Bytes, BoxError>),
 }
 
 impl Body {
     /// No body.
     pub const fn empty() -> Self {
-        Self(Kind::Full(None))
+        Self(Payload::Full(Bytes::new()))
     }
 
     /// A body that is sent as it comes; sent chunked unless its size hint is exact. The caller bounds it.
@@ -39,21 +41,24 @@ impl Body {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self(Kind::Stream(body.map_err(Into::into).boxed_unsync()))
+        Self(Payload::Stream(body.map_err(Into::into).boxed_unsync()))
     }
 
-    /// The same body again, where it is in memory.
-    pub(crate) fn copy(&self) -> Option<Self> {
+    pub(crate) fn into_payload(self) -> Payload {
+        self.0
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Full(bytes) => Some(Self(Kind::Full(bytes.clone()))),
-            Kind::Stream(_) => None,
+            Payload::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Payload::Stream(body) => body.size_hint(),
         }
     }
 }
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self(Kind::Full((!bytes.is_empty()).then_some(bytes)))
+        Self(Payload::Full(bytes))
     }
 }
 
@@ -72,51 +77,34 @@ impl From<String> for Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Full(bytes) => write!(f, "Body({} bytes)", bytes.as_ref().map_or(0, Bytes::len)),
-            Kind::Stream(_) => f.write_str("Body(stream)"),
-        }
-    }
-}
-
-impl HttpBody for Body {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.get_mut().0 {
-            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Stream(body) => Pin::new(body).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Kind::Full(bytes) => bytes.is_none(),
-            Kind::Stream(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Stream(body) => body.size_hint(),
+            Payload::Full(bytes) => write!(f, "Body({} bytes)", bytes.len()),
+            Payload::Stream(_) => f.write_str("Body(stream)"),
         }
     }
 }
 
 /// An answer's body. Read to its end, its connection goes back to the pool; dropped before, the connection is closed at once.
+///
+/// It reads from the connection only when it is asked for more, so an answer that nobody reads waits in the network, not in memory.
 pub struct ResponseBody {
-    incoming: Incoming,
+    /// Decoded and not yet given out.
+    first: Bytes,
+    decoder: Decoder,
+    /// The connection may carry another exchange.
+    keeps_alive: bool,
     line: Option<(Line, Arc<Host>)>,
+    /// The rest of the request, where the answer began before all of it was sent.
+    sending: Option<Box<Sending>>,
 }
 
 impl ResponseBody {
-    pub(crate) fn new(incoming: Incoming, line: Line, host: Arc<Host>) -> Self {
-        let mut body = Self { incoming, line: Some((line, host)) };
-        if body.incoming.is_end_stream() {
+    pub(crate) fn of(answer: Answer, line: Line, host: Arc<Host>) -> Response<Self> {
+        let Answer { response, first, decoder, keeps_alive, sending } = answer;
+        let mut body = Self { first, decoder, keeps_alive, line: Some((line, host)), sending };
+        if body.decoder.is_done() {
             body.settle();
         }
-        body
+        response.map(|()| body)
     }
 
     /// The same body, ending with [`Error::Timeout`] when nothing comes for `gap`.
@@ -125,9 +113,46 @@ impl ResponseBody {
     }
 
     fn settle(&mut self) {
-        if let Some((line, host)) = self.line.take() {
+        let is_clean = self.keeps_alive && self.sending.is_none();
+        if let Some((line, host)) = self.line.take().filter(|_| is_clean) {
             host.give_back(line);
         }
+    }
+
+    /// The next piece; None at the end.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, String>> {
+        if !self.first.is_empty() {
+            return Poll::Ready(Ok(Some(std::mem::take(&mut self.first))));
+        }
+        while !self.decoder.is_done() {
+            let Some((line, _)) = &mut self.line else { break };
+            if let Some(sending) = &mut self.sending {
+                match sending.poll(&mut line.stream, cx) {
+                    Poll::Pending => {}
+                    Poll::Ready(Ok(())) => self.sending = None,
+                    // The answer may be whole all the same; only the connection is spoilt.
+                    Poll::Ready(Err(_unsent)) => (self.sending, self.keeps_alive) = (None, false),
+                }
+            }
+            let decoder = &mut self.decoder;
+            let read = ready!(line.stream.poll_read(cx, |raw| (!raw.is_empty()).then(|| (decoder.decode(raw), raw.len()))));
+            match read {
+                Ok(Some((piece, came))) => {
+                    let piece = piece?;
+                    self.keeps_alive &= piece.used == came;
+                    if self.decoder.is_done() {
+                        self.settle();
+                    }
+                    if !piece.data.is_empty() {
+                        return Poll::Ready(Ok(Some(piece.data)));
+                    }
+                }
+                Ok(None) if self.decoder.close() => self.line = None,
+                Ok(None) => return Poll::Ready(Err("the connection was closed before its end".into())),
+                Err(error) => return Poll::Ready(Err(error.to_string())),
+            }
+        }
+        Poll::Ready(Ok(None))
     }
 }
 
@@ -137,36 +162,32 @@ impl HttpBody for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(Ok(frame))) => {
-                if this.incoming.is_end_stream() {
-                    this.settle();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => {
+        Poll::Ready(match ready!(this.poll_piece(cx)) {
+            Ok(piece) => piece.map(|data| Ok(Frame::data(data))),
+            Err(cause) => {
                 this.line = None;
-                Poll::Ready(Some(Err(Error::in_body(&error))))
+                this.decoder = Decoder::Done;
+                Some(Err(Error::Body(cause)))
             }
-            Poll::Ready(None) => {
-                this.settle();
-                Poll::Ready(None)
-            }
-        }
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.first.is_empty() && self.decoder.is_done()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        let first = self.first.len() as u64;
+        match self.decoder {
+            Decoder::Sized(left) => SizeHint::with_exact(first + left),
+            Decoder::Done => SizeHint::with_exact(first),
+            Decoder::Chunked(_) | Decoder::ToEnd => SizeHint::default(),
+        }
     }
 }
 
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseBody").field("ended", &self.line.is_none()).finish_non_exhaustive()
+        f.debug_struct("ResponseBody").field("decoder", &self.decoder).finish_non_exhaustive()
     }
 }

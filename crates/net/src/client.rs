@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http::{
     HeaderValue, Request, Response, Uri,
-    header::{HOST, PROXY_AUTHORIZATION},
+    header::PROXY_AUTHORIZATION,
     uri::{Authority, PathAndQuery, Scheme},
 };
 use tokio::time::timeout;
@@ -13,6 +13,7 @@ use crate::{
     body::{Body, ResponseBody},
     connect::Connector,
     error::{Error, Phase},
+    h1::{Fault, Outgoing, talk},
     pool::{Host, Key, Line, Pool},
     proxy::{Proxies, ProxySettings, Route},
 };
@@ -67,7 +68,7 @@ impl Default for Settings {
 
 /// An HTTP/1.1 client. Cheap to clone; clones share their pool.
 ///
-/// A connection lives on the runtime that opened it, so each single-threaded runtime takes a client of its own: [`Client::sibling`].
+/// A connection's readiness is told by the runtime that opened it, so each single-threaded runtime takes a client of its own: [`Client::sibling`].
 /// It follows no redirect, keeps no cookie, adds no header but `Host`, and decodes no content encoding.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
@@ -101,15 +102,15 @@ impl Client {
     ///
     /// A pooled connection that turns out closed before any byte of an answer costs one more try on a fresh connection, if the body is in memory.
     /// Dropping the future, or the answer's body before its end, closes the connection at once.
-    pub async fn send(&self, mut request: Request<Body>, timeouts: &Timeouts) -> Result<Response<ResponseBody>, Error> {
+    pub async fn send(&self, request: Request<Body>, timeouts: &Timeouts) -> Result<Response<ResponseBody>, Error> {
         let host = self.host(request.uri())?;
-        address(&mut request, &host);
+        let outgoing = outgoing(request, &host);
         let Some(line) = host.checkout() else {
             let line = self.open(&host, timeouts.connect).await?;
-            return exchange(line, host, request, timeouts.first_byte).await.map_err(|fault| fault.error);
+            return exchange(line, host, outgoing, timeouts.first_byte).await.map_err(|fault| fault.error);
         };
-        let spare = copy(&request);
-        let fault = match exchange(line, host.clone(), request, timeouts.first_byte).await {
+        let spare = outgoing.copy();
+        let fault = match exchange(line, host.clone(), outgoing, timeouts.first_byte).await {
             Ok(response) => return Ok(response),
             Err(fault) => fault,
         };
@@ -164,50 +165,25 @@ impl fmt::Debug for Client {
     }
 }
 
-/// An exchange that brought no answer.
-struct Fault {
-    error: Error,
-    /// The request, where nothing of it was written.
-    unsent: Option<Box<Request<Body>>>,
-    /// The connection ended without a byte of an answer.
-    is_silent: bool,
-}
-
-async fn exchange(mut line: Line, host: Arc<Host>, request: Request<Body>, limit: Duration) -> Result<Response<ResponseBody>, Fault> {
-    line.listen();
-    let Ok(answered) = timeout(limit, line.sender.try_send_request(request)).await else {
+async fn exchange(mut line: Line, host: Arc<Host>, outgoing: Outgoing, limit: Duration) -> Result<Response<ResponseBody>, Fault> {
+    let Ok(answered) = timeout(limit, talk(&mut line.stream, outgoing)).await else {
         return Err(Fault { error: Error::Timeout(Phase::FirstByte), unsent: None, is_silent: false });
     };
-    match answered {
-        Ok(response) => Ok(response.map(|incoming| ResponseBody::new(incoming, line, host))),
-        Err(mut failed) => {
-            let unsent = failed.take_message().map(Box::new);
-            let error = Error::before_answer(failed.error(), unsent.is_none());
-            let is_silent = matches!(error, Error::Closed { .. }) && !line.heard();
-            Err(Fault { error, unsent, is_silent })
-        }
-    }
+    Ok(ResponseBody::of(answered?, line, host))
 }
 
-/// Puts the target into the form that the next hop reads, and the `Host` header.
-fn address(request: &mut Request<Body>, host: &Host) {
-    if let Route::Forward { authorization, .. } = &host.route {
-        if let Some(value) = authorization {
-            request.headers_mut().insert(PROXY_AUTHORIZATION, value.clone());
-        }
-    } else {
-        let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        *request.uri_mut() = Uri::from(path);
+/// The request with its target in the form that the next hop reads.
+fn outgoing(mut request: Request<Body>, host: &Host) -> Outgoing {
+    let uri = std::mem::take(request.uri_mut());
+    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let Route::Forward { authorization, .. } = &host.route else {
+        return Outgoing::new(request, path, &host.header);
+    };
+    if let Some(value) = authorization {
+        request.headers_mut().insert(PROXY_AUTHORIZATION, value.clone());
     }
-    request.headers_mut().insert(HOST, host.header.clone());
-}
-
-fn copy(request: &Request<Body>) -> Option<Request<Body>> {
-    let mut copy = Request::new(request.body().copy()?);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
+    let target = format!("http://{}{path}", host.name());
+    Outgoing::new(request, &target, &host.header)
 }
 
 /// The URL without its query and user part, which may hold secrets.

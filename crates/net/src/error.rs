@@ -83,23 +83,6 @@ impl Error {
     pub(crate) fn connect(host: &str, cause: &dyn std::error::Error) -> Self {
         Self::Connect { host: host.to_owned(), cause: chain(cause) }
     }
-
-    /// The error of an exchange that had no answer yet.
-    pub(crate) fn before_answer(error: &hyper::Error, sent: bool) -> Self {
-        let cause = chain(error);
-        if error.is_parse() {
-            Self::Protocol(cause)
-        } else if error.is_user() {
-            Self::RequestBody(cause)
-        } else {
-            Self::Closed { sent, cause }
-        }
-    }
-
-    /// The error of an answer's body.
-    pub(crate) fn in_body(error: &hyper::Error) -> Self {
-        Self::Body(chain(error))
-    }
 }
 
 impl From<Error> for io::Error {

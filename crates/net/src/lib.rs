@@ -8,9 +8,11 @@ mod client;
 mod connect;
 mod error;
 mod fetch;
+mod h1;
 mod idle;
 mod pool;
 mod proxy;
+mod stream;
 mod tls;
 
 pub use body::{Body, ResponseBody};

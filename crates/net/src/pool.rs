@@ -2,19 +2,18 @@
 
 use std::{
     collections::HashMap,
-    fmt,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::{Context, Waker},
     time::Duration,
 };
 
 use http::{HeaderValue, Uri, uri::Authority};
-use hyper::client::conn::http1::SendRequest;
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::time::Instant;
 
-use crate::{body::Body, proxy::Route};
+use crate::{proxy::Route, stream::Stream};
 
 /// Most destinations remembered; those without a connection are forgotten first.
 const HOSTS_MAX: usize = 1024;
@@ -23,44 +22,27 @@ const REAP_EVERY: Duration = Duration::from_secs(2);
 
 /// One connection. Whoever drops it closes it.
 pub(crate) struct Line {
-    pub(crate) sender: SendRequest<Body>,
-    task: AbortHandle,
-    /// Set when bytes arrive; cleared before each exchange.
-    heard: Arc<AtomicBool>,
+    pub(crate) stream: Stream,
     open: Arc<AtomicUsize>,
     idle_since: Instant,
-    /// It has carried an exchange before, so that the other side may have closed it meanwhile.
-    pub(crate) used: bool,
 }
 
 impl Line {
-    pub(crate) fn new(sender: SendRequest<Body>, task: AbortHandle, heard: Arc<AtomicBool>, open: Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(stream: Stream, open: Arc<AtomicUsize>) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
-        Self { sender, task, heard, open, idle_since: Instant::now(), used: false }
+        Self { stream, open, idle_since: Instant::now() }
     }
 
-    /// Forgets what was heard so far.
-    pub(crate) fn listen(&self) {
-        self.heard.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether any byte arrived since [`Line::listen`].
-    pub(crate) fn heard(&self) -> bool {
-        self.heard.load(Ordering::Relaxed)
+    /// Whether an idle line still stands: nobody has closed it, and nothing came that nobody asked for.
+    fn is_alive(&mut self) -> bool {
+        let mut nobody = Context::from_waker(Waker::noop());
+        self.stream.poll_read(&mut nobody, |_unasked| ()).is_pending()
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        // The task owns the socket: ending it closes the connection now, not when the other side next writes.
-        self.task.abort();
         self.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl fmt::Debug for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line").field("used", &self.used).finish_non_exhaustive()
     }
 }
 
@@ -87,21 +69,16 @@ impl Host {
         self.origin.authority().map_or("", Authority::as_str)
     }
 
-    /// The most recently used line that is ready; closed and overdue ones on the way are dropped.
+    /// The most recently used line that still stands; those on the way that do not are dropped.
     pub(crate) fn checkout(&self) -> Option<Line> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.is_empty() {
             return None;
         }
         let now = Instant::now();
-        let mut at = idle.len();
-        while at > 0 {
-            at -= 1;
-            let line = &idle[at];
-            if line.sender.is_closed() || now.duration_since(line.idle_since) >= self.idle_for {
-                idle.remove(at);
-            } else if line.sender.is_ready() {
-                return Some(idle.remove(at));
+        while let Some(mut line) = idle.pop() {
+            if now.duration_since(line.idle_since) < self.idle_for && line.is_alive() {
+                return Some(line);
             }
         }
         None
@@ -109,10 +86,6 @@ impl Host {
 
     /// Keeps a line whose exchange is over.
     pub(crate) fn give_back(&self, mut line: Line) {
-        if line.sender.is_closed() {
-            return;
-        }
-        line.used = true;
         line.idle_since = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < self.idle_max {
@@ -123,7 +96,7 @@ impl Host {
     fn reap(&self) -> usize {
         let now = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|line| !line.sender.is_closed() && now.duration_since(line.idle_since) < self.idle_for);
+        idle.retain_mut(|line| now.duration_since(line.idle_since) < self.idle_for && line.is_alive());
         idle.len()
     }
 }

@@ -1,10 +1,10 @@
 use bytes::Bytes;
 use http::{Method, Request};
+use http_body::Frame;
 use http_body_util::StreamBody;
-use hyper::body::Frame;
 use net::{Body, Error};
 use serde_json::json;
-use testkit::{FakeUpstream, Reply, Script};
+use testkit::{FakeUpstream, Gate, Reply, Script};
 
 use crate::{PATIENT, chat, client, post, text};
 
@@ -25,7 +25,7 @@ async fn a_request_arrives_as_it_was_sent() {
     assert_eq!(seen.target, "/v1/chat/completions?a=b%20c");
     assert_eq!(seen.header("host"), Some(upstream.address().to_string().as_str()));
     let names: Vec<_> = seen.headers.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["authorization", "host", "content-length"], "nothing is added but what HTTP needs");
+    assert_eq!(names, ["host", "authorization", "content-length"], "nothing is added but what HTTP needs");
     assert_eq!(seen.json(), json!({"model": "m"}));
 }
 
@@ -47,10 +47,12 @@ async fn connections_are_used_again() {
 
 #[tokio::test]
 async fn answers_at_the_same_time_take_connections_of_their_own() {
-    let upstream = FakeUpstream::start(Script::default());
+    let gate = Gate::new();
+    let upstream = FakeUpstream::start(Script::always(Reply::ok().hold_pieces(&gate)));
     let client = client();
     let one = client.send(post(&upstream, Bytes::new()), &PATIENT).await.expect("an answer");
     let two = client.send(post(&upstream, Bytes::new()), &PATIENT).await.expect("an answer");
+    gate.pass(3);
     assert_eq!(upstream.connections(), 2);
     text(one).await.expect("a body");
     text(two).await.expect("a body");

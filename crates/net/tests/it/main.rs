@@ -4,6 +4,7 @@ mod cancel;
 mod deadlines;
 mod exchanges;
 mod proxies;
+mod raw;
 mod tls;
 
 use std::time::Duration;
