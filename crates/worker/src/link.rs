@@ -53,8 +53,8 @@ impl Outbox {
 
 /// Reads frames on a thread of its own until the stream ends; the receiver then hangs up.
 ///
-/// `ended` is called on that thread after [`Pulse::closed`] was set: at once when the stream cannot be read, and when it has
-/// ended after the engine had half a second to stop by itself.
+/// `ended` is called on that thread: at once when the stream cannot be read; when it has ended, after [`Pulse::closed`] was
+/// set and the engine had half a second to stop by itself.
 pub fn read_frames(
     mut stream: impl Read + Send + 'static,
     pulse: Arc<Pulse>,
@@ -63,11 +63,15 @@ pub fn read_frames(
     let (sender, receiver) = sync_channel(FRAMES_MAX);
     thread::Builder::new().name("frames".to_owned()).spawn(move || {
         let result = pass_on(&mut stream, &sender, &pulse);
+        if result.is_err() {
+            // Before the engine hears of it: what ends first decides the exit status.
+            ended(result);
+            pulse.closed.store(true, Ordering::Release);
+            return;
+        }
         pulse.closed.store(true, Ordering::Release);
         drop(sender);
-        if result.is_ok() {
-            thread::sleep(GRACE);
-        }
+        thread::sleep(GRACE);
         ended(result);
     })?;
     Ok(receiver)
