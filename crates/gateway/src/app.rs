@@ -99,7 +99,7 @@ impl App {
         let sessions = first_run::sessions(&config)?;
         let metrics = Arc::new(Metrics::new());
         let ledger = Ledger::start(store.clone())?;
-        let sink = Arc::new(Desk::new(metrics.clone(), ledger.recorder()));
+        let sink = Arc::new(Desk::new(metrics.clone(), ledger.recorder(), logs.as_ref().and_then(Logs::ready_lines)));
         let app = Arc::new(Self {
             store,
             fleet,

@@ -72,7 +72,8 @@ pub fn new_key(name: &str, scopes: Vec<String>, by: &str) -> (store::keys::Key, 
     (row, secret)
 }
 
-fn random(length: usize) -> String {
+/// So many random letters and digits.
+pub fn random(length: usize) -> String {
     rand::rng().sample_iter(Alphanumeric).take(length).map(char::from).collect()
 }
 
@@ -102,7 +103,7 @@ pub fn sessions(config: &Config) -> Result<Sessions, StartError> {
         Some(secret) => secret.expose().to_owned(),
         None => kept_secret(&config.server.data_dir.join("jwt_secret"))?,
     };
-    Ok(Sessions::new(secret.as_bytes(), hash_password(&random(20))?))
+    Ok(Sessions::new(secret.as_bytes()))
 }
 
 fn kept_secret(path: &Path) -> Result<String, StartError> {

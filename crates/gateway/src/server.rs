@@ -180,14 +180,14 @@ fn connection(shard: Arc<Shard>, stream: TcpStream, peer: SocketAddr, place: Pla
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.header_bytes_max)
-        .pipeline_flush(true)
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX);
     let service = service_fn(move |request: http::Request<Incoming>| {
         let shard = shard.clone();
-        async move { Ok::<_, Infallible>(routes::answer(&shard, peer, request).await) }
+        // Boxed: what a request needs is free again while its stream runs, and a connection that waits holds nothing of it.
+        Box::pin(async move { Ok::<_, Infallible>(routes::answer(&shard, peer, request).await) })
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     let watched = graceful.watch(connection);

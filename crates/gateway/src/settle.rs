@@ -1,23 +1,28 @@
 //! Where receipts go: metrics, one log line, one row. On the path, so nothing here waits.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::RefCell, sync::Arc, time::Duration};
 
-use journey::{AttemptOutcome, Receipt, Settle};
+use jiff::Timestamp;
+use journey::{Attempt, AttemptOutcome, Receipt, Settle};
 use ledger::Recorder;
-use serde_json::json;
+use serde::Serialize;
 use store::{Text, requests::Row};
-use telemetry::metrics::{Metrics, Outcome};
+use telemetry::{
+    logs::ReadyLines,
+    metrics::{Metrics, Outcome},
+};
 
 /// The desk that settles.
 pub struct Desk {
     metrics: Arc<Metrics>,
     recorder: Recorder,
+    lines: Option<ReadyLines>,
 }
 
 impl Desk {
-    /// A desk that counts in `metrics` and records through `recorder`.
-    pub fn new(metrics: Arc<Metrics>, recorder: Recorder) -> Self {
-        Self { metrics, recorder }
+    /// A desk that counts in `metrics`, records through `recorder` and writes its line to `lines`, or as an event where there are none.
+    pub fn new(metrics: Arc<Metrics>, recorder: Recorder, lines: Option<ReadyLines>) -> Self {
+        Self { metrics, recorder, lines }
     }
 
     fn count(&self, receipt: &Receipt) {
@@ -52,31 +57,106 @@ impl Desk {
 impl Settle for Desk {
     fn settle(&self, receipt: Receipt) {
         self.count(&receipt);
-        let usage = receipt.usage.unwrap_or_default();
-        tracing::info!(
-            target: "request",
-            request_id = &*receipt.request_id,
-            model = &*receipt.model_requested,
-            backend = receipt.target.as_deref().unwrap_or("none"),
-            status = receipt.status,
-            outcome = receipt.outcome.name(),
-            error = receipt.error_code.as_deref(),
-            key = receipt.key.as_ref().map(|k| &*k.name),
-            stream = receipt.stream,
-            attempts = receipt.attempts.len(),
-            prompt_tokens = usage.prompt_tokens,
-            completion_tokens = usage.completion_tokens,
-            latency_ms = receipt.duration_ms,
-            cache_hit = false,
-            "request"
-        );
+        if tracing::enabled!(target: "request", tracing::Level::INFO) {
+            match &self.lines {
+                Some(lines) => ready_line(&receipt, |line| lines.write(line)),
+                None => event(&receipt),
+            }
+        }
         self.recorder.record(row(receipt));
     }
 }
 
+/// What the one line of a request says.
+#[derive(Serialize)]
+struct Fields<'a> {
+    message: &'static str,
+    request_id: &'a str,
+    model: &'a str,
+    backend: &'a str,
+    status: u16,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    stream: bool,
+    attempts: usize,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    latency_ms: f64,
+    cache_hit: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn of(receipt: &'a Receipt) -> Self {
+        let usage = receipt.usage.unwrap_or_default();
+        Self {
+            message: "request",
+            request_id: &receipt.request_id,
+            model: &receipt.model_requested,
+            backend: receipt.target.as_deref().unwrap_or("none"),
+            status: receipt.status,
+            outcome: receipt.outcome.name(),
+            error: receipt.error_code.as_deref(),
+            key: receipt.key.as_ref().map(|k| &*k.name),
+            stream: receipt.stream,
+            attempts: receipt.attempts.len(),
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+            latency_ms: (receipt.duration_ms * 1e3).round() / 1e3,
+            cache_hit: false,
+        }
+    }
+}
+
+/// The line in the form of all others, made without the machinery of events.
+fn ready_line(receipt: &Receipt, write: impl FnOnce(&[u8])) {
+    thread_local! {
+        static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    #[derive(Serialize)]
+    struct Line<'a> {
+        #[serde(serialize_with = "as_text")]
+        timestamp: Timestamp,
+        level: &'static str,
+        fields: Fields<'a>,
+        target: &'static str,
+    }
+    LINE.with_borrow_mut(|text| {
+        text.clear();
+        let line = Line { timestamp: Timestamp::now(), level: "INFO", fields: Fields::of(receipt), target: "request" };
+        if serde_json::to_writer(&mut *text, &line).is_ok() {
+            text.push(b'\n');
+            write(text);
+        }
+    });
+}
+
+fn as_text<S: serde::Serializer>(time: &Timestamp, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(time)
+}
+
+fn event(receipt: &Receipt) {
+    let Fields { message, request_id, model, backend, status, outcome, error, key, stream, attempts, .. } = Fields::of(receipt);
+    let Fields { prompt_tokens, completion_tokens, latency_ms, cache_hit, .. } = Fields::of(receipt);
+    tracing::info!(
+        target: "request",
+        request_id, model, backend, status, outcome, error, key, stream, attempts, prompt_tokens, completion_tokens, latency_ms, cache_hit,
+        "{message}"
+    );
+}
+
+/// What the record keeps of how the request was carried out.
+#[derive(Serialize)]
+struct Decision<'a> {
+    rule: Option<&'static str>,
+    attempts: &'a [Attempt],
+}
+
 fn row(receipt: Receipt) -> Row {
     let usage = receipt.usage;
-    let decision = json!({"rule": receipt.rule, "attempts": receipt.attempts}).to_string();
+    let decision = serde_json::to_string(&Decision { rule: receipt.rule, attempts: &receipt.attempts }).ok();
     Row {
         id: receipt.request_id.into(),
         started_at_ms: receipt.received_at.as_millisecond(),
@@ -105,7 +185,7 @@ fn row(receipt: Receipt) -> Row {
         overhead_us: receipt.overhead_ms.map(|ms| (ms * 1e3) as u64),
         bytes_in: receipt.bytes_in,
         bytes_out: receipt.bytes_out,
-        decision: Some(decision.into()),
+        decision: decision.map(Into::into),
         metadata: None,
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,10 @@ use serde_json::{Value, json};
 use wire::{Code, Failure};
 
 use super::{Answer, Asked, read};
-use crate::{app::App, first_run::is_password};
+use crate::{
+    app::App,
+    first_run::{self, is_password},
+};
 
 /// How long a token is good.
 const TOKEN_SECONDS: i64 = 86_400;
@@ -37,8 +40,8 @@ pub struct Sessions {
     sign: EncodingKey,
     verify: DecodingKey,
     failures: Mutex<HashMap<(String, IpAddr), Vec<Instant>>>,
-    /// A hash that no password has: an unknown user costs as much time as a known one.
-    nobody: String,
+    /// A hash that no password has, made at the first need: an unknown user costs as much time as a known one.
+    nobody: OnceLock<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,8 +54,17 @@ struct Claims {
 
 impl Sessions {
     /// Sessions signed with `secret`.
-    pub fn new(secret: &[u8], nobody: String) -> Self {
-        Self { sign: EncodingKey::from_secret(secret), verify: DecodingKey::from_secret(secret), failures: Mutex::default(), nobody }
+    pub fn new(secret: &[u8]) -> Self {
+        Self {
+            sign: EncodingKey::from_secret(secret),
+            verify: DecodingKey::from_secret(secret),
+            failures: Mutex::default(),
+            nobody: OnceLock::new(),
+        }
+    }
+
+    fn nobody(&self) -> String {
+        self.nobody.get_or_init(|| first_run::hash_password(&first_run::random(20)).unwrap_or_default()).clone()
     }
 
     /// Seconds to wait if this pair has failed too often.
@@ -107,7 +119,7 @@ pub async fn login(State(app): State<Arc<App>>, asked: Asked, body: Bytes) -> An
         return Err(Failure::new(Code::RateLimitExceeded, "too many failed log-ins; wait before the next").retry_after(wait).into());
     }
     let user = store::users::get(&app.store, &username).await?;
-    let hash = user.as_ref().map_or_else(|| app.sessions.nobody.clone(), |u| u.password_hash.clone());
+    let hash = user.as_ref().map_or_else(|| app.sessions.nobody(), |u| u.password_hash.clone());
     let is_right = tokio::task::spawn_blocking(move || is_password(&password, &hash)).await.unwrap_or(false);
     let Some(user) = user.filter(|_| is_right) else {
         app.sessions.failed(pair);
