@@ -1,5 +1,7 @@
 //! The reading room: everything whose shape is decided outside this process. Pure: no IO, no clock, no configuration.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "in a test it is the assertion"))]
+
 pub mod chat;
 pub mod completions;
 pub mod embeddings;
