@@ -6,7 +6,7 @@ use super::{
     read::{Fields, unknown, wrong},
     read_items,
     stream_items::Items,
-    types,
+    types::usage_of,
 };
 use crate::{
     error::{Code, Failure},
@@ -32,8 +32,8 @@ pub fn request(body: &[u8]) -> Result<Request, Failure> {
     let mut fields = Fields::of(all, "");
     let mut extra = Map::new();
     let messages = messages(&mut fields)?;
-    let mut tools = read_tools(&mut fields, &mut extra)?;
-    let tool_choice = tool_choice(&mut fields, &mut tools, &mut extra)?;
+    let (tool_choice, allowed) = tool_choice(&mut fields, &mut extra)?;
+    let tools = read_tools(&mut fields, allowed.as_deref(), &mut extra)?;
     Ok(Request {
         model: fields.text("model")?.unwrap_or_default(),
         messages,
@@ -126,38 +126,56 @@ fn format(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Format,
     Ok(read)
 }
 
-fn read_tools(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Vec<Tool>, Failure> {
-    let mut tools = Vec::new();
+/// Functions go to the inner language, the others stay whole under the place that they have in the list. `allowed_tools` narrows the
+/// list itself, which says the same in every dialect.
+fn read_tools(fields: &mut Fields, allowed: Option<&[Value]>, extra: &mut Map<String, Value>) -> Result<Vec<Tool>, Failure> {
+    let (mut tools, mut place) = (Vec::new(), 0);
     for (index, tool) in fields.list("tools")?.unwrap_or_default().into_iter().enumerate() {
         let mut tool = Fields::from_value(tool, format!("tools[{index}]"))?;
-        if tool.peek("type").is_some_and(|kind| kind != "function") {
-            extra.insert(tool.path().to_owned(), Value::Object(tool.into_map()));
-            continue;
-        }
-        tool.take("type");
         // Chat's nested form, which some clients keep.
-        if let Some(nested) = tool.object("function")? {
+        if let Some(mut nested) = tool.object("function")? {
+            nested.take("type");
             tool = nested;
         }
-        let name = tool.text("name")?;
-        let name = tool.needed("name", name, "the function's name is needed")?;
-        let description = tool.text("description")?;
-        let strict = tool.flag("strict")?;
-        let parameters = match tool.object("parameters")? {
-            Some(schema) => Value::Object(schema.into_map()),
-            None => json!({"type": "object", "properties": {}}),
-        };
-        let more = tool.rest();
-        if !more.is_empty() {
-            extra.insert(format!("tools.{name}"), more.into());
+        let kind = tool.peek("type").and_then(Value::as_str).unwrap_or("function");
+        let name = tool.peek("name").and_then(Value::as_str).unwrap_or_default();
+        if allowed.is_some_and(|allowed| !is_allowed(allowed, kind, name)) {
+            continue;
         }
-        tools.push(Tool { name, description, parameters, strict, cache: None });
+        if kind == "function" {
+            tools.push(function(tool, extra)?);
+        } else {
+            extra.insert(format!("tools[{place}]"), Value::Object(tool.into_map()));
+        }
+        place += 1;
     }
     Ok(tools)
 }
 
-/// The choice. `allowed_tools` narrows the tools themselves, which says the same in every dialect.
-fn tool_choice(fields: &mut Fields, tools: &mut Vec<Tool>, extra: &mut Map<String, Value>) -> Result<ToolChoice, Failure> {
+/// A hosted tool may be named by its type alone.
+fn is_allowed(allowed: &[Value], kind: &str, name: &str) -> bool {
+    allowed.iter().any(|a| a["type"] == kind && (a["name"] == name || (a["name"].is_null() && kind != "function")))
+}
+
+fn function(mut tool: Fields, extra: &mut Map<String, Value>) -> Result<Tool, Failure> {
+    tool.take("type");
+    let name = tool.text("name")?;
+    let name = tool.needed("name", name, "the function's name is needed")?;
+    let description = tool.text("description")?;
+    let strict = tool.flag("strict")?;
+    let parameters = match tool.object("parameters")? {
+        Some(schema) => Value::Object(schema.into_map()),
+        None => json!({"type": "object", "properties": {}}),
+    };
+    let more = tool.rest();
+    if !more.is_empty() {
+        extra.insert(format!("tools.{name}"), more.into());
+    }
+    Ok(Tool { name, description, parameters, strict, cache: None })
+}
+
+/// The choice, and the tools that it allows.
+fn tool_choice(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<(ToolChoice, Option<Vec<Value>>), Failure> {
     const ALLOWED: &str = "none, auto, required and an object with a type";
     let word = |word: &str| match word {
         "auto" => Ok(ToolChoice::Auto),
@@ -166,30 +184,25 @@ fn tool_choice(fields: &mut Fields, tools: &mut Vec<Tool>, extra: &mut Map<Strin
         other => Err(unknown("tool_choice", other, ALLOWED)),
     };
     let choice = match fields.take("tool_choice") {
-        None => return Ok(ToolChoice::Unset),
-        Some(Value::String(said)) => return word(&said),
+        None => return Ok((ToolChoice::Unset, None)),
+        Some(Value::String(said)) => return Ok((word(&said)?, None)),
         Some(choice @ Value::Object(_)) => choice,
         Some(other) => return Err(wrong("tool_choice", "one of none, auto, required, or an object with a type", &other)),
     };
     match choice["type"].as_str() {
         Some("function") => match choice["name"].as_str().or(choice["function"]["name"].as_str()) {
-            Some(name) => Ok(ToolChoice::Function(name.to_owned())),
+            Some(name) => Ok((ToolChoice::Function(name.to_owned()), None)),
             None => Err(Failure::invalid("tool_choice.name", "`tool_choice.name` is missing: the function's name is needed")),
         },
         Some("allowed_tools") => {
             let allowed = choice["tools"].as_array().ok_or_else(|| {
                 Failure::invalid("tool_choice.tools", "`tool_choice.tools` is missing: a list of the tools that may be called is needed")
             })?;
-            let is_allowed = |kind: &str, name: &str| {
-                allowed.iter().any(|a| a["type"] == kind && (a["name"] == name || (a["name"].is_null() && kind != "function")))
-            };
-            tools.retain(|tool| is_allowed("function", &tool.name));
-            extra.retain(|key, tool| !key.starts_with("tools[") || is_allowed(types::text_of(tool, "type"), types::text_of(tool, "name")));
-            word(choice["mode"].as_str().unwrap_or("auto"))
+            Ok((word(choice["mode"].as_str().unwrap_or("auto"))?, Some(allowed.clone())))
         }
         Some(_) => {
             extra.insert("tool_choice".to_owned(), choice);
-            Ok(ToolChoice::Unset)
+            Ok((ToolChoice::Unset, None))
         }
         None => Err(unknown("tool_choice", "an object without a type", ALLOWED)),
     }
@@ -205,6 +218,7 @@ pub fn response(body: &[u8]) -> Result<Vec<Event>, Failure> {
     let output = answer.get("output").and_then(Value::as_array);
     let mut events = vec![start(&answer)];
     if let Some(failed) = failed(&answer) {
+        events.extend(usage_of(&answer).map(Event::Usage));
         events.push(failed);
         return Ok(events);
     }

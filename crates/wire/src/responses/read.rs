@@ -31,11 +31,6 @@ impl Fields {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    /// The place of the object itself.
-    pub(super) fn path(&self) -> &str {
-        &self.path
-    }
-
     pub(super) fn peek(&self, name: &str) -> Option<&Value> {
         self.map.get(name).filter(|v| !v.is_null())
     }

@@ -63,8 +63,8 @@ impl Turns<'_> {
                     id: item.needed("call_id", id, "the id that the call's output names")?,
                     name: item.text("name").and_then(|name| item.needed("name", name, "the function's name is needed"))?,
                     arguments: match item.take("arguments") {
-                        Some(Value::String(text)) => text,
-                        None => String::new(),
+                        Some(Value::String(text)) if !text.trim().is_empty() => text,
+                        None | Some(Value::String(_)) => "{}".to_owned(),
                         Some(object @ Value::Object(_)) => object.to_string(),
                         Some(other) => return Err(wrong(&item.at("arguments"), "JSON as a text", &other)),
                     },
@@ -219,7 +219,8 @@ fn read_part(mut part: Fields) -> Result<Block, Failure> {
 }
 
 fn image(mut part: Fields) -> Result<Block, Failure> {
-    let detail = part.text("detail")?;
+    // The default everywhere; this dialect's clients have to say it.
+    let detail = part.text("detail")?.filter(|d| d != "auto");
     let url = match part.take("image_url") {
         // Chat's form, which some clients keep.
         Some(Value::Object(mut image)) => image.remove("url"),

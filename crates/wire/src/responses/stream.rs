@@ -7,7 +7,7 @@ use super::{
     decode,
     lanes::Overfull,
     stream_items::{Items, Part, Shown},
-    types::text_of,
+    types::{text_of, usage_of},
 };
 use crate::{
     ir::Event,
@@ -105,6 +105,7 @@ impl Decoder {
             let failed = decode::failed(response)
                 .unwrap_or_else(|| Event::Failed { message: "the upstream reported that the response failed".to_owned(), code: None });
             self.is_over = true;
+            out.extend(usage_of(response).map(Event::Usage));
             out.push(failed);
             return Ok(());
         }

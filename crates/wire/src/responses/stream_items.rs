@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{
     lanes::{Lanes, Overfull},
     read_items::is_plain_call,
-    types::{SUMMARY_BREAK, Usage, finish, joined, logprobs_in, text_of},
+    types::{SUMMARY_BREAK, finish, joined, logprobs_in, text_of, usage_of},
 };
 use crate::ir::{BlockKind, Delta, Event, Family, State, event::LogprobsBox};
 
@@ -110,8 +110,7 @@ impl Items {
     pub(super) fn end(&mut self, response: &Map<String, Value>, out: &mut Vec<Event>) {
         self.lanes.stop_all(out);
         out.push(Event::Finish { choice: 0, reason: finish(response, self.has_called, self.has_refused) });
-        let usage = response.get("usage").filter(|u| u.is_object()).and_then(|u| serde_json::from_value::<Usage>(u.clone()).ok());
-        out.extend(usage.map(|u| Event::Usage(u.to_ir())));
+        out.extend(usage_of(response).map(Event::Usage));
         out.push(Event::End);
     }
 
@@ -354,9 +353,8 @@ impl Items {
         let (summary, content) = (joined(&item["summary"]), joined(&item["content"]));
         let text = match self.known[at].shown {
             Some((Shown::Content, _)) => content,
-            Some((Shown::Summary, _)) => summary,
             None if summary.is_empty() => content,
-            None => summary,
+            Some((Shown::Summary, _)) | None => summary,
         };
         let encrypted = item["encrypted_content"].as_str();
         if encrypted.is_some() {

@@ -124,6 +124,12 @@ pub(super) fn finish(response: &Map<String, Value>, called: bool, refused: bool)
     }
 }
 
+/// The counts of a response object, if it has any.
+pub(super) fn usage_of(response: &Map<String, Value>) -> Option<ir::Usage> {
+    let usage = response.get("usage").filter(|u| u.is_object())?;
+    serde_json::from_value::<Usage>(usage.clone()).ok().map(Usage::to_ir)
+}
+
 /// The response's id in this dialect's form: `resp_…`.
 pub(super) fn response_id(id: &str) -> String {
     let clean: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).collect();
