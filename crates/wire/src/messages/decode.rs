@@ -7,7 +7,7 @@ mod fields;
 use serde_json::{Map, Value, json};
 
 use self::{
-    content::{ContentReader, cache_ttl},
+    content::{ContentReader, cache_ttl, or_empty_text},
     fields::Fields,
 };
 use crate::{
@@ -84,7 +84,7 @@ fn messages(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Vec<M
     let mut reader = ContentReader { extra };
     let mut out = Vec::new();
     let system = reader.content(fields.any("system"), "system")?;
-    if !system.is_empty() {
+    if system.iter().any(|block| !matches!(block, Block::Text { text } if text.is_empty())) {
         out.push(Message { role: Role::System, name: None, blocks: system });
     }
     let listed = fields.list("messages")?.ok_or_else(|| fields.wrong("messages", "is missing: a list of messages is needed"))?;
@@ -108,7 +108,7 @@ fn message(mut fields: Fields, reader: &mut ContentReader, out: &mut Vec<Message
     };
     let path = fields.path("content");
     let content = fields.any("content").ok_or_else(|| fields.wrong("content", "is missing: a string or a list of content blocks"))?;
-    let mut blocks = reader.content(Some(content), &path)?;
+    let mut blocks = or_empty_text(reader.content(Some(content), &path)?);
     fields.keep_rest(reader.extra);
     if role == Role::User {
         let results = take_results(&mut blocks);
@@ -160,7 +160,7 @@ fn tools(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Vec<Tool
             description: tool.text("description")?,
             parameters,
             strict: tool.flag("strict")?,
-            cache: cache_ttl(&mut tool)?.map(Option::unwrap_or_default),
+            cache: cache_ttl(&mut tool)?,
         });
         tool.keep_rest(extra);
     }
@@ -186,28 +186,14 @@ fn output(fields: &mut Fields) -> Result<(Reasoning, Format), Failure> {
     let mut config = fields.object("output_config")?;
     if let Some(config) = &mut config {
         reasoning.effort = config.text("effort")?;
+        // An effort alone does not make the model show what it thinks.
+        reasoning.shown = reasoning.effort.as_ref().map(|_| false);
     }
-    if let Some(mut thinking) = fields.object("thinking")? {
-        match thinking.needed_text("type")?.as_str() {
-            "enabled" => {
-                let budget = thinking.count("budget_tokens")?;
-                reasoning.budget_tokens = Some(budget.ok_or_else(|| thinking.wrong("budget_tokens", "is missing: a number of tokens"))?);
-                reasoning.shown = Some(thinking.text("display")?.as_deref() != Some("omitted"));
-            }
-            "adaptive" => {
-                // Here an effort that is not said is high; in other dialects it is the model's default.
-                reasoning.effort.get_or_insert_with(|| "high".to_owned());
-                reasoning.shown = Some(thinking.text("display")?.as_deref() != Some("omitted"));
-            }
-            "disabled" => {
-                // The effort also governs what is not thinking; it stays for models of this family.
-                if let (Some(effort), Some(config)) = (reasoning.effort.take(), &mut config) {
-                    config.put("effort", effort.into());
-                }
-                reasoning.effort = Some("none".to_owned());
-                reasoning.budget_tokens = Some(0);
-            }
-            other => return Err(thinking.wrong("type", &format!("is {other:?}: enabled, adaptive and disabled are allowed"))),
+    if let Some(mut said) = fields.object("thinking")? {
+        thinking(&mut said, &mut reasoning, config.as_mut())?;
+        let rest = said.drain();
+        if !rest.is_empty() {
+            fields.put("thinking", rest.into());
         }
     }
     let mut wanted = None;
@@ -224,6 +210,40 @@ fn output(fields: &mut Fields) -> Result<(Reasoning, Format), Failure> {
         some => some,
     };
     Ok((reasoning, wanted.map_or(Ok(Format::Text), format)?))
+}
+
+/// Reads `thinking`; what only this family knows stays in it.
+fn thinking(said: &mut Fields, reasoning: &mut Reasoning, config: Option<&mut Fields>) -> Result<(), Failure> {
+    let display = said.text("display")?;
+    match said.needed_text("type")?.as_str() {
+        "enabled" => {
+            let budget = said.count("budget_tokens")?;
+            reasoning.budget_tokens = Some(budget.ok_or_else(|| said.wrong("budget_tokens", "is missing: a number of tokens"))?);
+            reasoning.shown = Some(display.as_deref() != Some("omitted"));
+            if let Some(display) = display.filter(|d| d != "omitted") {
+                said.put("display", display.into());
+            }
+        }
+        "adaptive" => {
+            // Here an effort that is not said is high; in other dialects it is the model's default.
+            reasoning.effort.get_or_insert_with(|| "high".to_owned());
+            reasoning.shown = display.as_deref().map(|d| d != "omitted");
+            if reasoning.shown == Some(false) {
+                // Tells it from an effort alone.
+                said.put("type", "adaptive".into());
+                said.put("display", "omitted".into());
+            }
+        }
+        "disabled" => {
+            // The effort also governs what is not thinking; it stays for models of this family.
+            if let (Some(effort), Some(config)) = (reasoning.effort.take(), config) {
+                config.put("effort", effort.into());
+            }
+            *reasoning = Reasoning { effort: Some("none".to_owned()), budget_tokens: Some(0), shown: None };
+        }
+        other => return Err(said.wrong("type", &format!("is {other:?}: enabled, adaptive and disabled are allowed"))),
+    }
+    Ok(())
 }
 
 fn format(mut wanted: Fields) -> Result<Format, Failure> {

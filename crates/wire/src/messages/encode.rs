@@ -6,6 +6,8 @@ mod part;
 mod schema;
 mod thinking;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 pub(super) use self::answer::stop;
@@ -108,36 +110,50 @@ fn count_marks(request: &Request) -> usize {
     automatic + of_tools + request.messages.iter().map(|m| within(&m.blocks)).sum::<usize>()
 }
 
-/// The functions, and at their places the tools that run at the provider (from `extra`).
+/// What `extra` says of one place in the list of tools.
+#[derive(Default)]
+struct Place<'a> {
+    /// A tool that runs at the provider.
+    whole: Option<&'a Value>,
+    /// Members of a function that have no place in the inner language.
+    members: Vec<(&'a str, &'a Value)>,
+}
+
+/// Reads the keys `tools[0]` and `tools[0].defer_loading`.
+fn places(request: &Request) -> BTreeMap<usize, Place<'_>> {
+    let mut out: BTreeMap<usize, Place<'_>> = BTreeMap::new();
+    for (key, value) in request.extra.iter().filter(|_| is_own(request)) {
+        let Some((at, rest)) = key.strip_prefix("tools[").and_then(|k| k.split_once(']')) else { continue };
+        let Ok(at) = at.parse() else { continue };
+        let place = out.entry(at).or_default();
+        match rest.strip_prefix('.') {
+            Some(member) => place.members.push((member, value)),
+            None => place.whole = Some(value),
+        }
+    }
+    out
+}
+
+/// The functions, and at their places the tools that run at the provider.
 fn tools(request: &Request, marks: &mut Marks, losses: &mut Losses) -> Vec<Value> {
-    let mut functions = request.tools.iter().enumerate();
+    let mut places = places(request);
     let mut out = Vec::new();
-    loop {
-        let place = format!("tools[{}]", out.len());
-        let own = request.extra.get(&place).filter(|_| is_own(request));
-        if let Some(whole) = own {
+    for (i, function) in request.tools.iter().enumerate() {
+        while let Some(whole) = places.get(&out.len()).and_then(|p| p.whole) {
             out.push(whole.clone());
-            continue;
         }
-        let Some((i, function)) = functions.next() else { break };
-        let mut written = tool(function, &format!("tools[{i}]"), losses);
-        if is_own(request) {
-            let rest = request.extra.iter().filter_map(|(key, v)| Some((key.strip_prefix(&place)?.strip_prefix('.')?, v)));
-            written.extend(rest.map(|(key, v)| (key.to_owned(), v.clone())));
-        }
+        let path = format!("tools[{i}]");
+        let mut written = tool(function, &path, losses);
+        let members = places.remove(&out.len()).unwrap_or_default().members;
+        written.extend(members.into_iter().map(|(key, v)| (key.to_owned(), v.clone())));
         let mut written = Value::Object(written);
         if let Some(ttl) = &function.cache {
-            marks.put(Some(ttl), Some(&mut written), &format!("tools[{i}].cache"), losses);
+            marks.put(Some(ttl), Some(&mut written), &format!("{path}.cache"), losses);
         }
         out.push(written);
     }
-    // Those whose place is behind functions that are gone.
-    let is_later = |key: &str| {
-        let place = key.strip_prefix("tools[").and_then(|k| k.strip_suffix(']'));
-        place.and_then(|at| at.parse::<usize>().ok()).is_some_and(|at| at >= out.len())
-    };
-    let later: Vec<Value> = request.extra.iter().filter(|(key, _)| is_own(request) && is_later(key)).map(|(_, v)| v.clone()).collect();
-    out.extend(later);
+    let behind = places.split_off(&out.len());
+    out.extend(behind.into_values().filter_map(|place| place.whole.cloned()));
     out
 }
 

@@ -23,7 +23,8 @@ pub(super) fn escape(text: &str) -> Cow<'_, str> {
         if is_plain(byte) {
             out.push(byte.into());
         } else {
-            out.push_str(&format!("_{byte:02x}"));
+            out.push('_');
+            out.extend([byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0')));
         }
     }
     Cow::Owned(out)
@@ -63,12 +64,11 @@ pub(super) struct CallIds {
 impl CallIds {
     /// The id of a call on the wire.
     pub(super) fn call(&mut self, id: &str) -> String {
-        let base = escape(id).into_owned();
-        let asked = self.asked.entry(base.clone()).or_default();
-        let mut chosen = base.clone();
+        let asked = self.asked.entry(id.to_owned()).or_default();
+        let mut chosen = escape(id).into_owned();
         while !self.used.insert(chosen.clone()) {
             *asked += 1;
-            chosen = format!("{base}-{}", *asked + 1);
+            chosen = escape(&format!("{id}-{}", *asked + 1)).into_owned();
         }
         self.open.entry(id.to_owned()).or_default().push_back(chosen.clone());
         chosen

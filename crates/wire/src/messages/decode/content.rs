@@ -19,7 +19,6 @@ impl ContentReader<'_> {
     pub(super) fn content(&mut self, value: Option<Value>, path: &str) -> Result<Vec<Block>, Failure> {
         match value {
             None => Ok(Vec::new()),
-            Some(Value::String(text)) if text.is_empty() => Ok(Vec::new()),
             Some(Value::String(text)) => Ok(vec![Block::Text { text }]),
             Some(Value::Array(items)) => {
                 let mut out = Vec::with_capacity(items.len());
@@ -60,19 +59,24 @@ impl ContentReader<'_> {
     fn result(&mut self, fields: &mut Fields) -> Result<Block, Failure> {
         let call_id = names::unescape(&fields.needed_text("tool_use_id")?).into_owned();
         let path = fields.path("content");
-        let blocks = self.content(fields.any("content"), &path)?;
+        let blocks = or_empty_text(self.content(fields.any("content"), &path)?);
         Ok(Block::ToolResult { call_id, name: None, blocks, is_error: fields.flag("is_error")?.unwrap_or(false) })
     }
 }
 
-/// `cache_control` as the mark after its block. Its time to live is empty where the provider's default is meant.
-pub(super) fn cache_ttl(fields: &mut Fields) -> Result<Option<Option<String>>, Failure> {
+/// Other dialects need something to be said, even if it is nothing.
+pub(super) fn or_empty_text(blocks: Vec<Block>) -> Vec<Block> {
+    if blocks.is_empty() { vec![Block::Text { text: String::new() }] } else { blocks }
+}
+
+/// How long `cache_control`, if there is one, wants to keep: empty where the provider's default is meant.
+pub(super) fn cache_ttl(fields: &mut Fields) -> Result<Option<String>, Failure> {
     let Some(mut control) = fields.object("cache_control")? else { return Ok(None) };
-    control.text("ttl").map(Some)
+    Ok(Some(control.text("ttl")?.unwrap_or_default()))
 }
 
 fn cache_mark(fields: &mut Fields) -> Result<Option<Block>, Failure> {
-    Ok(cache_ttl(fields)?.map(|ttl| Block::CacheMark { ttl }))
+    Ok(cache_ttl(fields)?.map(|ttl| Block::CacheMark { ttl: Some(ttl).filter(|t| !t.is_empty()) }))
 }
 
 fn call(fields: &mut Fields) -> Result<Block, Failure> {

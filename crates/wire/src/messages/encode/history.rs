@@ -86,7 +86,7 @@ impl<'a> History<'a> {
             let kept = text.trim_end().len();
             if kept < text.len() {
                 text.truncate(kept);
-                self.losses.change("messages");
+                self.losses.change("messages.last");
             }
         }
     }
@@ -113,7 +113,7 @@ impl<'a> History<'a> {
     }
 
     fn turn(&mut self, role: &'static str, path: &str, blocks: &[Block]) {
-        let keeps_thoughts = role == "assistant" && self.keeps_thoughts(blocks);
+        let keeps_thoughts = role == "assistant" && keeps_thoughts(blocks);
         let mut last = Last::Nothing;
         for (at, block) in blocks.iter().enumerate() {
             let path = format!("{path}.blocks[{at}]");
@@ -163,22 +163,11 @@ impl<'a> History<'a> {
 
     /// Neighbours of one speaker are one turn.
     fn turn_of(&mut self, role: &'static str) -> &mut Turn {
-        let at = match self.turns.len().checked_sub(1).filter(|i| self.turns[*i].role == role) {
-            Some(at) => at,
-            None => {
-                self.turns.push(Turn { role, results: Vec::new(), blocks: Vec::new() });
-                self.turns.len() - 1
-            }
-        };
+        if self.turns.last().is_none_or(|t| t.role != role) {
+            self.turns.push(Turn { role, results: Vec::new(), blocks: Vec::new() });
+        }
+        let at = self.turns.len() - 1;
         &mut self.turns[at]
-    }
-
-    /// A message's thoughts travel all or not at all: the API takes them only unchanged, complete and signed by itself.
-    fn keeps_thoughts(&self, blocks: &[Block]) -> bool {
-        blocks.iter().all(|block| match block {
-            Block::Reasoning { state, .. } => state.as_ref().is_some_and(|s| thought("", s).is_some()),
-            _ => true,
-        })
     }
 
     fn call(&mut self, path: &str, id: &str, name: &str, arguments: &str) -> Value {
@@ -213,6 +202,14 @@ impl<'a> History<'a> {
         }
         out.into()
     }
+}
+
+/// A message's thoughts travel all or not at all: the API takes them only unchanged, complete and signed by itself.
+fn keeps_thoughts(blocks: &[Block]) -> bool {
+    blocks.iter().all(|block| match block {
+        Block::Reasoning { state, .. } => state.as_ref().is_some_and(|s| thought("", s).is_some()),
+        _ => true,
+    })
 }
 
 /// A single plain text is written as text.

@@ -41,7 +41,11 @@ fn close(schema: &mut Value) -> bool {
 }
 
 fn each<'a>(schemas: impl Iterator<Item = &'a mut Value>) -> bool {
-    schemas.fold(false, |is_changed, schema| close(schema) || is_changed)
+    let mut is_changed = false;
+    for schema in schemas {
+        is_changed |= close(schema);
+    }
+    is_changed
 }
 
 #[cfg(test)]

@@ -56,8 +56,11 @@ pub(super) fn write(request: &Request, may_begin: bool, out: &mut Map<String, Va
             out.insert("thinking".into(), thinking);
         }
     }
-    // Models that take a budget do not all take an effort; the budget alone says it.
-    if let Some(effort) = effort.filter(|e| *e != "none" && (is_own || !matches!(mode, Mode::Budget(_)))) {
+    // Thinking without an effort is thinking with a high one, here; saying so keeps it when it comes back.
+    let effort = effort.or((mode == Mode::Adaptive).then_some("high"));
+    // Models that take a budget do not all take an effort; the budget alone says it, as does `disabled`.
+    let is_said = mode == Mode::Off || (matches!(mode, Mode::Budget(_)) && !is_own);
+    if let Some(effort) = effort.filter(|_| !is_said) {
         out.insert("output_config".into(), json!({"effort": effort}));
     }
     sampling(request, mode, is_own, out, losses);
@@ -81,15 +84,15 @@ fn effort<'a>(request: &'a Request, is_own: bool, losses: &mut Losses) -> Option
 
 fn mode(request: &Request, effort: Option<&str>, is_own: bool, may_begin: bool, losses: &mut Losses) -> Mode {
     let wanted = match (request.reasoning.budget_tokens, effort) {
-        (Some(0), _) | (None, Some("none")) => Mode::Off,
+        (Some(0), _) | (_, Some("none")) => Mode::Off,
         (Some(tokens), _) => {
             if tokens < THINKING_BUDGET_MIN {
                 losses.change("reasoning.budget_tokens");
             }
             Mode::Budget(tokens.max(THINKING_BUDGET_MIN))
         }
-        // In this family an effort does not switch thinking on: `thinking` says that, and says what is shown.
-        (None, Some(_)) if !is_own || request.reasoning.shown.is_some() => Mode::Adaptive,
+        // In this family an effort alone does not switch thinking on.
+        (None, Some(_)) if !is_own || request.reasoning.shown != Some(false) => Mode::Adaptive,
         (None, None) if request.reasoning.shown == Some(true) => Mode::Adaptive,
         _ => Mode::Unset,
     };
@@ -99,7 +102,11 @@ fn mode(request: &Request, effort: Option<&str>, is_own: bool, may_begin: bool, 
     let is_forced = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Function(_)) && !request.tools.is_empty();
     if is_forced || (matches!(wanted, Mode::Budget(_)) && !may_begin) {
         // The API refuses a forced call after thinking, and thinking in the middle of a turn of calls.
-        losses.drop("reasoning");
+        if effort.is_some() {
+            losses.change("reasoning");
+        } else {
+            losses.drop("reasoning");
+        }
         return Mode::Unset;
     }
     wanted

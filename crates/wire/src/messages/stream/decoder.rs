@@ -1,5 +1,6 @@
 //! An upstream's stream → events.
 
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::super::{
@@ -79,7 +80,12 @@ impl Decoder {
     /// The bytes have ended; a stream that had no normal end gives [`Event::Failed`].
     pub fn finish(&mut self, out: &mut Vec<Event>) {
         let mut sse = std::mem::take(&mut self.sse);
-        sse.finish(|event| self.event(&event, out));
+        sse.finish(|event| {
+            // The beginning of a frame is no frame of another dialect: it was cut off.
+            if serde_json::from_str::<IgnoredAny>(&event.data).is_ok() {
+                self.event(&event, out);
+            }
+        });
         self.fail("the upstream's stream ended before its end mark", Some("stream_truncated"), out);
     }
 
@@ -254,6 +260,9 @@ fn says_something(delta: &Delta) -> bool {
     }
 }
 
+/// Most members of a block that is carried whole.
+const OPAQUE_MEMBERS_MAX: usize = 256;
+
 /// Puts a delta into a block that is carried whole: JSON fragments apart, texts behind what is there, other members in its place.
 /// `None` if the block grows beyond [`EVENT_BYTES_MAX`].
 fn add_opaque(value: &mut Value, json: &mut String, data: &str) -> Option<()> {
@@ -272,6 +281,7 @@ fn add_opaque(value: &mut Value, json: &mut String, data: &str) -> Option<()> {
             }
             (_, _, given) => {
                 members.insert(key, given);
+                (members.len() <= OPAQUE_MEMBERS_MAX).then_some(())?;
             }
         }
     }

@@ -17,6 +17,8 @@ use crate::{
 
 /// Most bytes of blocks that wait for an earlier one to stop; an answer beyond that ends with an error.
 pub const HELD_BYTES_MAX: usize = 8 << 20;
+/// Most blocks that wait.
+pub const HELD_BLOCKS_MAX: usize = 1024;
 /// What a waiting piece counts besides its text.
 const HELD_PIECE_BYTES: usize = 64;
 
@@ -141,6 +143,9 @@ impl Encoder {
             BlockKind::Opaque { value, .. } => value.to_string().len(),
             _ => 0,
         };
+        if self.held.len() == HELD_BLOCKS_MAX {
+            return self.fail_overlap(out);
+        }
         if self.may_hold(bytes, out) {
             self.held.push_back(Held { block, kind: kind.clone(), deltas: Vec::new(), stopped: false });
         }
@@ -150,9 +155,13 @@ impl Encoder {
         self.held_bytes += bytes + HELD_PIECE_BYTES;
         let may = self.held_bytes <= HELD_BYTES_MAX;
         if !may {
-            self.fail("the upstream's blocks overlap beyond what can be held", None, out);
+            self.fail_overlap(out);
         }
         may
+    }
+
+    fn fail_overlap(&mut self, out: &mut Vec<u8>) {
+        self.fail("the upstream's blocks overlap beyond what can be held", None, out);
     }
 
     fn begin(&mut self, block: u32, kind: &BlockKind, out: &mut Vec<u8>) {
@@ -203,7 +212,7 @@ impl Encoder {
                 self.write_delta(DeltaOut::TextDelta { text }, out);
             }
             (Form::Call, Delta::Arguments(text)) if !text.is_empty() => {
-                self.write_delta(DeltaOut::InputJsonDelta { partial_json: text }, out)
+                self.write_delta(DeltaOut::InputJsonDelta { partial_json: text }, out);
             }
             (Form::Thought { begun, .. }, Delta::Reasoning(text)) if !text.is_empty() => {
                 if !std::mem::replace(begun, true) {
