@@ -1,6 +1,6 @@
 //! Measuring: a fake provider, a load generator, and the runs that set us beside others in the same minutes on the same machine.
 //!
-//! Absolute times move with the machine and the hour; only ratios of one run are judged. See `docs/performance.md` for the bars.
+//! Absolute times move with the machine and the hour; only ratios of one run are judged. The bars are in the tables that each run prints.
 
 pub mod gateway;
 pub mod load;
