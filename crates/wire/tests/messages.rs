@@ -52,7 +52,9 @@ fn answers() {
 
 fn streamed(events: &[ir::Event]) -> String {
     let (mut encoder, mut out) = (messages::stream::Encoder::new(12), Vec::new());
-    events.iter().for_each(|event| encoder.event(event, &mut out));
+    for event in events {
+        encoder.event(event, &mut out);
+    }
     String::from_utf8(out).expect("JSON is text")
 }
 
