@@ -48,7 +48,13 @@ impl Decoder {
     /// The bytes have ended; a stream whose candidates were not finished gives [`Event::Failed`].
     pub fn finish(&mut self, out: &mut Vec<Event>) {
         let Self { frames, chunks } = self;
-        frames.finish(|frame| chunks.frame(frame, out));
+        // A frame that was cut off is no error of its own: the end says what happened.
+        let is_complete = |frame: &Frame| !matches!(frame, Frame::Json(text) if Frame::parse(text).is_err());
+        frames.finish(|frame| {
+            if is_complete(&frame) {
+                chunks.frame(frame, out);
+            }
+        });
         chunks.end(out);
     }
 }

@@ -186,7 +186,9 @@ impl Choice {
             }
             Some(Open::Thought { text, said, .. }) if !text.is_empty() => {
                 *said = true;
-                out.push(part(choice, json!({"text": std::mem::take(text), "thought": true})));
+                let value = json!({"text": std::mem::take(text), "thought": true});
+                self.flush_signature(choice, out);
+                out.push(part(choice, value));
             }
             _ => {}
         }
@@ -226,6 +228,7 @@ impl Choice {
         if text.is_empty() && signature.is_none() {
             return;
         }
+        self.flush_signature(choice, out);
         let mut value = json!({"text": text, "thought": true});
         if let Some(signature) = signature {
             value["thoughtSignature"] = signature.into();

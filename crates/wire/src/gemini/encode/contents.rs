@@ -50,8 +50,8 @@ struct Writer<'a> {
     system: Vec<Value>,
     /// Call id → name as written, and whether the id went along.
     calls: HashMap<String, (String, bool)>,
-    /// A signature whose part comes next.
-    signature: Option<String>,
+    /// A signature whose part comes next, and whose words it signs.
+    signature: Option<(Kind, String)>,
 }
 
 pub(super) fn contents(request: &Request, losses: &mut Losses) -> Written {
@@ -108,7 +108,10 @@ impl Writer<'_> {
                     self.part(kind, part);
                 }
             }
-            Block::Opaque { family: Family::Gemini, value } => self.part(kind, value.clone()),
+            Block::Opaque { family: Family::Gemini, value } => {
+                self.flush_signature();
+                self.part(kind, value.clone());
+            }
             Block::Opaque { .. } | Block::CacheMark { .. } => self.losses.drop(path),
         }
     }
@@ -124,7 +127,7 @@ impl Writer<'_> {
             (true, None) => {}
             (true, Some(signature)) => {
                 self.flush_signature();
-                self.signature = Some(signature);
+                self.signature = Some((kind, signature));
             }
             (false, signature) => {
                 let mut part = json!({"text": text, "thought": true});
@@ -169,6 +172,7 @@ impl Writer<'_> {
     }
 
     fn result(&mut self, call_id: &str, name: Option<&str>, blocks: &[Block], is_error: bool, path: &str) {
+        self.flush_signature();
         let (name, with_id) = match self.calls.get(call_id) {
             Some(known) => known.clone(),
             None => (write_name(name.unwrap_or(call_id)).0, false),
@@ -247,7 +251,7 @@ impl Writer<'_> {
     }
 
     fn part(&mut self, kind: Kind, mut part: Value) {
-        if let Some(signature) = self.signature.take() {
+        if let Some((_, signature)) = self.signature.take() {
             part["thoughtSignature"] = signature.into();
         }
         match self.entries.last_mut() {
@@ -258,8 +262,8 @@ impl Writer<'_> {
 
     /// A signature that no part follows stands on an empty text, as Gemini itself streams it.
     fn flush_signature(&mut self) {
-        if self.signature.is_some() {
-            self.part(Kind::Model, json!({"text": ""}));
+        if let Some((kind, _)) = self.signature {
+            self.part(kind, json!({"text": ""}));
         }
     }
 
