@@ -7,9 +7,6 @@ use crate::{
     environment, model, paths, python, setup, shell,
 };
 
-/// The programs of a release, built together so that what they share is compiled once.
-const RELEASED: [&str; 3] = ["llm-router", "llm-node", "worker"];
-
 /// `make test`: sets up, builds, and runs everything there is.
 pub(crate) fn everything() -> Result<()> {
     setup::install_missing()?;
@@ -33,13 +30,19 @@ pub(crate) fn quality_checks() -> Result<()> {
 }
 
 /// The executables, without link-time optimisation.
+///
+/// Two builds, because cargo chooses the features of shared packages anew for each selection, those of the C++ build's own tools among them:
+/// with the selection that tests and clippy use for these two, the C++ is compiled once for all.
 pub(crate) fn build_release() -> Result<()> {
-    let mut build = shell::cargo("build");
-    build.args(["--release", "--locked"]);
-    for package in RELEASED {
-        build.args(["-p", package]);
+    for packages in [WITH_CPP, ["llm-router", "llm-node"]] {
+        let mut build = shell::cargo("build");
+        build.args(["--release", "--locked"]);
+        for package in packages {
+            build.args(["-p", package]);
+        }
+        shell::run(&mut build)?;
     }
-    shell::run(&mut build)
+    Ok(())
 }
 
 /// Unit, property and integration tests of all crates without C++, and the examples in their documentation.
