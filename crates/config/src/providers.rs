@@ -89,6 +89,11 @@ pub fn provider(name: &str) -> Option<&'static Provider> {
     PROVIDERS.iter().find(|p| p.name == name)
 }
 
+/// What a prefix of a model's name means: itself, or the provider that a known misspelling (seed 002 documents one) stands for.
+pub fn meant(prefix: &str) -> &str {
+    if prefix == "ahtnorpic" { "anthropic" } else { prefix }
+}
+
 /// The path of a provider's base URLs, `/v1` for one that is not known.
 pub(crate) fn usual_path(name: &str) -> &'static str {
     provider(name).map_or("/v1", |p| p.path)

@@ -67,9 +67,9 @@ pub(crate) fn conclusion(faults: &[Fault], model: &str) -> Failure {
         details.insert("upstream_request_id".to_owned(), id.as_str().into());
     }
     details.insert("attempts".to_owned(), attempts.into());
-    let mut failure = Failure { details, retry_after: wait, ..Failure::new(code, message) };
+    let mut failure = Failure { details, ..Failure::new(code, message) };
     if matches!(code, Code::NoAvailableTarget | Code::RateLimitExceeded) {
-        failure.retry_after.get_or_insert(Duration::from_secs(1));
+        failure.retry_after = Some(wait.unwrap_or(Duration::from_secs(1)));
     }
     failure
 }

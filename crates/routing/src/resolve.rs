@@ -153,8 +153,7 @@ fn fleet(nodes: &dyn Nodes, model: &str) -> Option<Result<Found, Failure>> {
 fn prefixed(map: &Map, model: &str) -> Result<Option<Found>, Failure> {
     for (mark, rule) in [(':', "prefix"), ('/', "provider")] {
         let Some((prefix, rest)) = model.split_once(mark) else { continue };
-        // A misspelling that seed 002 documents.
-        let prefix = if prefix == "ahtnorpic" { "anthropic" } else { prefix };
+        let prefix = config::providers::meant(prefix);
         let named: Vec<_> = map.accounts.iter().filter(|a| *a.name == *prefix || *a.provider == *prefix).collect();
         if named.is_empty() {
             continue;
