@@ -89,7 +89,7 @@ pub fn provider(name: &str) -> Option<&'static Provider> {
     PROVIDERS.iter().find(|p| p.name == name)
 }
 
-/// What a prefix of a model's name means: itself, or the provider that a known misspelling (seed 002 documents one) stands for.
+/// What a prefix of a model's name means: itself, or the provider that a known misspelling stands for.
 pub fn meant(prefix: &str) -> &str {
     if prefix == "ahtnorpic" { "anthropic" } else { prefix }
 }

@@ -1,4 +1,4 @@
-//! The built-in model that says "Hello world" (seed 000): for first steps and for load tests.
+//! The built-in model that says "Hello world": for first steps and for load tests.
 
 use journey::Request;
 use wire::{

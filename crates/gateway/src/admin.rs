@@ -14,12 +14,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::request::Parts;
+use http::{HeaderMap, request::Parts};
+use jiff::Timestamp;
 use journey::{Caller, Scope};
 use serde::de::DeserializeOwned;
 use wire::{Code, Failure};
 
-use crate::{app::App, peer::Peer};
+use crate::{app::App, peer::Peer, snapshot::House};
 
 /// Who asks, from where, under which id; put into every request's extensions.
 #[derive(Debug, Clone)]
@@ -69,7 +70,7 @@ impl FromRequestParts<Arc<App>> for Known {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
-        Ok(Self(identify(app, parts)?))
+        Ok(Self(caller(app, parts)?))
     }
 }
 
@@ -80,7 +81,7 @@ impl FromRequestParts<Arc<App>> for Reader {
         if is_management_open(app) {
             return Ok(Self(Caller::anyone()));
         }
-        let caller = identify(app, parts)?;
+        let caller = caller(app, parts)?;
         policy::may_call(&caller, Scope::Read)?;
         Ok(Self(caller))
     }
@@ -98,7 +99,7 @@ impl FromRequestParts<Arc<App>> for Admin {
             let message = "no administrator can exist here: set LLM_ROUTER_MASTER_KEY, or allow users to log in";
             return Err(Failure::new(Code::ControlPlaneNotConfigured, message).into());
         }
-        let caller = identify(app, parts)?;
+        let caller = caller(app, parts)?;
         policy::may_call(&caller, Scope::Admin)?;
         Ok(Self(caller))
     }
@@ -112,11 +113,16 @@ impl FromRequestParts<Arc<App>> for Asked {
     }
 }
 
-/// By key, else by a session's token.
-fn identify(app: &Arc<App>, parts: &Parts) -> Result<Caller, Failure> {
-    let house = app.house();
-    let shown = house.credentials(&parts.headers);
-    let now = jiff::Timestamp::now();
+fn caller(app: &App, parts: &Parts) -> Result<Caller, Failure> {
+    identify(app, &app.house(), &parts.headers, Timestamp::now())
+}
+
+/// Finds the caller by key, else by a session's token.
+///
+/// # Errors
+/// [`Code::InvalidApiKey`].
+pub fn identify(app: &App, house: &House, headers: &HeaderMap, now: Timestamp) -> Result<Caller, Failure> {
+    let shown = house.credentials(headers);
     house.keys.identify(&shown, now).or_else(|failure| shown.iter().find_map(|token| session::caller(app, token)).ok_or(failure))
 }
 

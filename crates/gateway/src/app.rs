@@ -1,6 +1,7 @@
 //! The house as a whole: built once, shared by everybody.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
@@ -9,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use config::{Environment, LoadArgs, Loaded, StoreUrl};
+use config::{AuthMode, Config, Environment, LoadArgs, Loaded, StoreUrl, config::ManagementAuth};
 use fleet::Fleet;
 use journey::Settle;
 use ledger::Ledger;
@@ -49,7 +50,7 @@ pub struct App {
     pub store: Store,
     pub fleet: Arc<Fleet>,
     pub metrics: Arc<Metrics>,
-    pub logs: Option<Logs>,
+    logs: Mutex<Option<Logs>>,
     /// The parent of the runtimes' own clients.
     pub client: net::Client,
     /// Asks nodes from behind the path.
@@ -63,6 +64,10 @@ pub struct App {
     house: ArcSwap<House>,
     loaded: ArcSwap<Loaded>,
     sources: Sources,
+    /// Held while a snapshot is built, so that one of older keys or an older file never follows one of newer.
+    rebuilding: tokio::sync::Mutex<()>,
+    /// What was bound at the start; a reload does not move it.
+    listening: Vec<SocketAddr>,
     ledger: Mutex<Option<Ledger>>,
     draining: AtomicBool,
     requests: Arc<AtomicU32>,
@@ -104,7 +109,7 @@ impl App {
             store,
             fleet,
             metrics,
-            logs,
+            logs: Mutex::new(logs),
             client,
             node_client,
             sessions,
@@ -115,6 +120,8 @@ impl App {
             house: ArcSwap::from_pointee(house),
             loaded: ArcSwap::from_pointee(loaded),
             sources,
+            rebuilding: tokio::sync::Mutex::default(),
+            listening: config.server.listeners(),
             ledger: Mutex::new(Some(ledger)),
             draining: AtomicBool::new(false),
             requests: Arc::default(),
@@ -190,6 +197,7 @@ impl App {
     /// # Errors
     /// The store's; the old snapshot stays.
     pub async fn refresh(&self) -> Result<(), StartError> {
+        let _order = self.rebuilding.lock().await;
         let stored = store::keys::list(&self.store).await?;
         let config = self.house().config.clone();
         self.house.store(Arc::new(House::build(config, &stored).map_err(StartError::Settings)?));
@@ -201,11 +209,13 @@ impl App {
     /// # Errors
     /// The first wrong value, in words.
     pub async fn reload(&self) -> Result<Vec<String>, StartError> {
+        let _order = self.rebuilding.lock().await;
         let environment = Environment::of_process()?;
         let loaded = config::load(&self.sources.args, &environment)?;
+        self.check_openness(&loaded.config)?;
         let stored = store::keys::list(&self.store).await?;
         let house = House::build(Arc::new(loaded.config.clone()), &stored).map_err(StartError::Settings)?;
-        if let Some(logs) = &self.logs {
+        if let Some(logs) = &*self.logs.lock().unwrap_or_else(PoisonError::into_inner) {
             logs.set_level(&loaded.config.log.level).map_err(|e| StartError::Settings(e.to_string()))?;
         }
         self.fleet.set_settings(snapshot::fleet_settings(&loaded.config));
@@ -214,6 +224,18 @@ impl App {
         self.loaded.store(Arc::new(loaded));
         tracing::info!("the configuration was read again");
         Ok(warnings)
+    }
+
+    /// A file that opens a router on loopback must not open one that listens to the world.
+    fn check_openness(&self, config: &Config) -> Result<(), StartError> {
+        let is_open = config.auth.mode == AuthMode::Off || config.auth.management == ManagementAuth::Open;
+        let public = self.listening.iter().find(|address| !address.ip().to_canonical().is_loopback());
+        match public {
+            Some(address) if is_open && !config.server.allow_insecure => Err(StartError::Settings(format!(
+                "auth.mode and auth.management cannot be opened while {address} is listened on, which can be reached from elsewhere: start again"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// A place among the requests that run at once.
@@ -250,6 +272,11 @@ impl App {
             }
         }
         self.store.close().await;
+    }
+
+    /// Writes out what the log still holds. The house itself may live on in tasks that never end, so this is said and not left to its drop.
+    pub fn end_log(&self) {
+        drop(self.logs.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

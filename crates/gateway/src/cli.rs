@@ -105,7 +105,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Called as `smr-config` the executable is its `config` command, as `open-llm-router` its `serve` (seed 001's programs).
+/// Called as `smr-config` the executable is its `config` command, as `open-llm-router` its `serve` (Open-LLM Router's programs).
 fn parse() -> Command {
     let mut words: Vec<std::ffi::OsString> = std::env::args_os().collect();
     let name = words.first().map(PathBuf::from).and_then(|p| p.file_stem().map(|s| s.to_string_lossy().into_owned()));

@@ -12,6 +12,7 @@ use telemetry::metrics::hold;
 use wire::{Failure, tap};
 
 use crate::{
+    admin,
     app::RequestPlace,
     render::{self, KeepAlive, Out, put},
     shard::Shard,
@@ -34,7 +35,7 @@ async fn live(shard: &Shard, call: &Call) -> Result<Response<Out>, Failure> {
         app.metrics.refused(failure.code.as_str());
         failure
     };
-    let caller = house.keys.identify(&house.credentials(&call.headers), call.received_at).map_err(refuse)?; // who
+    let caller = admin::identify(app, &house, &call.headers, call.received_at).map_err(refuse)?; // who
     let request = Request::read(call).map_err(refuse)?; // what: the head; the bytes stay as they came
     let mut permit = policy::admit(&caller, call, &request, &app.sink).map_err(refuse)?; // may they; from here on one receipt
     let plan = match plan(shard, &house, &request) {
@@ -176,7 +177,7 @@ fn settle_whole(mut permit: Permit, status: u16, bytes: &Bytes, elapsed_ms: f64)
     }
 }
 
-/// The `router{…}` object of JSON answers (seeds 001 and 004).
+/// The `router{…}` object of JSON answers.
 fn router_member(receipt: &journey::Receipt, plan: &Plan, elapsed_ms: f64) -> serde_json::Value {
     json!({
         "service": receipt.target.as_deref(),

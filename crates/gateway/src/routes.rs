@@ -8,7 +8,7 @@ use axum::{
     routing::{delete, get, post, put},
 };
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use journey::{Call, Operation};
@@ -127,7 +127,7 @@ async fn called(shard: &Arc<Shard>, operation: Operation, peer: Peer, request_id
 }
 
 /// Reads a body within its bounds.
-async fn body_of(headers: &HeaderMap, body: Incoming, bytes_max: usize) -> Result<Bytes, Failure> {
+async fn body_of(headers: &HeaderMap, mut body: Incoming, bytes_max: usize) -> Result<Bytes, Failure> {
     let too_large = || {
         Failure::new(
             Code::PayloadTooLarge,
@@ -142,9 +142,12 @@ async fn body_of(headers: &HeaderMap, body: Incoming, bytes_max: usize) -> Resul
         }
         return Err(too_large());
     }
-    match timeout(BODY_TIME_MAX, Limited::new(body, bytes_max).collect()).await {
+    match timeout(BODY_TIME_MAX, Limited::new(&mut body, bytes_max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => {
+            discard(body).await;
+            Err(too_large())
+        }
         Ok(Err(_)) => Err(Failure::new(Code::InvalidRequest, "the body broke off before its end")),
         Err(_) => Err(Failure::new(Code::InvalidRequest, format!("the body did not come within {} s", BODY_TIME_MAX.as_secs()))),
     }
@@ -178,11 +181,27 @@ async fn controlled(app: &Arc<App>, peer: Peer, request_id: Arc<str>, request: R
             return render::failure(&Failure::new(Code::InternalError, "this is a bug; the request id finds it in the log"), &request_id);
         }
     };
-    if let Some(failure) = response.extensions_mut().remove::<Failure>() {
+    if let Some(failure) = response.extensions_mut().remove::<Failure>().or_else(|| unreadable(&response)) {
         return render::failure(&failure, &request_id);
     }
     render::put(response.headers_mut(), render::REQUEST_ID, &request_id);
     response.map(Out::Control)
+}
+
+/// The failure of a request that no handler saw, because its body, path or query could not be read: the framework says so in plain text.
+fn unreadable(response: &Response<axum::body::Body>) -> Option<Failure> {
+    let content_type = response.headers().get(header::CONTENT_TYPE)?;
+    if !content_type.as_bytes().starts_with(b"text/plain") {
+        return None;
+    }
+    match response.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            let message = format!("the body is larger than {CONTROL_BYTES_MAX} bytes, the most that this path takes");
+            Some(Failure::new(Code::PayloadTooLarge, message))
+        }
+        status if status.is_client_error() => Some(Failure::new(Code::InvalidRequest, "the path, its query or the body cannot be read")),
+        _ => None,
+    }
 }
 
 /// Trailing slashes are tolerated.
@@ -208,7 +227,7 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
 
 fn preflight(request_id: &str) -> Response<Out> {
     let mut response = Response::new(Out::Whole(None));
-    *response.status_mut() = http::StatusCode::NO_CONTENT;
+    *response.status_mut() = StatusCode::NO_CONTENT;
     for (name, value) in [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use wire::{Failure, tap::Tap};
+use wire::{Code, Failure, tap::Tap};
 
 use crate::{
     flow::{BodyError, Stream},
@@ -46,34 +46,42 @@ impl Meter {
         self.stream = None;
         let rest = self.tap.finish();
         let seen = self.tap.seen();
-        let failure = match (&error, seen.done, &seen.error) {
+        let message = match (&error, seen.done, &seen.error) {
             (_, true, _) => None,
-            // The upstream's own error frame has passed already.
-            (_, _, Some(_)) => Some(None),
-            (Some(e), ..) => Some(Some(format!("the stream from the upstream broke: {e}"))),
-            (None, ..) => Some(Some("the stream from the upstream ended before its end mark".to_owned())),
+            // The upstream's own error frame is all that the client should hear.
+            (_, _, Some(_)) => None,
+            (Some(e), ..) => Some(format!("the stream from the upstream broke: {e}")),
+            (None, ..) => Some("the stream from the upstream ended before its end mark".to_owned()),
         };
-        let mut last = Vec::from(rest);
-        if let Some(permit) = &mut self.permit {
-            let receipt = permit.receipt();
-            receipt.outcome = if failure.is_some() { Outcome::Error } else { Outcome::Success };
-            if failure.is_some() {
-                receipt.error_code = Some("upstream_error".to_owned());
+        let last = match (message, &mut self.permit) {
+            (Some(message), Some(permit)) => {
+                // What is left of a frame that never ended would swallow the error.
+                let mut last = if self.tap.is_inside_frame() { Vec::from(b"\n\n") } else { Vec::new() };
+                let receipt = permit.receipt();
+                receipt.outcome = Outcome::Error;
+                receipt.error_code = Some(Code::UpstreamError.as_str().to_owned());
+                last.extend_from_slice(&(self.error_frame)(&Failure::new(Code::UpstreamError, message), &receipt.request_id));
+                last.into()
             }
-            if let Some(Some(message)) = failure {
-                let id = receipt.request_id.clone();
-                last.extend_from_slice(&(self.error_frame)(&Failure::new(wire::Code::UpstreamError, message), &id));
-            }
-        }
-        self.note_usage();
+            _ => rest,
+        };
+        self.count(&last);
+        self.note();
         self.permit = None;
-        (!last.is_empty()).then(|| last.into())
+        (!last.is_empty()).then_some(last)
     }
 
-    fn note_usage(&mut self) {
+    /// Puts into the receipt what the stream has said of its usage and of its end.
+    fn note(&mut self) {
         let seen = self.tap.seen();
-        if let Some(permit) = &mut self.permit {
-            permit.receipt().usage = seen.usage;
+        let Some(permit) = &mut self.permit else { return };
+        let receipt = permit.receipt();
+        receipt.usage = seen.usage;
+        if seen.error.is_some() {
+            receipt.outcome = Outcome::Error;
+            receipt.error_code = Some(Code::UpstreamError.as_str().to_owned());
+        } else if seen.done {
+            receipt.outcome = Outcome::Success;
         }
     }
 }
@@ -81,12 +89,7 @@ impl Meter {
 impl Drop for Meter {
     fn drop(&mut self) {
         // Everything that the upstream had to say may have been read although the client took the last bytes and left.
-        if self.permit.is_some() && self.tap.seen().done {
-            if let Some(permit) = &mut self.permit {
-                permit.receipt().outcome = Outcome::Success;
-            }
-        }
-        self.note_usage();
+        self.note();
     }
 }
 

@@ -56,6 +56,7 @@ impl Permit {
     }
 
     /// The receipt in the making.
+    #[expect(clippy::missing_panics_doc, reason = "it is there until the drop")]
     pub fn receipt(&mut self) -> &mut Receipt {
         self.receipt.as_mut().expect("only drop takes it")
     }

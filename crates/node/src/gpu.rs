@@ -39,7 +39,7 @@ pub fn memory_bytes(gpus: &[Gpu]) -> u64 {
     gpus.iter().map(|gpu| gpu.memory_bytes.unwrap_or(0) * u64::from(gpu.count)).sum()
 }
 
-/// Seed 002's score: GB times a fifth of the compute capability, summed.
+/// The score that nodes of the first LLM Router report: GB times a fifth of the compute capability, summed.
 pub fn capability(gpus: &[Gpu]) -> f64 {
     let one = |gpu: &Gpu| gpu.memory_bytes.unwrap_or(0) as f64 / f64::from(1 << 30) * gpu.compute.unwrap_or(0.0) / 5.0;
     gpus.iter().map(|gpu| one(gpu) * f64::from(gpu.count)).fold(0.0, |sum, each| sum + each)

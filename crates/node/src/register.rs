@@ -1,4 +1,4 @@
-//! The node's side of the fleet: it registers with its router and then reports, over seed 002's HTTP form.
+//! The node's side of the fleet: it registers with its router and then reports, over the HTTP form of the first LLM Router.
 //!
 //! Runs on a thread of its own with a runtime of its own: neither a load nor a burst of requests delays a heartbeat. A router
 //! that is away or refuses is asked again for ever.

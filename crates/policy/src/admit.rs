@@ -34,5 +34,7 @@ pub fn may_use(caller: &Caller, model: &str) -> Result<(), Failure> {
 pub fn admit(caller: &Caller, call: &Call, request: &Request, sink: &Arc<dyn Settle>) -> Result<Permit, Failure> {
     may_call(caller, Scope::Inference)?;
     may_use(caller, request.model())?;
+    // Fallbacks that the request names itself are no way round.
+    request.head.models.iter().try_for_each(|model| may_use(caller, model))?;
     Ok(Permit::new(call, request, caller, sink.clone()))
 }

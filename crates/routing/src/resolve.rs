@@ -111,10 +111,10 @@ fn target_of(map: &Map, nodes: &dyn Nodes, target: &str, depth: u8) -> Result<Fo
     if let Some(model) = target.strip_prefix("node:") {
         return fleet(nodes, model).unwrap_or_else(|| Err(unknown(map, nodes, model)));
     }
-    if let Some((name, model)) = target.split_once('/') {
-        if let Some(account) = map.accounts.iter().find(|a| *a.name == *name) {
-            return Ok(("alias", vec![candidate(account, model, "alias")]));
-        }
+    if let Some((name, model)) = target.split_once('/')
+        && let Some(account) = map.accounts.iter().find(|a| *a.name == *name)
+    {
+        return Ok(("alias", vec![candidate(account, model, "alias")]));
     }
     // An alias may have the name of the model that it stands for.
     match exact(map, nodes, target) {

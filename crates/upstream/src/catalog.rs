@@ -18,7 +18,7 @@ pub struct Provider {
     pub scheme: Scheme,
     /// The dialect of its own that `wire: auto` means.
     pub wire: Wire,
-    /// Model names that sound like its own begin so (seed 000's rule) …
+    /// Model names that sound like its own begin so (Router API's rule) …
     pub name_prefixes: &'static [&'static str],
     /// … but not so: these are open models of the same family.
     pub foreign_prefixes: &'static [&'static str],

@@ -136,12 +136,11 @@ impl Head {
             changes.push((at.clone(), quoted(model)));
         }
         if usage {
-            match &self.stream_options_at {
-                Some(at) => changes.push((at.clone(), with_usage(&body[at.clone()]))),
-                None => {
-                    let Some(end) = memchr::memrchr(b'}', body) else { return body.clone() };
-                    changes.push((end..end, format!(",\"stream_options\":{}", with_usage(b"{}"))));
-                }
+            if let Some(at) = &self.stream_options_at {
+                changes.push((at.clone(), with_usage(&body[at.clone()])));
+            } else {
+                let Some(end) = memchr::memrchr(b'}', body) else { return body.clone() };
+                changes.push((end..end, format!(",\"stream_options\":{}", with_usage(b"{}"))));
             }
         }
         if changes.is_empty() {

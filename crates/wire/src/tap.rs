@@ -96,8 +96,8 @@ impl Tap {
         self.seen
     }
 
-    /// Reads a piece and gives back what goes to the client: the same bytes, unless a frame is taken out or held back
-    /// until it is whole (only when usage frames are taken out).
+    /// Reads a piece and gives back what goes to the client: the same bytes in whole frames. A frame is held back until its end
+    /// has come, so that an error or a comment can follow wherever the upstream stops.
     pub fn feed(&mut self, piece: Bytes) -> Bytes {
         if self.held.is_empty() && !self.skipping && piece.ends_with(b"\n\n") && self.read_frames(&piece).is_none() {
             return piece;
@@ -105,13 +105,18 @@ impl Tap {
         self.feed_slowly(&piece)
     }
 
-    /// The stream has ended: what was held back.
+    /// The stream has ended: what was held back, a frame without its end.
     pub fn finish(&mut self) -> Bytes {
         let rest = self.held.split().freeze();
         if !rest.is_empty() {
             self.frame(&rest);
         }
-        if self.strip_usage { rest } else { Bytes::new() }
+        rest
+    }
+
+    /// Whether the last bytes given back are inside a frame: one that was too long to be held.
+    pub fn is_inside_frame(&self) -> bool {
+        self.skipping
     }
 
     /// Reads whole frames; `Some` if one of them must be taken out.
@@ -143,8 +148,7 @@ impl Tap {
             self.skipping = true;
             out.extend_from_slice(&self.held.split());
         }
-        // Without frames to take out nothing needs to wait for its frame's end.
-        if self.strip_usage { out.freeze() } else { piece.clone() }
+        out.freeze()
     }
 
     /// Reads one frame; true if it is a chunk that holds nothing but usage.

@@ -31,7 +31,7 @@ pub async fn register(State(app): State<Arc<App>>, asked: Asked, headers: Header
     Ok((status, Json(registered)).into_response())
 }
 
-/// `POST /api/health`: 200 with `null`, as seed 002's nodes expect.
+/// `POST /api/health`: 200 with `null`, as older nodes expect.
 pub async fn heartbeat(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Answer<Json<Value>> {
     let beat: Heartbeat = read(&body)?;
     app.fleet.heartbeat(headers.get("x-node-token").and_then(|v| v.to_str().ok()), beat)?;
@@ -46,7 +46,7 @@ struct Agent {
     models: Vec<String>,
 }
 
-/// `POST /register` of seed 000.
+/// `POST /register` of Router API's agents.
 pub async fn register_agent(
     State(app): State<Arc<App>>,
     asked: Asked,
@@ -66,7 +66,7 @@ struct AgentBeat {
     queue_length: Option<u32>,
 }
 
-/// `POST /heartbeat` of seed 000.
+/// `POST /heartbeat` of Router API's agents.
 pub async fn agent_heartbeat(
     State(app): State<Arc<App>>,
     asked: Asked,

@@ -17,6 +17,7 @@ use journey::{Caller, KeyRef, Scope, Scopes};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use wire::{Code, Failure};
 
 use super::{Answer, Asked, read};
@@ -35,11 +36,15 @@ const FAILURES_WINDOW: Duration = Duration::from_mins(15);
 /// Pairs of user and address that are remembered; the oldest is forgotten first.
 const PAIRS_MAX: usize = 10_000;
 
+/// Passwords that are checked at once: each check takes a core and megabytes for tens of milliseconds.
+const CHECKS_MAX: usize = 2;
+
 /// Signs tokens and counts failures.
 pub struct Sessions {
     sign: EncodingKey,
     verify: DecodingKey,
     failures: Mutex<HashMap<(String, IpAddr), Vec<Instant>>>,
+    checks: Semaphore,
     /// A hash that no password has, made at the first need: an unknown user costs as much time as a known one.
     nobody: OnceLock<String>,
 }
@@ -59,6 +64,7 @@ impl Sessions {
             sign: EncodingKey::from_secret(secret),
             verify: DecodingKey::from_secret(secret),
             failures: Mutex::default(),
+            checks: Semaphore::new(CHECKS_MAX),
             nobody: OnceLock::new(),
         }
     }
@@ -115,6 +121,8 @@ struct LogIn {
 pub async fn login(State(app): State<Arc<App>>, asked: Asked, body: Bytes) -> Answer<Json<Value>> {
     let LogIn { username, password } = read(&body)?;
     let pair = (username.chars().take(128).collect::<String>(), asked.peer.address);
+    // Before the count is looked at, so that guesses sent all at once are counted too.
+    let _turn = app.sessions.checks.acquire().await;
     if let Some(wait) = app.sessions.locked(&pair) {
         return Err(Failure::new(Code::RateLimitExceeded, "too many failed log-ins; wait before the next").retry_after(wait).into());
     }

@@ -1,6 +1,6 @@
 //! `llm-router serve`.
 
-use std::{net::SocketAddr, sync::Arc, thread::JoinHandle};
+use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle};
 
 use anyhow::Context as _;
 use config::{Environment, Loaded};
@@ -33,6 +33,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failed> {
     // The address first: a router that cannot listen must not make keys that nobody gets to see.
     let runtimes = config.server.threads.map_or_else(cores, |n| n.max(1) as usize);
     let sockets = Sockets::bind(&config.server.listeners(), runtimes).map_err(|e| Failed(1, e.to_string()))?;
+    own_directory(&config.server.data_dir).with_context(|| format!("{} cannot be made", config.server.data_dir.display()))?;
     let logs = telemetry::logs::start(&log_settings).context("the log cannot be written")?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -55,8 +56,18 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failed> {
     let threads = server::start(&app, sockets, &stop).context("the serving threads cannot be started")?;
     shown.say(&made);
     back.block_on(until_stopped(&app, local_node, threads, &stop))?;
+    app.end_log();
     back.shutdown_timeout(std::time::Duration::from_secs(2));
     Ok(())
+}
+
+/// Makes the data directory, its owner's only, before the log makes one below it.
+fn own_directory(path: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
 }
 
 /// Cores that this process may use.
@@ -139,6 +150,7 @@ async fn until_stopped(
         () = drained => tracing::info!("stopped"),
         () = signals.termination(app) => {
             eprintln!("llm-router: ended at once by a second signal");
+            app.end_log();
             std::process::exit(130);
         }
     }

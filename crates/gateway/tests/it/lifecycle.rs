@@ -16,8 +16,8 @@ async fn what_is_under_way_is_finished_before_the_end() {
     let gate = Gate::new();
     let upstream = held(&gate);
     let mut router = Setup::new().upstream("mock", &upstream).start();
-    let mut stream = router.chat("gpt-mock", json!({"stream": true})).header("x-request-id", "last").open().await;
     gate.pass(2);
+    let mut stream = router.chat("gpt-mock", json!({"stream": true})).header("x-request-id", "last").open().await;
     stream.until("one").await;
     router.signal("TERM");
     let address = router.address();
@@ -35,8 +35,8 @@ async fn a_second_signal_ends_at_once() {
     let gate = Gate::new();
     let upstream = held(&gate);
     let mut router = Setup::new().upstream("mock", &upstream).env("LLM_ROUTER_SERVER_DRAIN_TIMEOUT", "10m").start();
-    let mut stream = router.chat("gpt-mock", json!({"stream": true})).open().await;
     gate.pass(2);
+    let mut stream = router.chat("gpt-mock", json!({"stream": true})).open().await;
     stream.until("one").await;
     router.signal("INT");
     router.said.wait(|line| line.contains("a second signal ends at once")).unwrap();
@@ -49,8 +49,8 @@ async fn a_stream_without_end_does_not_keep_the_router_from_ending() {
     let gate = Gate::new();
     let upstream = held(&gate);
     let mut router = Setup::new().upstream("mock", &upstream).env("LLM_ROUTER_SERVER_DRAIN_TIMEOUT", "200ms").start();
-    let mut stream = router.chat("gpt-mock", json!({"stream": true})).header("x-request-id", "cut").open().await;
     gate.pass(2);
+    let mut stream = router.chat("gpt-mock", json!({"stream": true})).header("x-request-id", "cut").open().await;
     stream.until("one").await;
     router.signal("TERM");
     assert_eq!(router.ended().code(), Some(0), "{}", router.said.all());
@@ -96,7 +96,8 @@ async fn open_access_to_the_world_is_refused() {
         assert_eq!(status.code(), Some(78), "{said}");
         assert!(said.contains("0.0.0.0:0") && said.contains("LLM_ROUTER_ALLOW_INSECURE"), "{said}");
     }
-    let open = Setup::new().env("LLM_ROUTER_AUTH_MODE", "off").env("LLM_ROUTER_LISTEN", "0.0.0.0:0").env("LLM_ROUTER_ALLOW_INSECURE", "true");
+    let open =
+        Setup::new().env("LLM_ROUTER_AUTH_MODE", "off").env("LLM_ROUTER_LISTEN", "0.0.0.0:0").env("LLM_ROUTER_ALLOW_INSECURE", "true");
     assert_eq!(open.start().chat("dummy", json!({})).nobody().send().await.status, 200);
 }
 
@@ -156,6 +157,20 @@ async fn wrong_passwords_are_counted() {
 }
 
 #[tokio::test]
+async fn guesses_sent_all_at_once_are_counted_too() {
+    let router = Setup::new().env("LLM_ROUTER_ADMIN_PASSWORD", "right-password").start();
+    let guess = json!({"username": "admin", "password": "wrong"});
+    let guesses: Vec<_> = (0..40).map(|_| tokio::spawn(router.post("/api/auth/login", &guess).nobody().send())).collect();
+    let mut judged = 0;
+    for guess in guesses {
+        let status = guess.await.unwrap().status;
+        assert!([401, 429].contains(&status), "{status}");
+        judged += usize::from(status == 401);
+    }
+    assert!((10..=12).contains(&judged), "{judged} guesses were judged");
+}
+
+#[tokio::test]
 async fn a_key_that_cannot_exist_is_asked_for() {
     let setup = Setup::new().env("LLM_ROUTER_API_KEYS", "").env("LLM_ROUTER_MASTER_KEY", "").env("LLM_ROUTER_AUTH_MODE", "required");
     let (status, said) = setup.fails();
@@ -170,7 +185,10 @@ async fn probes_say_what_is_missing() {
         assert_eq!(router.get(path).nobody().send().await.status, 200, "{path}");
     }
     let ready = router.get("/_health/ready").nobody().send().await;
-    assert_eq!((ready.status, &ready.json()["checks"]["targets"], &ready.json()["checks"]["store"]), (503, &json!("missing"), &json!("ok")));
+    assert_eq!(
+        (ready.status, &ready.json()["checks"]["targets"], &ready.json()["checks"]["store"]),
+        (503, &json!("missing"), &json!("ok"))
+    );
     let router = Setup::new().account("one", "http://127.0.0.1:1", &["m"], json!({})).start();
     for path in ["/_health/ready", "/health/readiness"] {
         assert_eq!(router.get(path).nobody().send().await.json()["status"], "ready");

@@ -112,7 +112,7 @@ async fn a_node_is_called_back_before_it_is_believed() {
     let elsewhere = json!({"machine_name": "ghost", "ip_address": "10.0.0.1", "runtime_port": port - 1, "accelerator": "cpu"});
     assert_eq!(router.post("/api/nodes", &elsewhere).nobody().send().await.status, 403);
     let forwarded = router.post("/api/nodes", &said).nobody().header("x-forwarded-for", "127.0.0.1").send().await;
-    assert_eq!(forwarded.status, 401, "{}", forwarded.text());
+    assert_eq!(forwarded.status, 403, "{}", forwarded.text());
     assert_eq!(router.get("/api/nodes").key(MASTER).send().await.json(), json!([]));
 }
 

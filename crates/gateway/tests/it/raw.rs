@@ -40,7 +40,8 @@ async fn a_stream_is_asked_for_its_usage_and_nothing_else_changes() {
     let wanted = streamed.replace("\"stream\":true}", "\"stream\":true,\"stream_options\":{\"include_usage\":true}}");
     assert_eq!(String::from_utf8_lossy(&got.body), wanted);
 
-    let (before, after) = ("{\"include_usage\":false, \"include_obfuscation\": false}", "{\"include_usage\":true,\"include_obfuscation\":false}");
+    let (before, after) =
+        ("{\"include_usage\":false, \"include_obfuscation\": false}", "{\"include_usage\":true,\"include_obfuscation\":false}");
     let with_options = ODD.replace("\"logit_bias\":{}", &format!("\"stream\" : true, \"stream_options\":{before}"));
     let got = travelled(&router, &upstream, &with_options).await;
     assert_eq!(String::from_utf8_lossy(&got.body), with_options.replace(before, after));
@@ -118,7 +119,9 @@ const USAGE: &str = "data: {\"id\":\"c\",\"choices\":[],\"usage\":{\"prompt_toke
 
 fn frames(usage: bool) -> String {
     let chunk = |delta: &str| {
-        format!("data: {{\"id\":\"c\", \"x\":1.50,\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":null}}],\"usage\":null}}\n\n")
+        format!(
+            "data: {{\"id\":\"c\", \"x\":1.50,\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":null}}],\"usage\":null}}\n\n"
+        )
     };
     let end = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
     let mut all = vec![": a comment\n\n".to_owned(), chunk("{\"role\":\"assistant\"}"), chunk("{\"content\":\"\\\"usage\\\":{ ä😀\"}")];
@@ -181,7 +184,8 @@ async fn completions_and_embeddings_travel_the_same_way() {
     let body = json!({"model": "gpt-mock", "prompt": "say", "stream": true});
     let events = router.post("/v1/completions", &body).send().await.events();
     assert!(events.iter().all(|event| !event.contains("usage")), "{events:?}");
-    let text: String = events.iter().filter_map(|e| serde_json::from_str::<Value>(e).ok()?["choices"][0]["text"].as_str().map(str::to_owned)).collect();
+    let text: String =
+        events.iter().filter_map(|e| serde_json::from_str::<Value>(e).ok()?["choices"][0]["text"].as_str().map(str::to_owned)).collect();
     assert_eq!((text.as_str(), events.last().map(String::as_str)), ("Hello world", Some("[DONE]")));
     soon("the upstream's request", upstream.request()).await;
 

@@ -64,7 +64,7 @@ async fn a_broken_configuration_changes_nothing() {
 
 #[tokio::test]
 async fn open_access_does_not_come_in_by_a_reload() {
-    let router = Setup::new().env("LLM_ROUTER_LISTEN", "0.0.0.0:0").start();
+    let router = Setup::new().env("LLM_ROUTER_LISTEN", "").set("server", json!({"listen": ["0.0.0.0:0"]})).start();
     // The file is right for a router that starts with it; this one already listens to the world.
     for auth in [json!({"mode": "off"}), json!({"management": "open"})] {
         router.write_config(&json!({"auth": auth, "server": {"listen": ["127.0.0.1:8080"]}}).to_string());

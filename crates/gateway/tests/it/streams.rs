@@ -7,7 +7,8 @@ use testkit::{FakeUpstream, Gate, Reply, Script};
 use crate::router::{Router, Setup, eventually, soon};
 
 const FIRST: &str = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"one\"},\"finish_reason\":null}]}\n\n";
-const LAST: &str = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" two\"},\"finish_reason\":null}]}\n\ndata: [DONE]\n\n";
+const LAST: &str =
+    "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" two\"},\"finish_reason\":null}]}\n\ndata: [DONE]\n\n";
 
 #[tokio::test]
 async fn two_hundred_callers_that_leave_leave_nothing_behind() {

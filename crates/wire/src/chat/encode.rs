@@ -247,14 +247,11 @@ pub fn response(events: &[Event]) -> ChatResponse {
 }
 
 fn choice_of(answer: &mut ChatResponse, index: u32) -> &mut Choice {
-    let at = match answer.choices.iter().position(|c| c.index == index) {
-        Some(at) => at,
-        None => {
-            let message = ChatMessage { role: "assistant".to_owned(), ..ChatMessage::default() };
-            answer.choices.push(Choice { index, message, ..Choice::default() });
-            answer.choices.len() - 1
-        }
-    };
+    let at = answer.choices.iter().position(|c| c.index == index).unwrap_or_else(|| {
+        let message = ChatMessage { role: "assistant".to_owned(), ..ChatMessage::default() };
+        answer.choices.push(Choice { index, message, ..Choice::default() });
+        answer.choices.len() - 1
+    });
     &mut answer.choices[at]
 }
 

@@ -28,7 +28,7 @@ struct OpenChoice {
     open: Option<(u32, Open)>,
     next: u32,
     called: bool,
-    reason: Option<Option<String>>,
+    reason: Option<String>,
     /// Upstream indexes of the calls so far.
     begun: BTreeSet<u32>,
 }
@@ -120,7 +120,7 @@ impl Decoder {
                 out.push(Event::Delta { choice: index, block, delta: Delta::Logprobs(LogprobsBox(Box::new(logprobs))) });
             }
             if let Some(reason) = finish_reason {
-                open.reason = Some(Some(reason));
+                open.reason = Some(reason);
             }
         }
         if let Some(usage) = chunk.usage {
@@ -132,8 +132,8 @@ impl Decoder {
         self.over = true;
         for (index, mut choice) in std::mem::take(&mut self.choices) {
             choice.close(index, out);
-            let reason = choice.reason.flatten();
-            out.push(Event::Finish { choice: index, reason: decode::finish(reason.as_deref(), choice.called) });
+            let reason = decode::finish(choice.reason.as_deref(), choice.called);
+            out.push(Event::Finish { choice: index, reason });
         }
         out.extend(self.usage.take().map(Event::Usage));
         out.push(Event::End);
@@ -154,7 +154,7 @@ impl OpenChoice {
                 out.push(Event::Delta { choice, block, delta: wrap(text) });
             }
         }
-        delta.tool_calls.unwrap_or_default().into_iter().fold(true, |legal, call| self.call(choice, call, out) && legal)
+        delta.tool_calls.unwrap_or_default().into_iter().all(|call| self.call(choice, call, out))
     }
 
     /// Some servers leave out the index, or use 0 for each call: a new id begins a new call. False if the fragment belongs to a

@@ -29,13 +29,10 @@ pub fn response(events: &[Event]) -> CompletionResponse {
 }
 
 fn choice_of(answer: &mut CompletionResponse, index: u32) -> &mut CompletionChoice {
-    let at = match answer.choices.iter().position(|c| c.index == index) {
-        Some(at) => at,
-        None => {
-            answer.choices.push(CompletionChoice { index, ..CompletionChoice::default() });
-            answer.choices.len() - 1
-        }
-    };
+    let at = answer.choices.iter().position(|c| c.index == index).unwrap_or_else(|| {
+        answer.choices.push(CompletionChoice { index, ..CompletionChoice::default() });
+        answer.choices.len() - 1
+    });
     &mut answer.choices[at]
 }
 

@@ -1,4 +1,4 @@
-//! Node ↔ router over HTTP: registration and heartbeat of seed 002, with our additions (all optional, unknown fields kept).
+//! Node ↔ router over HTTP: registration and heartbeat of the first LLM Router, with our additions (all optional, unknown fields kept).
 
 use serde::{Deserialize, Serialize};
 
