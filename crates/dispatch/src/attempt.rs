@@ -69,11 +69,11 @@ impl Way {
             .map_err(|_| Failure::new(wire::Code::UpstreamError, format!("the address of the node `{}` is not usable", peer.name)))?;
         let headers = built.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Ok(mut proof) = HeaderValue::from_str(&format!("Bearer {}", peer.router_secret)) {
-            if !peer.router_secret.is_empty() {
-                proof.set_sensitive(true);
-                headers.insert(header::AUTHORIZATION, proof);
-            }
+        if let Ok(mut proof) = HeaderValue::from_str(&format!("Bearer {}", peer.router_secret))
+            && !peer.router_secret.is_empty()
+        {
+            proof.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, proof);
         }
         Ok(Self {
             name: peer.name.clone(),
@@ -103,7 +103,7 @@ pub(crate) async fn attempt(
 ) -> Result<Flow, Fault> {
     let began = Instant::now();
     let started_ms = trail.elapsed_ms();
-    if let Some(id) = HeaderValue::from_str(trail.request_id).ok() {
+    if let Ok(id) = HeaderValue::from_str(trail.request_id) {
         way.request.headers_mut().insert("x-request-id", id);
     }
     let mut guard = way.guard.take();

@@ -266,10 +266,10 @@ impl App {
         self.tasks.close();
         let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(ledger) = ledger {
-            if let Err(error) = ledger.close(Duration::from_secs(5)).await {
-                tracing::error!(%error, "request records were lost at the end");
-            }
+        if let Some(ledger) = ledger
+            && let Err(error) = ledger.close(Duration::from_secs(5)).await
+        {
+            tracing::error!(%error, "request records were lost at the end");
         }
         self.store.close().await;
     }

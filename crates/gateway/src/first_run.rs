@@ -1,6 +1,7 @@
 //! What a fresh house needs: a key, and somebody who may administer it.
 
 use std::{
+    fmt::Write as _,
     fs,
     io::{self, Write as _},
     path::Path,
@@ -58,7 +59,11 @@ pub async fn prepare(config: &Config, store: &Store) -> Result<FirstRun, StartEr
 /// A key that is not stored yet, and its secret: `sk_` and 32 random letters and digits.
 pub fn new_key(name: &str, scopes: Vec<String>, by: &str) -> (store::keys::Key, String) {
     let secret = format!("sk_{}", random(32));
-    let hash = policy::hash(&secret).iter().map(|b| format!("{b:02x}")).collect();
+    let mut hash = String::with_capacity(64);
+    for byte in policy::hash(&secret) {
+        // Writing to a string does not fail.
+        let _ = write!(hash, "{byte:02x}");
+    }
     let row = store::keys::Key {
         id: store::new_id("key"),
         name: name.to_owned(),

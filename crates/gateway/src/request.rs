@@ -91,6 +91,7 @@ fn refused(mut permit: Permit, failure: Failure) -> Failure {
     failure
 }
 
+#[expect(clippy::too_many_arguments, reason = "everything that the hall has gathered ends here")]
 fn reply(
     shard: &Shard,
     house: &House,

@@ -47,9 +47,8 @@ impl Meter {
         let rest = self.tap.finish();
         let seen = self.tap.seen();
         let message = match (&error, seen.done, &seen.error) {
-            (_, true, _) => None,
             // The upstream's own error frame is all that the client should hear.
-            (_, _, Some(_)) => None,
+            (_, true, _) | (_, _, Some(_)) => None,
             (Some(e), ..) => Some(format!("the stream from the upstream broke: {e}")),
             (None, ..) => Some("the stream from the upstream ended before its end mark".to_owned()),
         };
