@@ -4,6 +4,7 @@
 
 pub mod chat;
 pub mod completions;
+pub mod dialect;
 pub mod embeddings;
 pub mod error;
 pub mod fleet;
@@ -17,4 +18,5 @@ pub mod responses;
 pub mod sse;
 pub mod tap;
 
+pub use dialect::Dialect;
 pub use error::{Code, Failure};
