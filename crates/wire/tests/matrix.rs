@@ -79,7 +79,9 @@ fn answer() -> Vec<Event> {
 }
 
 /// Text, calls with their arguments, the reason, input and output tokens.
-fn meaning(events: &[Event]) -> (String, Vec<String>, Option<Finish>, Option<(u64, u64)>) {
+type Meaning = (String, Vec<String>, Option<Finish>, Option<(u64, u64)>);
+
+fn meaning(events: &[Event]) -> Meaning {
     let (mut text, mut calls, mut finish, mut usage) = (String::new(), Vec::new(), None, None);
     for event in events {
         match event {
