@@ -40,7 +40,7 @@ A secret may be written as it is, as `env:NAME` or `os.environ/NAME` (a variable
 pub fn reference_markdown() -> String {
     let mut out = HEAD.to_owned();
     out.push_str("\n## The router's file\n\n");
-    keys(&mut out, KEYS);
+    keys(&mut out, KEYS, Some(PREFIX));
     let _ = writeln!(
         out,
         "\nAccepted, checked, and without effect in this version (a start that finds one says so): {}.",
@@ -69,15 +69,16 @@ pub fn reference_markdown() -> String {
     out.push_str(
         "\n## The node's file\n\nJSON, named by `--config`, else `LLM_NODE_CONFIG`, else `~/.llm-router/config.json` if it exists.\n\n",
     );
-    keys(&mut out, NODE_KEYS);
+    keys(&mut out, NODE_KEYS, None);
     out
 }
 
-fn keys(out: &mut String, table: &[Key]) {
+/// `prefix`: every key also has the variable that the rule makes of it, which is then not worth naming alone.
+fn keys(out: &mut String, table: &[Key], prefix: Option<&str>) {
     out.push_str("| Key | Variables | Default | Meaning |\n|---|---|---|---|\n");
     for key in table {
-        let by_rule = key.rule_name(PREFIX);
-        let named = |name: &&&str| table.as_ptr() != KEYS.as_ptr() || **name != by_rule || key.env.len() > 1;
+        let by_rule = prefix.map(|prefix| key.rule_name(prefix));
+        let named = |name: &&&str| by_rule.as_deref() != Some(**name) || key.env.len() > 1;
         let variables: Vec<String> =
             key.env.iter().filter(named).map(|name| format!("`{name}`{}", if key.deprecated.contains(name) { "†" } else { "" })).collect();
         let default = match (key.default, key.default_note) {
