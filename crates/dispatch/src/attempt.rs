@@ -4,18 +4,19 @@ use std::{future::poll_fn, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use fleet::{End, InFlight, Speaks};
-use http::{HeaderMap, HeaderValue, Request as HttpRequest, Response, header};
+use http::{HeaderMap, HeaderValue, Request as HttpRequest, Response, StatusCode, header};
 use http_body::Body as _;
 use journey::{Attempt, AttemptOutcome, Body, Flow, Operation, Request, Served};
 use net::ResponseBody;
 use tokio::time::Instant;
 use upstream::{Verdict, classify, message_of, retry_after};
-use wire::{Failure, head::Edits, tap};
+use wire::{Dialect, Failure, dialect::Decoder, ir::Event, tap};
 
 use crate::{
     fault::Fault,
+    letter::Letter,
     run::{Dispatch, Trail},
-    stream::Committed,
+    stream::{Committed, Translated},
 };
 
 /// Most bytes of an error answer that are read.
@@ -30,23 +31,27 @@ pub(crate) struct Way {
     pub(crate) timeouts: net::Timeouts,
     pub(crate) request: HttpRequest<net::Body>,
     pub(crate) guard: Option<InFlight>,
-    pub(crate) strip_usage: bool,
+    pub(crate) letter: Letter,
 }
 
 impl Way {
     /// The way to an account.
     pub(crate) fn to_account(account: &upstream::Account, model: &Arc<str>, request: &Request) -> Result<Self, Failure> {
-        let add_usage = wants_usage(request) && account.knows_stream_usage();
-        let body = request.head.rewrite(&request.body, Edits { model: Some(model), include_usage: add_usage });
+        let wire = account.wire_for(request.operation.dialect());
+        let letter = Letter::write(request, wire, model, account.knows_stream_usage())?;
+        let mut built = account.post(wire, &letter.path, letter.body.clone(), request.head.stream)?;
+        if letter.translate.is_none() {
+            built.headers_mut().extend(request.passed.clone());
+        }
         Ok(Self {
             name: account.name.clone(),
             provider: account.provider.clone(),
             node: None,
             model: model.clone(),
             timeouts: account.timeouts,
-            request: account.post(request.operation.path(), body, request.head.stream)?,
+            request: built,
             guard: None,
-            strip_usage: add_usage,
+            letter,
         })
     }
 
@@ -59,10 +64,9 @@ impl Way {
         timeouts: net::Timeouts,
     ) -> Result<Self, Failure> {
         let is_node = peer.speaks == Speaks::OpenAi;
-        let add_usage = wants_usage(request) && is_node;
-        let body = request.head.rewrite(&request.body, Edits { model: Some(model), include_usage: add_usage });
-        let url = if is_node { format!("{}/v1{}", peer.url, request.operation.path()) } else { format!("{}/infer", peer.url) };
-        let mut built = HttpRequest::new(net::Body::from(body));
+        let letter = Letter::write(request, Dialect::Chat, model, is_node)?;
+        let url = if is_node { format!("{}/v1{}", peer.url, letter.path) } else { format!("{}/infer", peer.url) };
+        let mut built = HttpRequest::new(net::Body::from(letter.body.clone()));
         *built.method_mut() = http::Method::POST;
         *built.uri_mut() = url
             .parse()
@@ -83,14 +87,9 @@ impl Way {
             timeouts,
             request: built,
             guard: Some(guard),
-            strip_usage: add_usage,
+            letter,
         })
     }
-}
-
-/// Usage is always asked of a stream: records and limits need it.
-fn wants_usage(request: &Request) -> bool {
-    request.head.stream && request.operation != Operation::Embeddings && !request.head.include_usage
 }
 
 /// Tries a way; `Ok` is the answer for the client, a refusal of its request included.
@@ -107,8 +106,8 @@ pub(crate) async fn attempt(
         way.request.headers_mut().insert("x-request-id", id);
     }
     let mut guard = way.guard.take();
-    let (name, provider, model, node, strip_usage) =
-        (way.name.clone(), way.provider.clone(), way.model.clone(), way.node.clone(), way.strip_usage);
+    let (name, provider, model, node) = (way.name.clone(), way.provider.clone(), way.model.clone(), way.node.clone());
+    let (strip_usage, losses) = (way.letter.strip_usage, std::mem::take(&mut way.letter.losses));
     let result = exchange(d, way, request, deadline, &mut guard).await;
     let took_ms = began.elapsed().as_secs_f64() * 1e3;
     trail.waited_ms += took_ms;
@@ -135,8 +134,8 @@ pub(crate) async fn attempt(
         duration_ms: took_ms,
     });
     let answer = result?;
-    let served =
-        Served { target: name, provider, node, model, attempts: trail.attempts.len() as u32, strip_usage, waited_ms: trail.waited_ms };
+    let attempts = trail.attempts.len() as u32;
+    let served = Served { target: name, provider, node, model, attempts, strip_usage, waited_ms: trail.waited_ms, losses };
     Ok(Flow { status: answer.status, headers: answer.headers, body: answer.body, served })
 }
 
@@ -147,35 +146,57 @@ struct Answer {
 }
 
 async fn exchange(d: &Dispatch<'_>, way: Way, request: &Request, deadline: Instant, guard: &mut Option<InFlight>) -> Result<Answer, Fault> {
-    let Way { name, timeouts, request: built, .. } = way;
+    let Way { name, timeouts, request: built, letter, .. } = way;
+    let translate = letter.translate;
     let from_net = |e: net::Error| fault_of(&name, &e);
     let response = d.client.send(built, &timeouts).await.map_err(from_net)?;
     let (head, body) = response.into_parts();
     if !head.status.is_success() {
         let body = net::read_all(body.with_idle_timeout(timeouts.idle), ERROR_BYTES_MAX).await.unwrap_or_default();
-        return refused(d, &name, Response::from_parts(head, body));
+        return refused(d, &name, Response::from_parts(head, body), translate.is_some());
     }
-    let is_sse = head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|t| t.starts_with("text/event-stream"));
-    if request.head.stream && is_sse {
-        let body = committed(body, timeouts, deadline, &name, guard).await?;
+    let kind = head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let is_array = translate.is_none() && request.in_path.as_ref().is_some_and(|p| p.as_array);
+    if request.head.stream && (kind.starts_with("text/event-stream") || is_array) {
+        let stream = committed(body, timeouts, deadline, &name, guard).await?;
+        let body: Body = match translate {
+            Some(wire) => Body::Stream(Box::pin(Translated::new(stream, Decoder::new(wire), request.encoder()))),
+            None => Body::Stream(Box::pin(stream)),
+        };
         return Ok(Answer { status: 200, headers: HeaderMap::new(), body });
     }
     let whole = net::read_all(body.with_idle_timeout(timeouts.idle), d.body_bytes_max).await.map_err(from_net)?;
-    let mut headers = HeaderMap::new();
-    headers.extend(head.headers.get(header::CONTENT_TYPE).map(|v| (header::CONTENT_TYPE, v.clone())));
-    let broken = |what: &str| Fault {
-        is_passing: true,
-        ..fault(&name, AttemptOutcome::Broken, Some(head.status.as_u16()), format!("`{name}` answered {what}"))
-    };
+    whole_answer(&name, &head, whole, request, translate)
+}
+
+/// A whole answer: checked, and read where it has to change its dialect or become a stream.
+fn whole_answer(
+    name: &Arc<str>,
+    head: &http::response::Parts,
+    whole: Bytes,
+    request: &Request,
+    translate: Option<Dialect>,
+) -> Result<Answer, Fault> {
+    let broken = |what: &str| fault(name, AttemptOutcome::Broken, Some(head.status.as_u16()), format!("`{name}` answered {what}"));
     let seen = tap::whole(&whole).ok_or_else(|| broken("with something that is not JSON"))?;
     if let Some(error) = seen.error {
         return Err(broken(&format!("200 with an error inside: {error}")));
     }
-    if request.head.stream && request.operation == Operation::Chat {
-        // The upstream does not stream; its whole answer becomes one.
-        let events = wire::chat::decode::response(&whole).map_err(|_| broken("with JSON of another shape"))?;
-        return Ok(Answer { status: 200, headers: HeaderMap::new(), body: Body::Events(events) });
+    let own = match request.operation {
+        // An upstream that does not stream: its whole answer becomes one.
+        Operation::Generate(dialect) if request.head.stream => Some(dialect),
+        _ => None,
+    };
+    if let Some(wire) = translate.or(own) {
+        let events = wire.decode_response(&whole).map_err(|_| broken("with JSON of another shape"))?;
+        let failed = events.iter().find_map(|e| if let Event::Failed { message, .. } = e { Some(message) } else { None });
+        return match failed {
+            Some(message) => Err(broken(&format!("with a failure: {message}"))),
+            None => Ok(Answer { status: 200, headers: HeaderMap::new(), body: Body::Events(events) }),
+        };
     }
+    let mut headers = HeaderMap::new();
+    headers.extend(head.headers.get(header::CONTENT_TYPE).map(|v| (header::CONTENT_TYPE, v.clone())));
     Ok(Answer { status: head.status.as_u16(), headers, body: Body::Whole(whole) })
 }
 
@@ -186,7 +207,7 @@ async fn committed(
     deadline: Instant,
     name: &Arc<str>,
     guard: &mut Option<InFlight>,
-) -> Result<Body, Fault> {
+) -> Result<Committed, Fault> {
     let first = tokio::time::timeout(timeouts.first_byte, async {
         loop {
             match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
@@ -203,12 +224,19 @@ async fn committed(
     });
     let first = first.await.map_err(|_| fault_of(name, &net::Error::Timeout(net::Phase::FirstByte)))??;
     let rest = Box::pin(body.with_idle_timeout(timeouts.idle));
-    Ok(Body::Stream(Box::pin(Committed::new(first, rest, guard.take(), deadline))))
+    Ok(Committed::new(first, rest, guard.take(), deadline))
 }
 
-fn refused(d: &Dispatch<'_>, name: &Arc<str>, response: Response<Bytes>) -> Result<Answer, Fault> {
+fn refused(d: &Dispatch<'_>, name: &Arc<str>, response: Response<Bytes>, translated: bool) -> Result<Answer, Fault> {
     let status = response.status();
     let verdict = classify(status, response.body(), &d.rules.also_retried);
+    if verdict == Verdict::GiveBack && translated {
+        // The client hears it in its own dialect, with the upstream's words.
+        let said = message_of(response.body()).unwrap_or_else(|| format!("`{name}` refused the request with status {}", status.as_u16()));
+        let code = if status == StatusCode::PAYLOAD_TOO_LARGE { wire::Code::PayloadTooLarge } else { wire::Code::InvalidRequest };
+        let failure = Failure { status: Some(status.as_u16()), ..Failure::new(code, said) };
+        return Ok(Answer { status: status.as_u16(), headers: HeaderMap::new(), body: Body::Refusal(failure) });
+    }
     if verdict == Verdict::GiveBack {
         let mut headers = HeaderMap::new();
         headers.extend(response.headers().get(header::CONTENT_TYPE).map(|v| (header::CONTENT_TYPE, v.clone())));

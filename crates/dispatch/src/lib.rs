@@ -6,6 +6,7 @@
 mod attempt;
 mod dummy;
 mod fault;
+mod letter;
 mod run;
 mod stream;
 

@@ -9,7 +9,7 @@ use std::{
 use fleet::Fleet;
 use http::HeaderMap;
 use journey::{Attempt, AttemptOutcome, Body, Candidate, Flow, Operation, Plan, Request, Served, Target};
-use wire::{Code, Failure};
+use wire::{Code, Dialect, Failure, losses::Losses};
 
 use crate::{
     attempt::{Way, attempt, fault},
@@ -123,7 +123,13 @@ async fn candidate_once(
 ) -> Result<Option<Flow>, Failure> {
     match &candidate.target {
         Target::Dummy => dummy_flow(request, trail).map(Some),
+        Target::Fleet if matches!(request.operation, Operation::Count(_)) => {
+            Ok(Some(guess("node".into(), "node".into(), candidate.model.clone(), request, trail)))
+        }
         Target::Account { name } => {
+            if let Some(flow) = d.accounts.get(name).and_then(|account| counted(account, candidate, request, trail)) {
+                return Ok(Some(flow));
+            }
             let way = match d.accounts.get(name) {
                 Some(account) => Way::to_account(account, &candidate.model, request),
                 None => Err(Failure::new(Code::NoAvailableTarget, format!("the account `{name}` is gone"))),
@@ -133,6 +139,8 @@ async fn candidate_once(
                     Ok(flow) => return Ok(Some(flow)),
                     Err(fault) => faults.push(fault),
                 },
+                // What is wrong with the request itself is wrong for every target.
+                Err(failure) if failure.code == Code::InvalidRequest => return Err(failure),
                 Err(obstacle) => faults.push(skipped(name, obstacle)),
             }
             Ok(None)
@@ -197,6 +205,7 @@ async fn nodes_once(
                 Ok(flow) => return Ok(Some(flow)),
                 Err(fault) => faults.push(fault),
             },
+            Err(failure) if failure.code == Code::InvalidRequest => return Err(failure),
             Err(obstacle) => faults.push(skipped(&candidate.peer.name, obstacle)),
         }
     }
@@ -207,16 +216,42 @@ fn skipped(name: &Arc<str>, obstacle: Failure) -> Fault {
     Fault { is_passing: false, obstacle: Some(obstacle.clone()), ..fault(name, AttemptOutcome::Skipped, None, obstacle.message) }
 }
 
+/// Counting never runs a model: an account that cannot count in the caller's dialect is not asked.
+fn counted(account: &upstream::Account, candidate: &Candidate, request: &Request, trail: &mut Trail<'_>) -> Option<Flow> {
+    let Operation::Count(dialect) = request.operation else { return None };
+    let asks = account.wire_for(dialect) == dialect;
+    (!asks).then(|| guess(account.name.clone(), account.provider.clone(), candidate.model.clone(), request, trail))
+}
+
+fn guess(target: Arc<str>, provider: Arc<str>, model: Arc<str>, request: &Request, trail: &mut Trail<'_>) -> Flow {
+    let tokens = request.guessed_tokens();
+    let body = match request.operation.dialect() {
+        Dialect::Gemini => wire::gemini::encode::count(tokens),
+        _ => wire::messages::encode::count(tokens),
+    };
+    let mut flow = served_here(target, provider, model, Body::Whole(body.to_string().into()), trail);
+    flow.headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    flow
+}
+
 fn dummy_flow(request: &Request, trail: &mut Trail<'_>) -> Result<Flow, Failure> {
-    if request.operation == Operation::Embeddings {
-        return Err(dummy::refuse_embeddings());
-    }
     let name: Arc<str> = "dummy".into();
     let model: Arc<str> = request.model().into();
+    match request.operation {
+        Operation::Embeddings => Err(dummy::refuse_embeddings()),
+        Operation::Count(_) => Ok(guess(name.clone(), name, model, request, trail)),
+        Operation::Generate(_) | Operation::Completions => {
+            Ok(served_here(name.clone(), name, model, Body::Events(dummy::answer(request)), trail))
+        }
+    }
+}
+
+/// An answer that no upstream was asked for.
+fn served_here(target: Arc<str>, provider: Arc<str>, model: Arc<str>, body: Body, trail: &mut Trail<'_>) -> Flow {
     let started_ms = trail.elapsed_ms();
     trail.attempts.push(Attempt {
-        target: name.clone(),
-        provider: name.clone(),
+        target: target.clone(),
+        provider: provider.clone(),
         model: model.clone(),
         outcome: AttemptOutcome::Served,
         status: Some(200),
@@ -224,14 +259,8 @@ fn dummy_flow(request: &Request, trail: &mut Trail<'_>) -> Result<Flow, Failure>
         started_ms,
         duration_ms: 0.0,
     });
-    let served = Served {
-        target: name.clone(),
-        provider: name,
-        node: None,
-        model,
-        attempts: trail.attempts.len() as u32,
-        strip_usage: false,
-        waited_ms: trail.waited_ms,
-    };
-    Ok(Flow { status: 200, headers: HeaderMap::new(), body: Body::Events(dummy::answer(request)), served })
+    let attempts = trail.attempts.len() as u32;
+    let served =
+        Served { target, provider, node: None, model, attempts, strip_usage: false, waited_ms: trail.waited_ms, losses: Losses::default() };
+    Flow { status: 200, headers: HeaderMap::new(), body, served }
 }

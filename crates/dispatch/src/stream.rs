@@ -11,6 +11,10 @@ use http_body::{Body, Frame};
 use journey::BodyError;
 use net::{IdleTimeout, ResponseBody};
 use tokio::time::{Instant, Sleep, sleep_until};
+use wire::{
+    dialect::{Decoder, Encoder},
+    ir::Event,
+};
 
 /// The bytes of a stream whose first piece has been seen. Dropping it closes the upstream's connection at once.
 pub(crate) struct Committed {
@@ -59,6 +63,63 @@ impl Body for Committed {
                 ready!(sleep.as_mut().poll(cx));
                 this.end(End::Failed);
                 Poll::Ready(Some(Err("the request's time is over".into())))
+            }
+        }
+    }
+}
+
+/// A committed stream on its way into the caller's dialect.
+pub(crate) struct Translated {
+    inner: Option<Committed>,
+    decoder: Decoder,
+    encoder: Encoder,
+    events: Vec<Event>,
+    /// An error that the caller has still to hear of, after what was decoded before it.
+    error: Option<BodyError>,
+}
+
+impl Translated {
+    pub(crate) fn new(inner: Committed, decoder: Decoder, encoder: Encoder) -> Self {
+        Self { inner: Some(inner), decoder, encoder, events: Vec::new(), error: None }
+    }
+
+    fn encoded(&mut self) -> Bytes {
+        let mut out = Vec::new();
+        for event in self.events.drain(..) {
+            self.encoder.event(&event, &mut out);
+        }
+        out.into()
+    }
+}
+
+impl Body for Translated {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        loop {
+            let Some(inner) = &mut this.inner else { return Poll::Ready(this.error.take().map(Err)) };
+            match ready!(Pin::new(inner).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    if let Err(e) = this.decoder.feed(&data, &mut this.events) {
+                        this.inner = None;
+                        this.error = Some(e.into());
+                    }
+                }
+                Some(Err(e)) => {
+                    this.inner = None;
+                    this.error = Some(e);
+                }
+                None => {
+                    this.decoder.finish(&mut this.events);
+                    this.inner = None;
+                }
+            }
+            let bytes = this.encoded();
+            if !bytes.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
         }
     }

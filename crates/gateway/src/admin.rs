@@ -114,16 +114,22 @@ impl FromRequestParts<Arc<App>> for Asked {
 }
 
 fn caller(app: &App, parts: &Parts) -> Result<Caller, Failure> {
-    identify(app, &app.house(), &parts.headers, Timestamp::now())
+    let query_key = is_gemini(parts).then(|| parts.uri.query().and_then(crate::routes::query_key)).flatten();
+    identify(app, &app.house(), &parts.headers, query_key.as_deref(), Timestamp::now())
 }
 
 /// Finds the caller by key, else by a session's token.
 ///
 /// # Errors
 /// [`Code::InvalidApiKey`].
-pub fn identify(app: &App, house: &House, headers: &HeaderMap, now: Timestamp) -> Result<Caller, Failure> {
-    let shown = house.credentials(headers);
+pub fn identify(app: &App, house: &House, headers: &HeaderMap, query_key: Option<&str>, now: Timestamp) -> Result<Caller, Failure> {
+    let shown = house.credentials(headers, query_key);
     house.keys.identify(&shown, now).or_else(|failure| shown.iter().find_map(|token| session::caller(app, token)).ok_or(failure))
+}
+
+/// Only Gemini's clients put a key into the query.
+fn is_gemini(parts: &Parts) -> bool {
+    parts.uri.path().contains("/v1beta/")
 }
 
 fn is_management_open(app: &App) -> bool {

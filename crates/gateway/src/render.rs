@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use journey::{BodyError, Meter, Operation};
 use telemetry::metrics::Held;
 use tokio::time::{Instant, Sleep, sleep_until};
-use wire::{Code, Failure, ir::Event, sse};
+use wire::{Code, Dialect, Failure, dialect::Encoder, ir::Event};
 
 use crate::app::RequestPlace;
 
@@ -23,7 +23,6 @@ use crate::app::RequestPlace;
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const KEEPALIVE: Bytes = Bytes::from_static(b": keepalive\n\n");
 
 /// The body of an answer.
 pub enum Out {
@@ -73,6 +72,8 @@ impl Body for Out {
 /// A stream into whose silences comments are put, at frame boundaries only, so that no proxy takes it for dead.
 pub struct KeepAlive {
     meter: Meter,
+    /// What is sent into silences; nothing where the dialect has nothing.
+    word: Option<Bytes>,
     interval: Duration,
     /// Made at the first wait; looked at when it fires, so a frame costs no timer of its own.
     sleep: Option<Pin<Box<Sleep>>>,
@@ -83,8 +84,8 @@ pub struct KeepAlive {
 
 impl KeepAlive {
     /// Keeps `meter` alive; `held` counts the stream and its request while it lives.
-    pub fn new(meter: Meter, interval: Duration, held: (Held, RequestPlace)) -> Self {
-        Self { meter, interval, sleep: None, last: Instant::now(), at_boundary: true, _held: held }
+    pub fn new(meter: Meter, word: Option<Bytes>, interval: Duration, held: (Held, RequestPlace)) -> Self {
+        Self { meter, word, interval, sleep: None, last: Instant::now(), at_boundary: true, _held: held }
     }
 }
 
@@ -101,6 +102,7 @@ impl Body for KeepAlive {
             this.last = Instant::now();
             return Poll::Ready(frame);
         }
+        let Some(word) = &this.word else { return Poll::Pending };
         let due = this.last + this.interval;
         let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
         loop {
@@ -109,7 +111,7 @@ impl Body for KeepAlive {
             if now >= this.last + this.interval && this.at_boundary {
                 this.last = now;
                 sleep.as_mut().reset(now + this.interval);
-                return Poll::Ready(Some(Ok(Frame::data(KEEPALIVE))));
+                return Poll::Ready(Some(Ok(Frame::data(word.clone()))));
             }
             let next = if this.at_boundary { this.last + this.interval } else { now + this.interval };
             sleep.as_mut().reset(next);
@@ -117,9 +119,9 @@ impl Body for KeepAlive {
     }
 }
 
-/// An error answer.
-pub fn failure(failure: &Failure, request_id: &str) -> Response<Out> {
-    let body = Bytes::from(failure.to_openai(Some(request_id)).to_string());
+/// An error answer in a caller's dialect.
+pub fn failure(failure: &Failure, dialect: Dialect, request_id: &str) -> Response<Out> {
+    let body = Bytes::from(dialect.failure(failure, request_id).to_string());
     let mut response = Response::new(Out::from(body));
     *response.status_mut() = StatusCode::from_u16(failure.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -145,32 +147,20 @@ pub fn failure_headers(failure: &Failure, headers: &mut HeaderMap) {
     }
 }
 
-/// The frames with which a broken stream ends, in the caller's dialect; no normal end mark follows.
-pub fn error_frame(failure: &Failure, request_id: &str) -> Bytes {
-    let mut out = Vec::new();
-    sse::write_data(&mut out, failure.to_openai(Some(request_id)).to_string().as_bytes());
-    out.into()
-}
-
 /// A whole answer from events.
 pub fn whole(operation: Operation, events: &[Event]) -> Bytes {
     let written = match operation {
         Operation::Completions => serde_json::to_vec(&wire::completions::encode::response(events)),
-        _ => serde_json::to_vec(&wire::chat::encode::response(events)),
+        other => serde_json::to_vec(&other.dialect().encode_response(events)),
     };
     written.unwrap_or_default().into()
 }
 
 /// The frames of a stream from events, all at once.
-pub fn stream(operation: Operation, events: &[Event], include_usage: bool) -> Vec<Bytes> {
-    let mut chat = wire::chat::stream::Encoder::new(include_usage);
-    let mut text = wire::completions::encode::Encoder::new(include_usage);
+pub fn stream(mut encoder: Encoder, events: &[Event]) -> Vec<Bytes> {
     let frames = events.iter().map(|event| {
         let mut out = Vec::new();
-        match operation {
-            Operation::Completions => text.event(event, &mut out),
-            _ => chat.event(event, &mut out),
-        }
+        encoder.event(event, &mut out);
         Bytes::from(out)
     });
     frames.filter(|f| !f.is_empty()).collect()

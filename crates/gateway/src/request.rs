@@ -5,11 +5,15 @@
 
 use bytes::Bytes;
 use dispatch::{Dispatch, Trail};
-use http::{HeaderName, Response, StatusCode};
-use journey::{Body, Call, Flow, Meter, Operation, Outcome, Permit, Plan, Request, Target};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use journey::{Body, BodyError, Call, Flow, Meter, Operation, Outcome, Permit, Plan, Request, Stream, Target};
 use serde_json::json;
 use telemetry::metrics::hold;
-use wire::{Failure, tap};
+use wire::{
+    Dialect, Failure,
+    chat::types::Usage,
+    tap::{self, Seen},
+};
 
 use crate::{
     admin,
@@ -24,7 +28,7 @@ pub async fn handle(shard: &Shard, call: Call) -> Response<Out> {
     let request_id = call.request_id.clone();
     match live(shard, &call).await {
         Ok(response) => response,
-        Err(failure) => render::failure(&failure, &request_id),
+        Err(failure) => render::failure(&failure, call.operation.dialect(), &request_id),
     }
 }
 
@@ -35,7 +39,7 @@ async fn live(shard: &Shard, call: &Call) -> Result<Response<Out>, Failure> {
         app.metrics.refused(failure.code.as_str());
         failure
     };
-    let caller = admin::identify(app, &house, &call.headers, call.received_at).map_err(refuse)?; // who
+    let caller = admin::identify(app, &house, &call.headers, call.query_key.as_deref(), call.received_at).map_err(refuse)?; // who
     let request = Request::read(call).map_err(refuse)?; // what: the head; the bytes stay as they came
     let mut permit = policy::admit(&caller, call, &request, &app.sink).map_err(refuse)?; // may they; from here on one receipt
     let plan = match plan(shard, &house, &request) {
@@ -124,58 +128,79 @@ fn reply(
         ("x-llm-router-target", &*served.target),
         ("x-llm-router-route", plan.rule),
         ("x-llm-router-cache", "off"),
-        ("x-llm-router-fidelity", "exact"),
+        ("x-llm-router-fidelity", &served.losses.header()),
         ("x-llm-router-attempts", &served.attempts.to_string()),
         ("x-llm-router-overhead-ms", &format!("{overhead_ms:.3}")),
     ] {
         put(h, HeaderName::from_static(name), value);
     }
     let operation = request.operation;
-    let stream = match body {
+    let stream: Stream = match body {
         Body::Stream(stream) => stream,
-        Body::Events(events) if request.head.stream => Box::pin(http_body_util::StreamBody::new(futures_util::stream::iter(
-            render::stream(operation, &events, request.head.include_usage || served.strip_usage)
-                .into_iter()
-                .map(|b| Ok(http_body::Frame::data(b))),
-        ))),
-        whole => {
-            let bytes = match whole {
-                Body::Whole(bytes) => bytes,
-                Body::Events(events) => {
-                    h.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-                    render::whole(operation, &events)
-                }
-                Body::Stream(_) => Bytes::new(),
-            };
-            let is_asked = call.headers.get("x-router-debug").is_some_and(|v| v == "1") || plan.candidates.len() > 1;
-            let bytes = if is_asked && status == 200 {
-                render::with_member(bytes, "router", &router_member(&permit.receipt().clone(), plan, elapsed_ms))
-            } else {
-                bytes
-            };
-            settle_whole(permit, status, &bytes, elapsed_ms);
-            *response.body_mut() = bytes.into();
-            return response;
+        Body::Events(events) if request.head.stream => Box::pin(at_once(render::stream(request.encoder(), &events))),
+        Body::Events(events) => {
+            h.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            permit.receipt().usage = Seen::of(&events).usage;
+            return whole(call, plan, render::whole(operation, &events), response, permit);
+        }
+        Body::Whole(bytes) => {
+            permit.receipt().usage = usage_of(operation, &bytes);
+            return whole(call, plan, bytes, response, permit);
+        }
+        Body::Refusal(failure) => {
+            let failure = refused(permit, failure);
+            let mut said = render::failure(&failure, operation.dialect(), &call.request_id);
+            said.headers_mut().extend(std::mem::take(response.headers_mut()));
+            said.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            return said;
         }
     };
     render::stream_headers(h);
-    let meter = Meter::new(stream, served.strip_usage, permit, render::error_frame);
-    let kept = KeepAlive::new(meter, house.config.stream.keepalive, (hold(&shard.app.metrics.open_streams), place));
+    if request.in_path.as_ref().is_some_and(|p| p.as_array) {
+        h.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    let dialect = operation.dialect();
+    let meter = Meter::new(stream, dialect, served.strip_usage, permit);
+    let kept = KeepAlive::new(meter, dialect.keepalive(), house.config.stream.keepalive, (hold(&shard.app.metrics.open_streams), place));
     *response.body_mut() = Out::Stream(Box::new(kept));
     response
 }
 
-fn settle_whole(mut permit: Permit, status: u16, bytes: &Bytes, elapsed_ms: f64) {
+fn at_once(frames: Vec<Bytes>) -> impl http_body::Body<Data = Bytes, Error = BodyError> + Send {
+    http_body_util::StreamBody::new(futures_util::stream::iter(frames.into_iter().map(|b| Ok(http_body::Frame::data(b)))))
+}
+
+/// Usage as the answer's own dialect says it.
+fn usage_of(operation: Operation, bytes: &Bytes) -> Option<Usage> {
+    match operation {
+        Operation::Generate(Dialect::Chat) | Operation::Completions | Operation::Embeddings => tap::whole(bytes)?.usage,
+        Operation::Generate(dialect) => Seen::of(&dialect.decode_response(bytes).ok()?).usage,
+        Operation::Count(_) => None,
+    }
+}
+
+/// An answer that is whole: the permit settles here.
+fn whole(call: &Call, plan: &Plan, bytes: Bytes, mut response: Response<Out>, mut permit: Permit) -> Response<Out> {
+    let status = response.status();
+    let elapsed_ms = permit.elapsed_ms();
+    let is_asked = call.headers.get("x-router-debug").is_some_and(|v| v == "1") || plan.candidates.len() > 1;
+    let bytes = if is_asked && status.is_success() && !matches!(call.operation, Operation::Count(_)) {
+        render::with_member(bytes, "router", &router_member(permit.receipt(), plan, elapsed_ms))
+    } else {
+        bytes
+    };
     let receipt = permit.receipt();
     receipt.first_byte_ms = Some(elapsed_ms);
     receipt.bytes_out = bytes.len() as u64;
-    if (200..300).contains(&status) {
+    if status.is_success() {
         receipt.outcome = Outcome::Success;
-        receipt.usage = tap::whole(bytes).and_then(|seen| seen.usage);
     } else {
         receipt.outcome = Outcome::Error;
         receipt.error_code = Some("upstream_refused".to_owned());
     }
+    drop(permit);
+    *response.body_mut() = bytes.into();
+    response
 }
 
 /// The `router{…}` object of JSON answers.

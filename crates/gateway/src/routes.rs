@@ -11,10 +11,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use journey::{Call, Operation};
+use journey::{Call, InPath, Operation};
 use tokio::time::{Duration, timeout};
 use tower::ServiceExt as _;
-use wire::{Code, Failure};
+use wire::{Code, Dialect, Failure};
 
 use crate::{
     admin::{self, Asked},
@@ -37,15 +37,50 @@ const CONTROL_BYTES_MAX: usize = 1 << 20;
 /// Longest request id of a client's own that is kept.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
+/// A path that leads down the hall.
+struct Hall {
+    operation: Operation,
+    in_path: Option<InPath>,
+}
+
 /// Paths that lead down the hall, each also without its version.
-fn inference(path: &str) -> Option<Operation> {
-    let path = path.strip_suffix('/').unwrap_or(path);
+fn inference(uri: &http::Uri) -> Option<Hall> {
+    let path = uri.path().strip_suffix('/').unwrap_or(uri.path());
+    let generate = |dialect| Some(Hall { operation: Operation::Generate(dialect), in_path: None });
     match path.strip_prefix("/v1").unwrap_or(path) {
-        "/chat/completions" => Some(Operation::Chat),
-        "/completions" => Some(Operation::Completions),
-        "/embeddings" => Some(Operation::Embeddings),
-        _ => None,
+        "/chat/completions" => return generate(Dialect::Chat),
+        "/responses" => return generate(Dialect::Responses),
+        "/messages" | "/anthropic/v1/messages" => return generate(Dialect::Messages),
+        "/messages/count_tokens" | "/anthropic/v1/messages/count_tokens" => {
+            return Some(Hall { operation: Operation::Count(Dialect::Messages), in_path: None });
+        }
+        "/completions" => return Some(Hall { operation: Operation::Completions, in_path: None }),
+        "/embeddings" => return Some(Hall { operation: Operation::Embeddings, in_path: None }),
+        _ => {}
     }
+    gemini(path, uri.query().unwrap_or_default())
+}
+
+/// `/v1beta/models/{model}:{verb}`, also below `/gemini` and as `/v1/models/…`, which Google's SDK says.
+fn gemini(path: &str, query: &str) -> Option<Hall> {
+    let path = path.strip_prefix("/gemini").unwrap_or(path);
+    let rest = path.strip_prefix("/v1beta/models/").or_else(|| path.strip_prefix("/v1/models/"))?;
+    let (model, verb) = rest.rsplit_once(':')?;
+    let model = percent_encoding::percent_decode_str(model).decode_utf8().ok()?.into_owned();
+    let (operation, stream) = match verb {
+        "generateContent" => (Operation::Generate(Dialect::Gemini), false),
+        "streamGenerateContent" => (Operation::Generate(Dialect::Gemini), true),
+        "countTokens" => (Operation::Count(Dialect::Gemini), false),
+        _ => return None,
+    };
+    let as_array = stream && !query.split('&').any(|pair| pair == "alt=sse");
+    Some(Hall { operation, in_path: Some(InPath { model, stream, as_array }) })
+}
+
+/// The value of `key` in a query.
+pub fn query_key(query: &str) -> Option<String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("key="))?;
+    Some(percent_encoding::percent_decode_str(value).decode_utf8().ok()?.into_owned())
 }
 
 /// The paths of the control plane.
@@ -61,8 +96,14 @@ pub fn control(app: &Arc<App>) -> Router {
         .route("/metrics/cloud", get(admin::probes::cloud_metrics))
         .route("/v1/models", get(admin::models::list))
         .route("/models", get(admin::models::list))
+        .route("/anthropic/v1/models", get(admin::models::list))
+        .route("/v1beta/models", get(admin::models::list))
+        .route("/gemini/v1beta/models", get(admin::models::list))
         .route("/v1/models/{*id}", get(admin::models::one))
         .route("/models/{*id}", get(admin::models::one))
+        .route("/anthropic/v1/models/{*id}", get(admin::models::one))
+        .route("/v1beta/models/{*id}", get(admin::models::one))
+        .route("/gemini/v1beta/models/{*id}", get(admin::models::one))
         .route("/register", post(admin::nodes::register_agent))
         .route("/heartbeat", post(admin::nodes::agent_heartbeat))
         .route("/api/nodes", get(admin::nodes::list).post(admin::nodes::register))
@@ -94,19 +135,21 @@ pub async fn answer(shard: &Arc<Shard>, socket: SocketAddr, request: Request<Inc
     let house = shard.app.house();
     let peer = Peer::of(request.headers(), socket, &house.config.server.trusted_proxies);
     drop(house);
-    match inference(request.uri().path()) {
-        Some(operation) if request.method() == Method::POST => called(shard, operation, peer, request_id, request).await,
+    match inference(request.uri()) {
+        Some(hall) if request.method() == Method::POST => called(shard, hall, peer, request_id, request).await,
         Some(_) if request.method() == Method::OPTIONS => preflight(&request_id),
-        Some(_) => {
-            let mut response = render::failure(&Failure::new(Code::MethodNotAllowed, "this path takes POST only"), &request_id);
+        Some(hall) if hall.in_path.is_none() => {
+            let failure = Failure::new(Code::MethodNotAllowed, "this path takes POST only");
+            let mut response = render::failure(&failure, hall.operation.dialect(), &request_id);
             response.headers_mut().insert(header::ALLOW, http::HeaderValue::from_static("POST"));
             response
         }
-        None => controlled(&shard.app, peer, request_id, request).await,
+        _ => controlled(&shard.app, peer, request_id, request).await,
     }
 }
 
-async fn called(shard: &Arc<Shard>, operation: Operation, peer: Peer, request_id: Arc<str>, request: Request<Incoming>) -> Response<Out> {
+async fn called(shard: &Arc<Shard>, hall: Hall, peer: Peer, request_id: Arc<str>, request: Request<Incoming>) -> Response<Out> {
+    let Hall { operation, in_path } = hall;
     let received = Instant::now();
     let received_at = jiff::Timestamp::now();
     let (head, body) = request.into_parts();
@@ -114,13 +157,15 @@ async fn called(shard: &Arc<Shard>, operation: Operation, peer: Peer, request_id
         Ok(body) => body,
         Err(failure) => {
             shard.app.metrics.refused(failure.code.as_str());
-            let mut response = render::failure(&failure, &request_id);
+            let mut response = render::failure(&failure, operation.dialect(), &request_id);
             response.headers_mut().insert(header::CONNECTION, http::HeaderValue::from_static("close"));
             return response;
         }
     };
     let path = head.uri.path().into();
-    let call = Call { operation, request_id, path, headers: head.headers, body, client: peer.address, received, received_at };
+    let query_key = in_path.as_ref().and_then(|_| query_key(head.uri.query()?));
+    let call =
+        Call { operation, in_path, query_key, request_id, path, headers: head.headers, body, client: peer.address, received, received_at };
     let mut response = request::handle(shard, call).await;
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, http::HeaderValue::from_static("*"));
     response
@@ -167,6 +212,7 @@ async fn discard(mut body: Incoming) {
 }
 
 async fn controlled(app: &Arc<App>, peer: Peer, request_id: Arc<str>, request: Request<Incoming>) -> Response<Out> {
+    let dialect = dialect_of(&request);
     let mut request = request.map(axum::body::Body::new);
     request.extensions_mut().insert(Asked { peer, request_id: request_id.clone() });
     if let Some(trimmed) = without_slash(request.uri()) {
@@ -178,11 +224,15 @@ async fn controlled(app: &Arc<App>, peer: Peer, request_id: Arc<str>, request: R
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(_) => {
-            return render::failure(&Failure::new(Code::InternalError, "this is a bug; the request id finds it in the log"), &request_id);
+            return render::failure(
+                &Failure::new(Code::InternalError, "this is a bug; the request id finds it in the log"),
+                Dialect::Chat,
+                &request_id,
+            );
         }
     };
     if let Some(failure) = response.extensions_mut().remove::<Failure>().or_else(|| unreadable(&response)) {
-        return render::failure(&failure, &request_id);
+        return render::failure(&failure, dialect, &request_id);
     }
     render::put(response.headers_mut(), render::REQUEST_ID, &request_id);
     response.map(Out::Control)
@@ -201,6 +251,17 @@ fn unreadable(response: &Response<axum::body::Body>) -> Option<Failure> {
         }
         status if status.is_client_error() => Some(Failure::new(Code::InvalidRequest, "the path, its query or the body cannot be read")),
         _ => None,
+    }
+}
+
+/// In which shape a caller of the control plane's shared paths (the model list) expects errors.
+fn dialect_of<B>(request: &Request<B>) -> Dialect {
+    if request.uri().path().contains("/v1beta/") {
+        Dialect::Gemini
+    } else if request.uri().path().starts_with("/anthropic/") || request.headers().contains_key("anthropic-version") {
+        Dialect::Messages
+    } else {
+        Dialect::Chat
     }
 }
 

@@ -51,9 +51,9 @@ impl House {
         Ok(Self { keys: keys(&config, stored), map, accounts, rules, key_header, config })
     }
 
-    /// The credentials that a request shows.
-    pub fn credentials<'a>(&self, headers: &'a http::HeaderMap) -> Credentials<'a> {
-        Credentials::of(headers, self.key_header.as_ref(), None)
+    /// The credentials that a request shows; `query_key` is `?key=` of Gemini's paths.
+    pub fn credentials<'a>(&self, headers: &'a http::HeaderMap, query_key: Option<&'a str>) -> Credentials<'a> {
+        Credentials::of(headers, self.key_header.as_ref(), query_key)
     }
 }
 

@@ -1,52 +1,78 @@
 //! What came in.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use bytes::Bytes;
-use http::HeaderMap;
-use wire::{Failure, head::Head};
+use http::{HeaderMap, HeaderName};
+use wire::{Dialect, Failure, dialect::Encoder, head::Head, ir};
 
-/// What kind of work is asked for. One endpoint family each.
+/// What kind of work is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
-    Chat,
+    /// A generation, in the caller's dialect.
+    Generate(Dialect),
+    /// A text completion.
     Completions,
     Embeddings,
+    /// How many tokens a generation's input would have.
+    Count(Dialect),
 }
 
 impl Operation {
-    /// The path below an upstream's `/v1`.
-    pub const fn path(self) -> &'static str {
+    /// The dialect in which the caller hears answers and errors.
+    pub const fn dialect(self) -> Dialect {
         match self {
-            Self::Chat => "/chat/completions",
-            Self::Completions => "/completions",
-            Self::Embeddings => "/embeddings",
+            Self::Generate(dialect) | Self::Count(dialect) => dialect,
+            Self::Completions | Self::Embeddings => Dialect::Chat,
         }
     }
 
     /// The name in records.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Chat => "chat",
+            Self::Generate(dialect) => dialect.name(),
             Self::Completions => "completions",
             Self::Embeddings => "embeddings",
+            Self::Count(_) => "count_tokens",
         }
     }
 
     /// The member of the body without which there is nothing to do, and whether `head` has it.
     pub const fn input(self, head: &Head) -> (&'static str, bool) {
         match self {
-            Self::Chat => ("messages", head.has_messages),
+            Self::Generate(Dialect::Chat | Dialect::Messages) | Self::Count(Dialect::Chat | Dialect::Messages) => {
+                ("messages", head.has_messages)
+            }
+            Self::Generate(Dialect::Responses) | Self::Count(Dialect::Responses) => ("input", head.has_input || head.has_prompt),
+            Self::Generate(Dialect::Gemini) => ("contents", head.has_contents),
+            Self::Count(Dialect::Gemini) => ("contents", true),
             Self::Completions => ("prompt", head.has_prompt),
             Self::Embeddings => ("input", head.has_input),
         }
     }
 }
 
+/// What stands in the path where other dialects have it in the body.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InPath {
+    pub model: String,
+    pub stream: bool,
+    /// Without `alt=sse` a Gemini stream is one growing JSON array.
+    pub as_array: bool,
+}
+
 /// An inference call as received: whole body in memory, nothing judged yet.
 #[derive(Debug)]
 pub struct Call {
     pub operation: Operation,
+    /// Gemini's model and form of stream.
+    pub in_path: Option<InPath>,
+    /// `?key=`, on Gemini's paths.
+    pub query_key: Option<String>,
     /// The caller's own, if sane, else made here.
     pub request_id: Arc<str>,
     /// As the client wrote it, query left out.
@@ -60,14 +86,23 @@ pub struct Call {
 }
 
 /// A call whose head was read; the body's bytes are kept as they came.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Request {
     pub operation: Operation,
     pub head: Head,
+    pub in_path: Option<InPath>,
     pub body: Bytes,
     /// Milliseconds that the caller gives the whole call.
     pub timeout_ms: Option<u64>,
+    /// The caller's own headers that travel to an upstream of its dialect.
+    pub passed: HeaderMap,
+    /// Refuse what a translation would lose.
+    pub strict: bool,
+    inner: OnceLock<Result<ir::Request, Failure>>,
 }
+
+/// Headers of the caller that mean something to an upstream of the same dialect; never a credential.
+const PASSED: [HeaderName; 2] = [HeaderName::from_static("anthropic-version"), HeaderName::from_static("anthropic-beta")];
 
 impl Request {
     /// Reads the head of a call's body.
@@ -75,12 +110,62 @@ impl Request {
     /// # Errors
     /// What [`Head::scan`] says.
     pub fn read(call: &Call) -> Result<Self, Failure> {
-        let head = Head::scan(&call.body)?;
-        Ok(Self { operation: call.operation, timeout_ms: head.timeout_ms, head, body: call.body.clone() })
+        let mut head = Head::scan(&call.body)?;
+        if let Some(in_path) = &call.in_path {
+            head.model = Some(in_path.model.clone()).filter(|m| !m.is_empty());
+            head.stream = in_path.stream;
+        }
+        let text = |name: &str| call.headers.get(name).and_then(|v| v.to_str().ok());
+        let is_messages = call.operation.dialect() == Dialect::Messages;
+        let passed = PASSED.into_iter().filter(|_| is_messages).filter_map(|name| Some((name.clone(), call.headers.get(&name)?.clone())));
+        Ok(Self {
+            operation: call.operation,
+            in_path: call.in_path.clone(),
+            timeout_ms: head.timeout_ms.or_else(|| text("x-llm-router-timeout-ms")?.parse().ok()),
+            strict: head.strict || text("x-llm-router-strict").is_some_and(|v| v == "true" || v == "1"),
+            passed: passed.collect(),
+            head,
+            body: call.body.clone(),
+            inner: OnceLock::new(),
+        })
     }
 
     /// The name that the client asked for; empty if it named none.
     pub fn model(&self) -> &str {
         self.head.model.as_deref().unwrap_or_default()
+    }
+
+    /// The request in the inner language, read at the first need.
+    ///
+    /// # Errors
+    /// What the dialect's decoder says of the body.
+    pub fn inner(&self) -> Result<&ir::Request, Failure> {
+        let read = || match self.operation {
+            Operation::Count(Dialect::Messages) => wire::messages::decode::count_request(&self.body),
+            Operation::Count(Dialect::Gemini) => wire::gemini::decode::count_request(&self.body, self.model()),
+            operation => operation.dialect().decode_request(&self.body, self.model(), self.head.stream),
+        };
+        self.inner.get_or_init(read).as_ref().map_err(Clone::clone)
+    }
+
+    /// Writes streamed answers for the caller.
+    pub fn encoder(&self) -> Encoder {
+        match self.operation {
+            Operation::Completions => Encoder::Completions(wire::completions::encode::Encoder::new(self.head.include_usage)),
+            operation => match operation.dialect() {
+                Dialect::Chat => Encoder::Chat(wire::chat::stream::Encoder::new(self.head.include_usage)),
+                Dialect::Responses => Encoder::Responses(Box::new(wire::responses::stream::Encoder::new())),
+                Dialect::Messages => Encoder::Messages(Box::new(wire::messages::stream::Encoder::new(self.guessed_tokens()))),
+                Dialect::Gemini if self.in_path.as_ref().is_some_and(|p| p.as_array) => {
+                    Encoder::Gemini(wire::gemini::stream::Encoder::new_array())
+                }
+                Dialect::Gemini => Encoder::Gemini(wire::gemini::stream::Encoder::new()),
+            },
+        }
+    }
+
+    /// Tokens of the input, guessed as one for four bytes of text: where nobody counts them.
+    pub fn guessed_tokens(&self) -> u64 {
+        (self.body.len() as u64).div_ceil(4)
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use wire::ir::Event;
+use wire::{Failure, ir::Event, losses::Losses};
 
 /// Why a streamed answer broke.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -31,6 +31,8 @@ pub enum Body {
     Stream(Stream),
     /// In the inner language, to be written in the caller's dialect.
     Events(Vec<Event>),
+    /// The upstream refused the request itself; said in the caller's dialect.
+    Refusal(Failure),
 }
 
 /// Who served.
@@ -49,6 +51,8 @@ pub struct Served {
     pub strip_usage: bool,
     /// Milliseconds that were spent waiting for upstreams.
     pub waited_ms: f64,
+    /// What the translation of the request could not carry.
+    pub losses: Losses,
 }
 
 impl fmt::Debug for Body {
@@ -57,6 +61,7 @@ impl fmt::Debug for Body {
             Self::Whole(bytes) => write!(f, "Whole({} bytes)", bytes.len()),
             Self::Stream(_) => f.write_str("Stream"),
             Self::Events(events) => write!(f, "Events({})", events.len()),
+            Self::Refusal(failure) => write!(f, "Refusal({failure})"),
         }
     }
 }

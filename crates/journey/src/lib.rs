@@ -10,10 +10,10 @@ mod permit;
 mod plan;
 mod receipt;
 
-pub use call::{Call, Operation, Request};
+pub use call::{Call, InPath, Operation, Request};
 pub use caller::{Caller, KeyRef, Scope, Scopes};
 pub use flow::{Body, BodyError, Flow, Served, Stream};
-pub use meter::{ErrorFrame, Meter};
+pub use meter::Meter;
 pub use permit::{Permit, Settle};
 pub use plan::{Candidate, Plan, Target};
 pub use receipt::{Attempt, AttemptOutcome, Outcome, Receipt};

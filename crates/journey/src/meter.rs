@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use wire::{Code, Failure, tap::Tap};
+use wire::{Code, Dialect, Failure, tap::Tap};
 
 use crate::{
     flow::{BodyError, Stream},
@@ -15,21 +15,18 @@ use crate::{
     receipt::Outcome,
 };
 
-/// Makes the bytes that tell the client, in its dialect, that the stream broke.
-pub type ErrorFrame = fn(&Failure, &str) -> Bytes;
-
 /// The body of a metered stream. Dropping it before its end records a cancelled request.
 pub struct Meter {
     stream: Option<Stream>,
     tap: Tap,
     permit: Option<Permit>,
-    error_frame: ErrorFrame,
+    dialect: Dialect,
 }
 
 impl Meter {
     /// Meters a stream.
-    pub fn new(stream: Stream, strip_usage: bool, permit: Permit, error_frame: ErrorFrame) -> Self {
-        Self { stream: Some(stream), tap: Tap::new(strip_usage), permit: Some(permit), error_frame }
+    pub fn new(stream: Stream, dialect: Dialect, strip_usage: bool, permit: Permit) -> Self {
+        Self { stream: Some(stream), tap: Tap::new(dialect, strip_usage), permit: Some(permit), dialect }
     }
 
     fn count(&mut self, bytes: &Bytes) {
@@ -59,7 +56,7 @@ impl Meter {
                 let receipt = permit.receipt();
                 receipt.outcome = Outcome::Error;
                 receipt.error_code = Some(Code::UpstreamError.as_str().to_owned());
-                last.extend_from_slice(&(self.error_frame)(&Failure::new(Code::UpstreamError, message), &receipt.request_id));
+                last.extend_from_slice(&self.dialect.error_frame(&Failure::new(Code::UpstreamError, message), &receipt.request_id));
                 last.into()
             }
             _ => rest,

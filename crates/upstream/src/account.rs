@@ -8,7 +8,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
-use wire::{Code, Failure};
+use wire::{Code, Dialect, Failure};
 
 use crate::catalog::{self, Provider, Scheme};
 
@@ -19,8 +19,12 @@ pub struct Account {
     pub provider: Arc<str>,
     pub timeouts: net::Timeouts,
     row: Provider,
+    /// The one wire that the operator named, if any.
+    wire: Option<Dialect>,
     base_url: String,
     headers: HeaderMap,
+    key: Option<HeaderValue>,
+    bearer: Option<HeaderValue>,
     /// Why it cannot be called, if it cannot.
     obstacle: Option<Failure>,
 }
@@ -43,13 +47,9 @@ impl Account {
                 headers.insert(HeaderName::from_static(name), secret(value, account)?);
             }
         }
-        if let Some(key) = account.api_key.as_ref().filter(|_| account.auth_mode == AccountAuth::ApiKey) {
-            let (name, value) = match row.scheme {
-                Scheme::Bearer => (AUTHORIZATION, format!("Bearer {}", key.expose())),
-                Scheme::Header(name) => (HeaderName::from_static(name), key.expose().to_owned()),
-            };
-            headers.insert(name, secret(&value, account)?);
-        }
+        let key = account.api_key.as_ref().filter(|_| account.auth_mode == AccountAuth::ApiKey);
+        let bearer = key.map(|key| secret(&format!("Bearer {}", key.expose()), account)).transpose()?;
+        let key = key.map(|key| secret(key.expose(), account)).transpose()?;
         Ok(Self {
             name: account.name.as_str().into(),
             provider: account.provider.as_str().into(),
@@ -60,9 +60,12 @@ impl Account {
                 total: account.timeouts.total,
             },
             row,
+            wire: named(account.wire),
+            key,
+            bearer,
             base_url: account.base_url.clone(),
             headers,
-            obstacle: obstacle(account, row),
+            obstacle: obstacle(account),
         })
     }
 
@@ -71,11 +74,20 @@ impl Account {
         self.row.stream_usage
     }
 
-    /// A POST to one of the account's paths (`/chat/completions`, …). Nothing of the client's headers is in it.
+    /// The wire on which a caller's dialect is served: its own where the account speaks it.
+    pub fn wire_for(&self, caller: Dialect) -> Dialect {
+        match self.wire {
+            Some(named) => named,
+            None if self.row.wires.contains(&caller) => caller,
+            None => self.row.wires.first().copied().unwrap_or(Dialect::Chat),
+        }
+    }
+
+    /// A POST to one of the account's paths (`/chat/completions`, …) on a wire. Nothing of the client's headers is in it.
     ///
     /// # Errors
-    /// [`Code::ProviderKeyMissing`] naming the variable, [`Code::Unsupported`] where the account's wire is not spoken.
-    pub fn post(&self, path: &str, body: Bytes, streams: bool) -> Result<Request<net::Body>, Failure> {
+    /// [`Code::ProviderKeyMissing`] naming the variable, [`Code::Unsupported`] where the account's auth mode is not carried out.
+    pub fn post(&self, wire: Dialect, path: &str, body: Bytes, streams: bool) -> Result<Request<net::Body>, Failure> {
         if let Some(failure) = &self.obstacle {
             return Err(failure.clone());
         }
@@ -86,9 +98,35 @@ impl Account {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         *request.headers_mut() = self.headers.clone();
+        let headers = request.headers_mut();
         let accept = if streams { "text/event-stream" } else { "application/json" };
-        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        let (name, value) = match (self.row.scheme, wire) {
+            (Scheme::Header(name), _) => (HeaderName::from_static(name), &self.key),
+            (_, Dialect::Messages) => (HeaderName::from_static("x-api-key"), &self.key),
+            (_, Dialect::Gemini) => (HeaderName::from_static("x-goog-api-key"), &self.key),
+            (_, Dialect::Chat | Dialect::Responses) => (AUTHORIZATION, &self.bearer),
+        };
+        if let Some(value) = value {
+            headers.insert(name, value.clone());
+        }
+        if wire == Dialect::Messages {
+            headers.entry("anthropic-version").or_insert(HeaderValue::from_static(MESSAGES_VERSION));
+        }
         Ok(request)
+    }
+}
+
+/// The version of Messages that is asked for where the caller names none.
+const MESSAGES_VERSION: &str = "2023-06-01";
+
+fn named(wire: Wire) -> Option<Dialect> {
+    match wire {
+        Wire::Auto => None,
+        Wire::Chat => Some(Dialect::Chat),
+        Wire::Responses => Some(Dialect::Responses),
+        Wire::Messages => Some(Dialect::Messages),
+        Wire::Gemini => Some(Dialect::Gemini),
     }
 }
 
@@ -99,19 +137,7 @@ fn secret(text: &str, account: &config::account::Account) -> Result<HeaderValue,
     Ok(value)
 }
 
-fn obstacle(account: &config::account::Account, row: Provider) -> Option<Failure> {
-    let spoken = match account.wire {
-        Wire::Auto => row.wire,
-        named => named,
-    };
-    if spoken != Wire::Chat {
-        let message = format!(
-            "the account `{}` speaks `{}`, which this version does not speak to upstreams; `wire: chat` is",
-            account.name,
-            spoken.as_str()
-        );
-        return Some(Failure::new(Code::Unsupported, message));
-    }
+fn obstacle(account: &config::account::Account) -> Option<Failure> {
     match account.auth_mode {
         AccountAuth::ApiKey if account.api_key.is_none() => {
             let variable = account.api_key_variable.as_deref().unwrap_or("api_key");

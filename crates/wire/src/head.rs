@@ -34,6 +34,8 @@ struct Members<'a> {
     #[serde(borrow)]
     input: Option<&'a RawValue>,
     #[serde(borrow)]
+    contents: Option<&'a RawValue>,
+    #[serde(borrow)]
     metadata: Option<&'a RawValue>,
     #[serde(borrow)]
     models: Option<&'a RawValue>,
@@ -49,6 +51,12 @@ struct Members<'a> {
     guardrails: Option<&'a RawValue>,
 }
 
+#[derive(Deserialize)]
+struct Route {
+    #[serde(default)]
+    strict: bool,
+}
+
 /// What the head says, and where it stands in the body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Head {
@@ -61,6 +69,9 @@ pub struct Head {
     pub has_messages: bool,
     pub has_prompt: bool,
     pub has_input: bool,
+    pub has_contents: bool,
+    /// `route.strict`: refuse what a translation would lose.
+    pub strict: bool,
     /// `models`: other names to try after `model`.
     pub models: Vec<String>,
     /// `timeout_ms`: the caller's own deadline for the whole call.
@@ -115,6 +126,8 @@ impl Head {
             has_messages: members.messages.is_some(),
             has_prompt: members.prompt.is_some(),
             has_input: members.input.is_some(),
+            has_contents: members.contents.is_some(),
+            strict: members.route.is_some_and(|r| serde_json::from_str::<Route>(r.get()).is_ok_and(|r| r.strict)),
             models: typed(members.models, "models", "a list of model names")?.unwrap_or_default(),
             timeout_ms: typed(members.timeout_ms, "timeout_ms", "a number of milliseconds")?,
             metadata: members.metadata.map(span),

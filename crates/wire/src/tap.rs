@@ -6,7 +6,11 @@
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 
-use crate::chat::types::Usage;
+use crate::{
+    chat::types::Usage,
+    dialect::{Decoder, Dialect},
+    ir::Event,
+};
 
 /// Longest frame that is held while its end has not come; beyond it frames pass unread.
 const FRAME_BYTES_MAX: usize = 1 << 20;
@@ -68,9 +72,94 @@ fn message_of(error: &serde_json::Value) -> String {
     error["message"].as_str().or(error.as_str()).unwrap_or("the upstream reported an error").to_owned()
 }
 
-/// Reads along a stream.
+/// Reads along a stream of any dialect.
+#[derive(Debug)]
+pub enum Tap {
+    /// Chat and text completions: looks only into frames that matter.
+    Frames(Frames),
+    /// Any other: reads every event.
+    Events { decoder: Box<Decoder>, seen: Seen, events: Vec<Event>, at_boundary: bool },
+}
+
+impl Tap {
+    /// `strip_usage`: the extra usage frame of a chat stream is for the router alone.
+    pub fn new(dialect: Dialect, strip_usage: bool) -> Self {
+        match dialect {
+            Dialect::Chat => Self::Frames(Frames::new(strip_usage)),
+            other => Self::Events { decoder: Box::new(Decoder::new(other)), seen: Seen::default(), events: Vec::new(), at_boundary: true },
+        }
+    }
+
+    /// What was read so far.
+    pub fn seen(&self) -> &Seen {
+        match self {
+            Self::Frames(frames) => &frames.seen,
+            Self::Events { seen, .. } => seen,
+        }
+    }
+
+    /// Reads a piece and gives back what goes to the client.
+    pub fn feed(&mut self, piece: Bytes) -> Bytes {
+        match self {
+            Self::Frames(frames) => return frames.feed(piece),
+            Self::Events { decoder, seen, events, at_boundary } => {
+                *at_boundary = piece.ends_with(b"\n\n") || piece.ends_with(b"\r\n\r\n");
+                // Too long to read is not too long to pass on.
+                let _ = decoder.feed(&piece, events);
+                events.drain(..).for_each(|event| seen.note(event));
+            }
+        }
+        piece
+    }
+
+    /// Whether the last bytes given back are inside a frame.
+    pub fn is_inside_frame(&self) -> bool {
+        match self {
+            Self::Frames(frames) => frames.skipping,
+            Self::Events { at_boundary, .. } => !at_boundary,
+        }
+    }
+
+    /// The stream has ended: what was held back.
+    pub fn finish(&mut self) -> Bytes {
+        match self {
+            Self::Frames(frames) => frames.finish(),
+            Self::Events { decoder, seen, events, .. } => {
+                decoder.finish(events);
+                // Whether it was cut is the meter's to say.
+                events.retain(|e| !matches!(e, Event::Failed { code: Some(code), .. } if code == "stream_truncated"));
+                events.drain(..).for_each(|event| seen.note(event));
+                Bytes::new()
+            }
+        }
+    }
+}
+
+impl Seen {
+    /// Takes over what an event says.
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Usage(usage) => self.usage = Some(usage.to_chat()),
+            Event::Start { model, .. } => self.model = Some(model),
+            Event::Finish { reason, .. } => self.finish = Some(crate::chat::encode::finish(&reason).to_owned()),
+            Event::End => self.done = true,
+            Event::Failed { message, .. } => self.error = Some(message),
+            Event::Delta { .. } => self.frames += 1,
+            _ => {}
+        }
+    }
+
+    /// What a whole answer in events says.
+    pub fn of(events: &[Event]) -> Self {
+        let mut seen = Self::default();
+        events.iter().cloned().for_each(|event| seen.note(event));
+        seen
+    }
+}
+
+/// Reads along the frames of chat and text-completion streams.
 #[derive(Debug, Default)]
-pub struct Tap {
+pub struct Frames {
     /// The tail of a frame whose end has not come.
     held: BytesMut,
     /// Take the usage-only chunk out: the router asked for it, the client did not.
@@ -80,25 +169,14 @@ pub struct Tap {
     seen: Seen,
 }
 
-impl Tap {
-    /// `strip_usage`: the extra usage frame is for the router alone.
-    pub fn new(strip_usage: bool) -> Self {
+impl Frames {
+    fn new(strip_usage: bool) -> Self {
         Self { strip_usage, ..Self::default() }
-    }
-
-    /// What was read so far.
-    pub fn seen(&self) -> &Seen {
-        &self.seen
-    }
-
-    /// What was read, taken out.
-    pub fn into_seen(self) -> Seen {
-        self.seen
     }
 
     /// Reads a piece and gives back what goes to the client: the same bytes in whole frames. A frame is held back until its end
     /// has come, so that an error or a comment can follow wherever the upstream stops.
-    pub fn feed(&mut self, piece: Bytes) -> Bytes {
+    fn feed(&mut self, piece: Bytes) -> Bytes {
         if self.held.is_empty() && !self.skipping && piece.ends_with(b"\n\n") && self.read_frames(&piece).is_none() {
             return piece;
         }
@@ -106,17 +184,12 @@ impl Tap {
     }
 
     /// The stream has ended: what was held back, a frame without its end.
-    pub fn finish(&mut self) -> Bytes {
+    fn finish(&mut self) -> Bytes {
         let rest = self.held.split().freeze();
         if !rest.is_empty() {
             self.frame(&rest);
         }
         rest
-    }
-
-    /// Whether the last bytes given back are inside a frame: one that was too long to be held.
-    pub fn is_inside_frame(&self) -> bool {
-        self.skipping
     }
 
     /// Reads whole frames; `Some` if one of them must be taken out.
@@ -219,13 +292,13 @@ mod tests {
     }
 
     fn run(strip: bool, parts: &[&[u8]]) -> (Vec<u8>, Seen) {
-        let mut tap = Tap::new(strip);
+        let mut tap = Tap::new(Dialect::Chat, strip);
         let mut out = Vec::new();
         for part in parts {
             out.extend_from_slice(&tap.feed(Bytes::copy_from_slice(part)));
         }
         out.extend_from_slice(&tap.finish());
-        (out, tap.into_seen())
+        (out, tap.seen().clone())
     }
 
     #[test]

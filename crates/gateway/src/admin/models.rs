@@ -5,31 +5,57 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{
     Json,
     extract::{Path, State},
+    http::{HeaderMap, Uri},
 };
 use journey::Scope;
 use serde_json::{Value, json};
-use wire::{Code, Failure};
+use wire::{Code, Dialect, Failure};
 
 use super::{Answer, Known};
 use crate::{app::App, snapshot::House};
 
+/// In which of three shapes a client lists models.
+fn shape(uri: &Uri, headers: &HeaderMap) -> Dialect {
+    if uri.path().contains("/v1beta/") || headers.contains_key("x-goog-api-key") {
+        Dialect::Gemini
+    } else if uri.path().starts_with("/anthropic/") || headers.contains_key("anthropic-version") {
+        Dialect::Messages
+    } else {
+        Dialect::Chat
+    }
+}
+
 /// All models that the caller may use.
-pub async fn list(State(app): State<Arc<App>>, Known(caller): Known) -> Answer<Json<Value>> {
+pub async fn list(State(app): State<Arc<App>>, Known(caller): Known, uri: Uri, headers: HeaderMap) -> Answer<Json<Value>> {
     policy::may_call(&caller, Scope::Inference).or_else(|_| policy::may_call(&caller, Scope::Read))?;
-    let data: Vec<Value> = all(&app).into_iter().filter(|(id, _)| caller.may_use(id)).map(|(_, entry)| entry).collect();
-    Ok(Json(json!({"object": "list", "data": data})))
+    let models = all(&app).into_iter().filter(|(id, _)| caller.may_use(id));
+    let named = |models: &mut dyn Iterator<Item = (String, Value)>| models.map(|(id, _)| (id.clone(), id)).collect::<Vec<_>>();
+    Ok(Json(match shape(&uri, &headers) {
+        Dialect::Gemini => wire::gemini::encode::models(&named(&mut { models })),
+        Dialect::Messages => wire::messages::encode::models(&named(&mut { models })),
+        Dialect::Chat | Dialect::Responses => json!({"object": "list", "data": models.map(|(_, entry)| entry).collect::<Vec<_>>()}),
+    }))
 }
 
 /// One of them; the id may hold `/` and `:`.
-pub async fn one(State(app): State<Arc<App>>, Known(caller): Known, Path(id): Path<String>) -> Answer<Json<Value>> {
+pub async fn one(
+    State(app): State<Arc<App>>,
+    Known(caller): Known,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer<Json<Value>> {
     policy::may_call(&caller, Scope::Inference).or_else(|_| policy::may_call(&caller, Scope::Read))?;
-    match all(&app).remove(&id).filter(|_| caller.may_use(&id)) {
-        Some(entry) => Ok(Json(entry)),
-        None => {
-            let id: String = id.chars().take(100).collect();
-            Err(Failure::new(Code::ModelNotFound, format!("The model `{id}` does not exist")).at("model").into())
-        }
-    }
+    let Some(entry) = all(&app).remove(&id).filter(|_| caller.may_use(&id)) else {
+        let id: String = id.chars().take(100).collect();
+        return Err(Failure::new(Code::ModelNotFound, format!("The model `{id}` does not exist")).at("model").into());
+    };
+    let named = [(id.clone(), id)];
+    Ok(Json(match shape(&uri, &headers) {
+        Dialect::Gemini => wire::gemini::encode::models(&named)["models"][0].take(),
+        Dialect::Messages => wire::messages::encode::models(&named)["data"][0].take(),
+        Dialect::Chat | Dialect::Responses => entry,
+    }))
 }
 
 fn all(app: &App) -> BTreeMap<String, Value> {

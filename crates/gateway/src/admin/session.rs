@@ -151,7 +151,7 @@ pub async fn logout() -> StatusCode {
 /// `GET /api/auth/me`.
 pub async fn me(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer<Json<Value>> {
     let house = app.house();
-    let shown = house.credentials(&headers);
+    let shown = house.credentials(&headers, None);
     let claims = shown.iter().find_map(|token| claims(&app, token));
     let claims = claims.ok_or_else(|| Failure::new(Code::InvalidApiKey, "this path needs the token of a session"))?;
     Ok(Json(json!({"user_id": claims.sub, "username": claims.name, "role": claims.role})))
