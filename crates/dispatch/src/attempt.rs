@@ -10,11 +10,18 @@ use journey::{Attempt, AttemptOutcome, Body, Flow, Operation, Request, Served};
 use net::ResponseBody;
 use tokio::time::Instant;
 use upstream::{Verdict, classify, message_of, retry_after};
-use wire::{Dialect, Failure, dialect::Decoder, ir::Event, tap};
+use wire::{
+    Dialect, Failure,
+    dialect::Decoder,
+    ir::{Event, Finish},
+    tap,
+};
 
 use crate::{
     fault::Fault,
-    letter::Letter,
+    letter::{Address, Letter},
+    luggage::Sealer,
+    memory::{Listener, Scope},
     run::{Dispatch, Trail},
     stream::{Committed, Translated},
 };
@@ -32,13 +39,16 @@ pub(crate) struct Way {
     pub(crate) request: HttpRequest<net::Body>,
     pub(crate) guard: Option<InFlight>,
     pub(crate) letter: Letter,
+    pub(crate) scope: Scope,
 }
 
 impl Way {
     /// The way to an account.
-    pub(crate) fn to_account(account: &upstream::Account, model: &Arc<str>, request: &Request) -> Result<Self, Failure> {
+    pub(crate) fn to_account(d: &Dispatch<'_>, account: &upstream::Account, model: &Arc<str>, request: &Request) -> Result<Self, Failure> {
         let wire = account.wire_for(request.operation.dialect());
-        let letter = Letter::write(request, wire, model, account.knows_stream_usage())?;
+        let scope = Scope { caller: d.caller.clone(), origin: format!("{}/{model}", account.name).into() };
+        let address = Address { wire, model, knows_usage: account.knows_stream_usage(), scope, memory: d.memory };
+        let letter = Letter::write(request, &address)?;
         let mut built = account.post(wire, &letter.path, letter.body.clone(), request.head.stream)?;
         if letter.translate.is_none() {
             built.headers_mut().extend(request.passed.clone());
@@ -52,19 +62,22 @@ impl Way {
             request: built,
             guard: None,
             letter,
+            scope: address.scope,
         })
     }
 
     /// The way to a node or agent.
     pub(crate) fn to_node(
+        d: &Dispatch<'_>,
         peer: &fleet::Peer,
         guard: InFlight,
         model: &Arc<str>,
         request: &Request,
-        timeouts: net::Timeouts,
     ) -> Result<Self, Failure> {
         let is_node = peer.speaks == Speaks::OpenAi;
-        let letter = Letter::write(request, Dialect::Chat, model, is_node)?;
+        let scope = Scope { caller: d.caller.clone(), origin: format!("node/{model}").into() };
+        let address = Address { wire: Dialect::Chat, model, knows_usage: is_node, scope, memory: d.memory };
+        let letter = Letter::write(request, &address)?;
         let url = if is_node { format!("{}/v1{}", peer.url, letter.path) } else { format!("{}/infer", peer.url) };
         let mut built = HttpRequest::new(net::Body::from(letter.body.clone()));
         *built.method_mut() = http::Method::POST;
@@ -84,10 +97,11 @@ impl Way {
             provider: if is_node { "node".into() } else { "agent".into() },
             node: Some(peer.id.clone()),
             model: model.clone(),
-            timeouts,
+            timeouts: d.rules.node_timeouts,
             request: built,
             guard: Some(guard),
             letter,
+            scope: address.scope,
         })
     }
 }
@@ -146,7 +160,7 @@ struct Answer {
 }
 
 async fn exchange(d: &Dispatch<'_>, way: Way, request: &Request, deadline: Instant, guard: &mut Option<InFlight>) -> Result<Answer, Fault> {
-    let Way { name, timeouts, request: built, letter, .. } = way;
+    let Way { name, timeouts, request: built, letter, scope, .. } = way;
     let translate = letter.translate;
     let from_net = |e: net::Error| fault_of(&name, &e);
     let response = d.client.send(built, &timeouts).await.map_err(from_net)?;
@@ -160,22 +174,45 @@ async fn exchange(d: &Dispatch<'_>, way: Way, request: &Request, deadline: Insta
     if request.head.stream && (kind.starts_with("text/event-stream") || is_array) {
         let stream = committed(body, timeouts, deadline, &name, guard).await?;
         let body: Body = match translate {
-            Some(wire) => Body::Stream(Box::pin(Translated::new(stream, Decoder::new(wire), request.encoder()))),
+            Some(wire) => {
+                Body::Stream(Box::pin(Translated::new(stream, Decoder::new(wire), request.encoder(), Ears::new(d, request, wire, scope))))
+            }
             None => Body::Stream(Box::pin(stream)),
         };
         return Ok(Answer { status: 200, headers: HeaderMap::new(), body });
     }
     let whole = net::read_all(body.with_idle_timeout(timeouts.idle), d.body_bytes_max).await.map_err(from_net)?;
-    whole_answer(&name, &head, whole, request, translate)
+    whole_answer(d, &name, &head, whole, request, translate, scope)
+}
+
+/// Those who hear the events of a translated answer before the client does.
+pub(crate) struct Ears {
+    listener: Listener,
+    sealer: Sealer,
+}
+
+impl Ears {
+    fn new(d: &Dispatch<'_>, request: &Request, wire: Dialect, scope: Scope) -> Self {
+        let sealer = Sealer::new(request.operation.dialect(), wire, &scope.origin);
+        Self { listener: Listener::new(d.memory.clone(), scope), sealer }
+    }
+
+    /// Keeps what the next turn will need, and seals what only its maker understands.
+    pub(crate) fn hear(&mut self, events: &mut Vec<Event>) {
+        events.iter().for_each(|event| self.listener.hear(event));
+        self.sealer.seal(events);
+    }
 }
 
 /// A whole answer: checked, and read where it has to change its dialect or become a stream.
 fn whole_answer(
+    d: &Dispatch<'_>,
     name: &Arc<str>,
     head: &http::response::Parts,
     whole: Bytes,
     request: &Request,
     translate: Option<Dialect>,
+    scope: Scope,
 ) -> Result<Answer, Fault> {
     let broken = |what: &str| fault(name, AttemptOutcome::Broken, Some(head.status.as_u16()), format!("`{name}` answered {what}"));
     let seen = tap::whole(&whole).ok_or_else(|| broken("with something that is not JSON"))?;
@@ -188,7 +225,13 @@ fn whole_answer(
         _ => None,
     };
     if let Some(wire) = translate.or(own) {
-        let events = wire.decode_response(&whole).map_err(|_| broken("with JSON of another shape"))?;
+        let mut events = wire.decode_response(&whole).map_err(|_| broken("with JSON of another shape"))?;
+        if events.iter().any(|e| matches!(e, Event::Finish { reason: Finish::MalformedCall, .. })) {
+            return Err(broken("with a tool call that the model did not get right"));
+        }
+        if translate.is_some() {
+            Ears::new(d, request, wire, scope).hear(&mut events);
+        }
         let failed = events.iter().find_map(|e| if let Event::Failed { message, .. } = e { Some(message) } else { None });
         return match failed {
             Some(message) => Err(broken(&format!("with a failure: {message}"))),

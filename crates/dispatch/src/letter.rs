@@ -4,7 +4,24 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use journey::{Operation, Request};
-use wire::{Code, Dialect, Failure, head::Edits, losses::Losses};
+use wire::{Code, Dialect, Failure, capsule, head::Edits, losses::Losses};
+
+use crate::{
+    luggage::unseal,
+    memory::{Memory, Scope},
+};
+
+/// Where a letter goes.
+pub(crate) struct Address<'a> {
+    pub(crate) wire: Dialect,
+    /// The model's name there.
+    pub(crate) model: &'a Arc<str>,
+    /// It knows `stream_options.include_usage`.
+    pub(crate) knows_usage: bool,
+    /// Whose conversation with whom, and what was kept of it.
+    pub(crate) scope: Scope,
+    pub(crate) memory: &'a Memory,
+}
 
 /// A body for a wire.
 #[derive(Debug, Default)]
@@ -21,52 +38,66 @@ pub(crate) struct Letter {
 }
 
 impl Letter {
-    /// Writes a request for an upstream that speaks `wire` and calls the model `model`.
+    /// Writes a request for an upstream.
     ///
     /// # Errors
     /// [`Code::Unsupported`] where the wire has no such operation, [`Code::LossyTranslation`] where `strict` refuses, and what the
     /// caller's dialect finds wrong with the body.
-    pub(crate) fn write(request: &Request, wire: Dialect, model: &Arc<str>, knows_usage: bool) -> Result<Self, Failure> {
+    pub(crate) fn write(request: &Request, to: &Address<'_>) -> Result<Self, Failure> {
+        let (wire, model) = (to.wire, to.model);
         match request.operation {
             Operation::Completions | Operation::Embeddings if wire != Dialect::Chat => {
                 let message = format!("{} cannot be asked of an account that speaks `{}`", request.operation.name(), wire.name());
                 Err(Failure::new(Code::Unsupported, message).at("model"))
             }
-            Operation::Completions => Ok(Self::raw(request, wire, model, "/completions".to_owned(), knows_usage)),
-            Operation::Embeddings => Ok(Self::raw(request, wire, model, "/embeddings".to_owned(), false)),
-            Operation::Count(Dialect::Gemini) => Ok(Self::raw(request, wire, model, format!("/models/{model}:countTokens"), false)),
-            Operation::Count(_) => Ok(Self::raw(request, wire, model, "/messages/count_tokens".to_owned(), false)),
-            Operation::Generate(dialect) if dialect == wire => {
-                let as_array = request.in_path.as_ref().is_some_and(|p| p.as_array);
-                let path = wire.path(model, request.head.stream);
-                let path = if as_array { path.trim_end_matches("?alt=sse").to_owned() } else { path };
-                Ok(Self::raw(request, wire, model, path, knows_usage))
+            Operation::Completions => Ok(Self::raw(request, to, "/completions".to_owned())),
+            Operation::Embeddings => Ok(Self::raw(request, to, "/embeddings".to_owned())),
+            Operation::Count(Dialect::Gemini) => Ok(Self::raw(request, to, format!("/models/{model}:countTokens"))),
+            Operation::Count(_) => Ok(Self::raw(request, to, "/messages/count_tokens".to_owned())),
+            // State of another provider's in the body would be refused there.
+            Operation::Generate(dialect) if dialect == wire && !capsule::may_hold(&request.body) => {
+                let path = Self::path(request, to);
+                Ok(Self::raw(request, to, path))
             }
-            Operation::Generate(_) => Self::translated(request, wire, model, knows_usage),
+            Operation::Generate(dialect) => Self::translated(request, to, dialect),
         }
     }
 
-    fn raw(request: &Request, wire: Dialect, model: &Arc<str>, path: String, knows_usage: bool) -> Self {
+    fn path(request: &Request, to: &Address<'_>) -> String {
+        let path = to.wire.path(to.model, request.head.stream);
+        // A caller of the same dialect gets the form of stream that it asked for.
+        let as_array = request.operation.dialect() == to.wire && request.in_path.as_ref().is_some_and(|p| p.as_array);
+        if as_array { path.trim_end_matches("?alt=sse").to_owned() } else { path }
+    }
+
+    fn raw(request: &Request, to: &Address<'_>, path: String) -> Self {
         let head = &request.head;
         // Usage is always asked of a stream: records and limits need it.
-        let add_usage = wire == Dialect::Chat && head.stream && knows_usage && !head.include_usage;
+        let has_option = to.wire == Dialect::Chat && request.operation != Operation::Embeddings;
+        let add_usage = has_option && head.stream && to.knows_usage && !head.include_usage;
         // Gemini's model stands in the path.
-        let named = (wire != Dialect::Gemini).then_some(&**model);
+        let named = (to.wire != Dialect::Gemini).then_some(&**to.model);
         let body = head.rewrite(&request.body, Edits { model: named, include_usage: add_usage });
         Self { path, body, strip_usage: add_usage, translate: None, losses: Losses::default() }
     }
 
-    fn translated(request: &Request, wire: Dialect, model: &Arc<str>, knows_usage: bool) -> Result<Self, Failure> {
+    fn translated(request: &Request, to: &Address<'_>, dialect: Dialect) -> Result<Self, Failure> {
         let mut inner = request.inner()?.clone();
-        model.as_ref().clone_into(&mut inner.model);
-        inner.stream_usage = inner.stream && knows_usage;
+        to.model.as_ref().clone_into(&mut inner.model);
+        inner.stream_usage = inner.stream && to.knows_usage;
         let mut losses = Losses::default();
-        let body = wire.encode_request(&inner, &mut losses);
+        unseal(&mut inner, &to.scope.origin, &mut losses);
+        if to.wire != Dialect::Chat {
+            to.memory.restore(&to.scope, &mut inner);
+        }
+        let body = to.wire.encode_request(&inner, &mut losses);
         if request.strict && !losses.is_exact() {
-            let message = format!("`strict` refuses this translation to `{}`: {}", wire.name(), losses.header());
+            let message = format!("`strict` refuses this translation to `{}`: {}", to.wire.name(), losses.header());
             return Err(Failure::new(Code::LossyTranslation, message));
         }
-        let path = wire.path(model, request.head.stream);
-        Ok(Self { path, body: body.to_string().into(), strip_usage: false, translate: Some(wire), losses })
+        let is_foreign = dialect != to.wire;
+        let strip_usage = !is_foreign && inner.stream_usage && !request.head.include_usage && to.wire == Dialect::Chat;
+        let translate = is_foreign.then_some(to.wire);
+        Ok(Self { path: Self::path(request, to), body: body.to_string().into(), strip_usage, translate, losses })
     }
 }

@@ -1,13 +1,16 @@
 //! The engine room: carries out a plan. Attempts, time limits, retry and fallback, and the commit point of a stream.
 //!
 //! **Invariant:** before the first byte of an answer a failed attempt is unseen by the client; after it nothing is ever tried again.
-//! Knows neither who the caller is nor any SQL.
+//! Of the caller it knows a name that tells conversations apart, of SQL nothing.
 
 mod attempt;
 mod dummy;
 mod fault;
 mod letter;
+mod luggage;
+mod memory;
 mod run;
 mod stream;
 
+pub use memory::Memory;
 pub use run::{Dispatch, Rules, Trail, run};

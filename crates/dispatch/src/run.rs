@@ -15,6 +15,7 @@ use crate::{
     attempt::{Way, attempt, fault},
     dummy,
     fault::{Fault, conclusion},
+    memory::Memory,
 };
 
 /// How often and how long.
@@ -39,6 +40,10 @@ pub struct Dispatch<'a> {
     pub accounts: &'a HashMap<Arc<str>, Arc<upstream::Account>>,
     pub fleet: &'a Arc<Fleet>,
     pub rules: &'a Rules,
+    /// What was kept of conversations.
+    pub memory: &'a Arc<Memory>,
+    /// Whose request it is: the id of the key.
+    pub caller: Arc<str>,
     /// Most bytes of a whole answer.
     pub body_bytes_max: usize,
 }
@@ -131,7 +136,7 @@ async fn candidate_once(
                 return Ok(Some(flow));
             }
             let way = match d.accounts.get(name) {
-                Some(account) => Way::to_account(account, &candidate.model, request),
+                Some(account) => Way::to_account(d, account, &candidate.model, request),
                 None => Err(Failure::new(Code::NoAvailableTarget, format!("the account `{name}` is gone"))),
             };
             match way {
@@ -200,7 +205,7 @@ async fn nodes_once(
             break;
         }
         let Some(guard) = candidate.begin() else { continue };
-        match Way::to_node(&candidate.peer, guard, model, request, d.rules.node_timeouts) {
+        match Way::to_node(d, &candidate.peer, guard, model, request) {
             Ok(way) => match attempt(d, way, request, deadline, trail).await {
                 Ok(flow) => return Ok(Some(flow)),
                 Err(fault) => faults.push(fault),

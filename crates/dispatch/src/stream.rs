@@ -16,6 +16,8 @@ use wire::{
     ir::Event,
 };
 
+use crate::attempt::Ears;
+
 /// The bytes of a stream whose first piece has been seen. Dropping it closes the upstream's connection at once.
 pub(crate) struct Committed {
     first: Option<Bytes>,
@@ -73,18 +75,20 @@ pub(crate) struct Translated {
     inner: Option<Committed>,
     decoder: Decoder,
     encoder: Encoder,
+    ears: Ears,
     events: Vec<Event>,
     /// An error that the caller has still to hear of, after what was decoded before it.
     error: Option<BodyError>,
 }
 
 impl Translated {
-    pub(crate) fn new(inner: Committed, decoder: Decoder, encoder: Encoder) -> Self {
-        Self { inner: Some(inner), decoder, encoder, events: Vec::new(), error: None }
+    pub(crate) fn new(inner: Committed, decoder: Decoder, encoder: Encoder, ears: Ears) -> Self {
+        Self { inner: Some(inner), decoder, encoder, ears, events: Vec::new(), error: None }
     }
 
     fn encoded(&mut self) -> Bytes {
         let mut out = Vec::new();
+        self.ears.hear(&mut self.events);
         for event in self.events.drain(..) {
             self.encoder.event(&event, &mut out);
         }

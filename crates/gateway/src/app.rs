@@ -57,6 +57,8 @@ pub struct App {
     pub node_client: net::Client,
     pub sessions: Sessions,
     pub sink: Arc<dyn Settle>,
+    /// What providers want back in the next turn.
+    pub memory: Arc<dispatch::Memory>,
     pub started: Instant,
     /// Runs everything that is behind the path.
     pub back: tokio::runtime::Handle,
@@ -115,6 +117,7 @@ impl App {
             sessions,
             control: OnceLock::new(),
             sink,
+            memory: Arc::default(),
             started: Instant::now(),
             back: tokio::runtime::Handle::current(),
             house: ArcSwap::from_pointee(house),

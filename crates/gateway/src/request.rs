@@ -77,6 +77,8 @@ async fn carry_out(shard: &Shard, house: &House, plan: &Plan, request: &Request,
         accounts: &house.accounts,
         fleet: &shard.app.fleet,
         rules: &house.rules,
+        memory: &shard.app.memory,
+        caller: permit.receipt().key.as_ref().map_or_else(|| "anyone".into(), |key| key.id.clone()),
         body_bytes_max: shard.limits.body_bytes_max,
     };
     let began = permit.began();

@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "in a test it is the assertion"))]
 
+pub mod capsule;
 pub mod chat;
 pub mod completions;
 pub mod dialect;

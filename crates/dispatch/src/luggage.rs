@@ -1,0 +1,160 @@
+//! Puts provider state into capsules on its way to a client of another dialect, and takes it out again on the way back.
+
+use wire::{
+    Dialect,
+    capsule::Capsule,
+    ir::{Block, BlockKind, Delta, Event, Family, Request, Role, State},
+    losses::Losses,
+};
+
+/// Seals the state of one answer for a client.
+pub(crate) struct Sealer {
+    /// The client's family; `None` where its dialect has no place for state, or is the one that made it.
+    family: Option<Family>,
+    origin: String,
+    /// The reasoning block that is being written, and whether it has come to its state.
+    open: Option<(u32, u32, Came)>,
+}
+
+/// What has come of a reasoning block.
+#[derive(Debug, Clone, Copy, Default)]
+struct Came {
+    state: bool,
+    text: bool,
+}
+
+impl Sealer {
+    /// For a client of `caller`'s dialect that hears an answer of `wire`'s, made at `origin`.
+    pub(crate) fn new(caller: Dialect, wire: Dialect, origin: &str) -> Self {
+        let family = match caller {
+            Dialect::Messages => Some(Family::Messages),
+            Dialect::Responses => Some(Family::Responses),
+            Dialect::Gemini => Some(Family::Gemini),
+            Dialect::Chat => None,
+        };
+        Self { family: family.filter(|_| caller != wire), origin: origin.to_owned(), open: None }
+    }
+
+    /// Seals what is in `events`.
+    pub(crate) fn seal(&mut self, events: &mut Vec<Event>) {
+        let Some(family) = self.family else { return };
+        let mut at = 0;
+        while at < events.len() {
+            match &mut events[at] {
+                Event::BlockStart { choice, block, kind: BlockKind::Reasoning } => self.open = Some((*choice, *block, Came::default())),
+                Event::Delta { choice, block, delta } => {
+                    if let Some(came) = self.came(*choice, *block) {
+                        came.state |= matches!(delta, Delta::State(_));
+                        came.text |= matches!(delta, Delta::Reasoning(_));
+                    }
+                    let shown = self.came(*choice, *block).is_some_and(|c| c.text);
+                    if let Delta::State(state) = delta {
+                        *state = self.sealed(family, Some(state.clone()), shown);
+                    }
+                }
+                Event::BlockStop { choice, block } => {
+                    let (choice, block) = (*choice, *block);
+                    // Thoughts without a state get one too: a provider that asks for signatures must not take them for its own.
+                    if let Some(Came { state: false, text: true }) = self.came(choice, block).copied() {
+                        let delta = Delta::State(self.sealed(family, None, true));
+                        events.insert(at, Event::Delta { choice, block, delta });
+                        at += 1;
+                    }
+                    self.open.take_if(|(c, b, _)| (*c, *b) == (choice, block));
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+    }
+
+    fn came(&mut self, choice: u32, block: u32) -> Option<&mut Came> {
+        self.open.as_mut().filter(|(c, b, _)| (*c, *b) == (choice, block)).map(|(_, _, came)| came)
+    }
+
+    /// Where the dialect has it: an encrypted part for thoughts that nobody reads and for Responses, else a signature.
+    fn sealed(&self, family: Family, state: Option<State>, shown: bool) -> State {
+        let text = Some(Capsule { origin: self.origin.clone(), state }.seal());
+        let is_encrypted = family == Family::Responses || (family == Family::Messages && !shown);
+        let (signature, encrypted) = if is_encrypted { (None, text) } else { (text, None) };
+        State { family, id: None, signature, encrypted }
+    }
+}
+
+/// Takes the state of `origin` out of its capsules. Thoughts that were made elsewhere go whole.
+pub(crate) fn unseal(request: &mut Request, origin: &str, losses: &mut Losses) {
+    for (m, message) in request.messages.iter_mut().enumerate().filter(|(_, m)| m.role == Role::Assistant) {
+        let mut b = 0;
+        message.blocks.retain_mut(|block| {
+            b += 1;
+            let (Block::Reasoning { state, .. } | Block::ToolCall { state, .. }) = block else { return true };
+            let Some(capsule) = state.as_ref().and_then(Capsule::of) else { return true };
+            if capsule.origin == origin {
+                *state = capsule.state;
+                return true;
+            }
+            *state = None;
+            let is_thought = matches!(block, Block::Reasoning { .. });
+            losses.drop(format!("messages[{m}].blocks[{}]{}", b - 1, if is_thought { "" } else { ".state" }));
+            !is_thought
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::ir::Message;
+
+    use super::*;
+
+    const STATE: &str = "sig";
+
+    fn thought(with_state: bool) -> Vec<Event> {
+        let (choice, block) = (0, 0);
+        let mut events = vec![
+            Event::BlockStart { choice, block, kind: BlockKind::Reasoning },
+            Event::Delta { choice, block, delta: Delta::Reasoning("hm".to_owned()) },
+        ];
+        if with_state {
+            let state = State { family: Family::Gemini, id: None, signature: Some(STATE.to_owned()), encrypted: None };
+            events.push(Event::Delta { choice, block, delta: Delta::State(state) });
+        }
+        events.push(Event::BlockStop { choice, block });
+        events
+    }
+
+    fn echoed(events: &[Event]) -> Request {
+        let state = events.iter().find_map(|e| if let Event::Delta { delta: Delta::State(s), .. } = e { Some(s.clone()) } else { None });
+        let blocks = vec![Block::Reasoning { text: "hm".to_owned(), state }, Block::Text { text: "yes".to_owned() }];
+        Request { messages: vec![Message { role: Role::Assistant, name: None, blocks }], ..Request::default() }
+    }
+
+    #[test]
+    fn state_comes_home_and_nowhere_else() {
+        for (caller, with_state) in [(Dialect::Messages, true), (Dialect::Messages, false), (Dialect::Responses, true)] {
+            let mut events = thought(with_state);
+            Sealer::new(caller, Dialect::Gemini, "here/m").seal(&mut events);
+            assert!(!format!("{events:?}").contains("\"sig\""), "sealed: {events:?}");
+            let mut losses = Losses::default();
+            let mut home = echoed(&events);
+            unseal(&mut home, "here/m", &mut losses);
+            let Block::Reasoning { state, .. } = &home.messages[0].blocks[0] else { panic!("the thought is there: {home:?}") };
+            assert_eq!(state.as_ref().and_then(|s| s.signature.as_deref()), with_state.then_some(STATE));
+            assert!(losses.is_exact());
+
+            let mut abroad = echoed(&events);
+            unseal(&mut abroad, "there/m", &mut losses);
+            assert_eq!(abroad.messages[0].blocks, [Block::Text { text: "yes".to_owned() }], "dropped whole");
+            assert_eq!(losses.dropped, ["messages[0].blocks[0]"]);
+        }
+    }
+
+    #[test]
+    fn nothing_is_sealed_for_those_who_cannot_carry_it_or_who_know_it() {
+        for (caller, wire) in [(Dialect::Chat, Dialect::Gemini), (Dialect::Gemini, Dialect::Gemini)] {
+            let mut events = thought(true);
+            Sealer::new(caller, wire, "here/m").seal(&mut events);
+            assert_eq!(events, thought(true));
+        }
+    }
+}
