@@ -2,10 +2,11 @@
 
 import os
 
-import openai
 import pytest
 
+from bed import gateway
 from programs import KEY, running
+from wires import WIRES
 
 for name in ("LLM_ROUTER_BIN", "LLM_NODE_BIN", "LLM_TEST_GGUF"):
     if not os.path.isfile(os.environ.get(name, "")):
@@ -23,8 +24,37 @@ def house():
 @pytest.fixture
 def client(house):
     """The official SDK, pointed at the router."""
+    import openai
+
     with openai.OpenAI(base_url=f"{house.url}/v1", api_key=KEY, max_retries=0, timeout=120) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def _gateway():
+    with gateway() as running_pair:
+        yield running_pair
+
+
+@pytest.fixture
+def router(_gateway):
+    """A router whose accounts are the mocked providers, one for each wire."""
+    return _gateway[0]
+
+
+@pytest.fixture
+def providers(_gateway):
+    """The mocked providers, with nothing in their memory. What they refuse fails the test, unless it takes it out of `refused`."""
+    made = _gateway[1]
+    made.clear()
+    yield made
+    assert not made.refused, "\n".join(made.refused)
+
+
+@pytest.fixture(params=WIRES)
+def wire(request):
+    """Each wire in turn."""
+    return request.param
 
 
 @pytest.fixture
