@@ -19,6 +19,8 @@ pub struct Account {
     /// `base_url + "/chat/completions"`, Anthropic's messages at `base_url + "/messages"`, Gemini's models at
     /// `base_url + "/models/…"`. (`openai-codex` has no version: `base_url + "/codex/responses"`.)
     pub base_url: String,
+    /// The version of the API that is asked for in the query (`?api-version=`), where the provider has such.
+    pub api_version: Option<String>,
     /// How it is opened.
     pub auth_mode: AccountAuth,
     /// The key; `None` where there is none or where its variable is not set.
@@ -66,6 +68,9 @@ impl Account {
             ("base_url", self.base_url.clone()),
             ("auth_mode", self.auth_mode.to_string()),
         ];
+        if let Some(version) = &self.api_version {
+            shown.push(("api_version", version.clone()));
+        }
         if let Some(key) = &self.api_key {
             shown.push(("api_key", key.to_string()));
         } else if let Some(variable) = &self.api_key_variable {

@@ -24,6 +24,10 @@ pub(crate) const ACCOUNT_FIELDS: &[Field] = &[
     ),
     field("backend_type", "Another word for `provider`."),
     field("base_url", "Where it is, with or without the version at its end; the provider's own address by default."),
+    field(
+        "api_version",
+        "Azure OpenAI: a dated version (`2024-10-21`) is asked for by `?api-version=` at the paths of deployments; none: `/openai/v1`.",
+    ),
     field("auth_mode", "`api_key`, `oauth`, `passthrough` (the client's own credential is sent on) or `none`."),
     field("api_key", "The key: literal, `env:NAME`, `os.environ/NAME` or `file:PATH`."),
     field("api_key_env", "The variable that holds the key; wins over `api_key` where it is set."),
@@ -97,8 +101,10 @@ pub(crate) fn read(fields: &Fields, origin: AccountOrigin, around: &Surroundings
     if let (None, Some(variable), AccountAuth::ApiKey, true) = (&credential.api_key, &credential.variable, credential.mode, enabled) {
         warn.push(format!("account {name}: {variable} is not set, so its models are not available"));
     }
+    let api_version = api_version(fields, &provider, around)?;
     Ok(Account {
-        base_url: address(fields, &provider)?,
+        base_url: address(fields, &provider, api_version.as_deref())?,
+        api_version,
         auth_mode: credential.mode,
         api_key: credential.api_key,
         api_key_variable: credential.variable,
@@ -122,8 +128,41 @@ pub(crate) fn read(fields: &Fields, origin: AccountOrigin, around: &Surroundings
     })
 }
 
-fn address(fields: &Fields, provider: &str) -> Result<String, ConfigError> {
-    let path = providers::usual_path(provider);
+/// What the object says, else the provider's variable where the object names no address of its own.
+pub(crate) fn api_version(fields: &Fields, name: &str, around: &Surroundings) -> Result<Option<String>, ConfigError> {
+    if let (Some(secret), _) = secret(fields, "api_version", around)? {
+        let node = fields.node("api_version").unwrap_or(&crate::tree::Node::NOTHING);
+        let checked = checked_version(secret.expose());
+        return checked.map(Some).ok_or_else(|| fields.wrong("api_version", node, VERSION_FORM.to_owned()));
+    }
+    if fields.node("base_url").is_some() || fields.node("api_base").is_some() {
+        return Ok(None);
+    }
+    provider(name).map_or(Ok(None), |known| version_of_environment(known, around.env))
+}
+
+/// What a version may be.
+const VERSION_FORM: &str = "letters, digits, `-`, `.` and `_`, as 2024-10-21";
+
+fn checked_version(text: &str) -> Option<String> {
+    let fine = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    fine.then(|| text.to_owned())
+}
+
+/// The version that a provider's variables name.
+pub(crate) fn version_of_environment(known: &providers::Provider, env: &Environment) -> Result<Option<String>, ConfigError> {
+    let names = known.versions.map_or(&[][..], |v| v.variables);
+    let Some((name, text)) = names.iter().find_map(|name| Some((*name, env.get(name)?))) else { return Ok(None) };
+    checked_version(text).map(Some).ok_or_else(|| ConfigError::Value {
+        name: name.to_owned(),
+        value: crate::tree::shorten(text),
+        origin: format!("environment {name}"),
+        allowed: VERSION_FORM.to_owned(),
+    })
+}
+
+fn address(fields: &Fields, provider: &str, api_version: Option<&str>) -> Result<String, ConfigError> {
+    let path = providers::usual_path(provider, api_version);
     if let Some(text) = fields.optional::<String>("base_url")? {
         let node = fields.node("base_url").unwrap_or(&crate::tree::Node::NOTHING);
         return base_url::normalised(&text, path).map_err(|why| fields.wrong("base_url", node, why.to_owned()));

@@ -11,7 +11,7 @@ use crate::durations::parse_duration;
 use crate::env::Environment;
 use crate::error::ConfigError;
 use crate::fields::{Fields, Place};
-use crate::providers::{Provider, providers};
+use crate::providers::{self, Provider, providers};
 use crate::reader::Reader;
 use crate::secret::{Secret, mask_url};
 use crate::setting::{Count, Interval, Setting};
@@ -126,9 +126,13 @@ fn from_environment(provider: &Provider, env: &Environment, timeouts: Timeouts, 
     let first = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, env.get(name)?)));
     let (key, base) = (first(provider.key_variables), first(provider.base_variables));
     // A key without an address is of no use where the provider has none of its own; an optional key alone means nothing.
-    let Some((variable, _)) = base.or_else(|| key.filter(|_| !provider.key_optional)) else { return Ok(None) };
+    let Some((variable, _)) = base.or_else(|| key.filter(|_| !provider.key_optional && !provider.default_base.is_empty())) else {
+        return Ok(None);
+    };
     let (base_variable, base_text) = base.unwrap_or((variable, provider.default_base));
-    let base_url = base_url::normalised(base_text, provider.path).map_err(|why| ConfigError::Value {
+    let api_version = account_fields::version_of_environment(provider, env)?;
+    let path = providers::usual_path(provider.name, api_version.as_deref());
+    let base_url = base_url::normalised(base_text, path).map_err(|why| ConfigError::Value {
         name: base_variable.to_owned(),
         value: mask_url(base_text),
         origin: format!("environment {base_variable}"),
@@ -139,6 +143,7 @@ fn from_environment(provider: &Provider, env: &Environment, timeouts: Timeouts, 
         name: provider.name.to_owned(),
         provider: provider.name.to_owned(),
         base_url,
+        api_version,
         auth_mode: if api_key.is_some() { AccountAuth::ApiKey } else { AccountAuth::None },
         api_key,
         api_key_variable: key.map(|(name, _)| name.to_owned()),

@@ -36,8 +36,12 @@ pub(crate) fn normalised(text: &str, usual: &str) -> Result<String, &'static str
     if path.split('/').any(is_version) {
         return Ok(url);
     }
-    let version = usual.split('/').find(|segment| is_version(segment)).unwrap_or("v1");
-    Ok(format!("{url}/{version}"))
+    match usual.split('/').find(|segment| is_version(segment)) {
+        Some(version) => Ok(format!("{url}/{version}")),
+        // A path without a version is a place of its own, and an address below it is one already.
+        None if path.contains(usual) => Ok(url),
+        None => Ok(format!("{url}{usual}")),
+    }
 }
 
 /// `v1`, `v1beta`, `v2alpha1`, …
@@ -73,6 +77,11 @@ mod tests {
             ("http://h/x", "/v1beta", "http://h/x/v1beta"),
             ("http://h/v1beta/openai", "/v1", "http://h/v1beta/openai"),
             ("http://[::1]:8/x", "", "http://[::1]:8/x"),
+            ("http://h", "/openai", "http://h/openai"),
+            ("http://h/openai", "/openai", "http://h/openai"),
+            ("http://h/manager", "/openai", "http://h/manager/openai"),
+            ("http://h/openai/v1", "/openai", "http://h/openai/v1"),
+            ("http://h/openai/deployments/d", "/openai", "http://h/openai/deployments/d"),
         ] {
             assert_eq!(normalised(text, usual).as_deref(), Ok(want), "{text} {usual}");
         }

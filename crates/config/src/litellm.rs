@@ -19,6 +19,7 @@ const PARAM_FIELDS: &[Field] = &[
     field("model", ""),
     field("api_base", ""),
     field("base_url", ""),
+    field("api_version", ""),
     field("api_key", ""),
     field("organization", ""),
     field("weight", ""),
@@ -73,8 +74,9 @@ fn account(
         )));
     }
     let node = params.node("api_base").or_else(|| params.node("base_url")).unwrap_or(&Node::NOTHING);
-    let base_url =
-        base_url::normalised(&text, providers::usual_path(&provider_name)).map_err(|why| params.wrong("api_base", node, why.to_owned()))?;
+    let api_version = account_fields::api_version(params, &provider_name, around)?;
+    let path = providers::usual_path(&provider_name, api_version.as_deref());
+    let base_url = base_url::normalised(&text, path).map_err(|why| params.wrong("api_base", node, why.to_owned()))?;
     let own = known.filter(|_| base.is_none()).map_or(&[][..], |p| p.key_variables);
     let (api_key, variable) = key(params, own, around)?;
     if let (None, Some(variable)) = (&api_key, &variable) {
@@ -86,6 +88,7 @@ fn account(
     Ok(Account {
         name,
         base_url,
+        api_version,
         auth_mode: if api_key.is_some() || variable.is_some() { AccountAuth::ApiKey } else { AccountAuth::None },
         api_key,
         api_key_variable: variable,

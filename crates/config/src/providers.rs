@@ -15,6 +15,17 @@ pub struct Provider {
     pub path: &'static str,
     /// Whether it answers without a key.
     pub key_optional: bool,
+    /// Dated versions of its API, where they are named apart from the path.
+    pub versions: Option<Versions>,
+}
+
+/// How a provider's API is asked for in a version of a certain date (`?api-version=2024-10-21`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions {
+    /// Variables that may hold the version.
+    pub variables: &'static [&'static str],
+    /// The path of a base URL where a dated version is asked for, which then is no part of the path.
+    pub path: &'static str,
 }
 
 const fn with_key(
@@ -24,7 +35,7 @@ const fn with_key(
     default_base: &'static str,
     path: &'static str,
 ) -> Provider {
-    Provider { name, key_variables, base_variables, default_base, path, key_optional: false }
+    Provider { name, key_variables, base_variables, default_base, path, key_optional: false, versions: None }
 }
 
 const fn without_key(
@@ -33,7 +44,7 @@ const fn without_key(
     base_variables: &'static [&'static str],
     default_base: &'static str,
 ) -> Provider {
-    Provider { name, key_variables, base_variables, default_base, path: "/v1", key_optional: true }
+    Provider { name, key_variables, base_variables, default_base, path: "/v1", key_optional: true, versions: None }
 }
 
 /// Those of the environment first, in the order in which its accounts are tried; then those that only a file can name.
@@ -65,17 +76,21 @@ const PROVIDERS: &[Provider] = &[
     ),
     with_key("grok", &["GROK_API_KEY", "EXTERNAL_GROK_KEY"], &["GROK_BASE_URL"], "https://api.groq.com", "/openai/v1"),
     with_key("venice", &["VENICE_API_KEY", "EXTERNAL_VENICE_KEY"], &["VENICE_BASE_URL"], "https://api.venice.ai", "/api/v1"),
+    with_key("groq", &["GROQ_API_KEY"], &["GROQ_BASE_URL"], "https://api.groq.com", "/openai/v1"),
+    with_key("xai", &["XAI_API_KEY"], &["XAI_BASE_URL"], "https://api.x.ai", "/v1"),
+    with_key("mistral", &["MISTRAL_API_KEY"], &["MISTRAL_BASE_URL"], "https://api.mistral.ai", "/v1"),
+    with_key("deepseek", &["DEEPSEEK_API_KEY"], &["DEEPSEEK_BASE_URL"], "https://api.deepseek.com", "/v1"),
+    with_key("together", &["TOGETHER_API_KEY"], &["TOGETHER_BASE_URL"], "https://api.together.xyz", "/v1"),
+    with_key("fireworks", &["FIREWORKS_API_KEY"], &["FIREWORKS_BASE_URL"], "https://api.fireworks.ai", "/inference/v1"),
+    Provider {
+        versions: Some(Versions { variables: &["AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION"], path: "/openai" }),
+        ..with_key("azure", &["AZURE_OPENAI_API_KEY"], &["AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_BASE_URL"], "", "/openai/v1")
+    },
     without_key("llm-d", &["LLM_D_API_KEY"], &["LLMD_ENDPOINT", "LLM_D_BASE_URL"], ""),
     without_key("vllm", &["VLLM_API_KEY"], &["VLLM_BASE_URL"], ""),
     without_key("agent", &[], &["LOCAL_AGENT_URL"], "http://localhost:5000"),
     without_key("backend", &["BACKEND_API_KEY"], &["BACKEND_BASE_URL"], ""),
     without_key("ollama", &["OLLAMA_API_KEY"], &["OLLAMA_BASE_URL"], "http://localhost:11434"),
-    with_key("groq", &[], &[], "https://api.groq.com", "/openai/v1"),
-    with_key("xai", &[], &[], "https://api.x.ai", "/v1"),
-    with_key("mistral", &[], &[], "https://api.mistral.ai", "/v1"),
-    with_key("deepseek", &[], &[], "https://api.deepseek.com", "/v1"),
-    with_key("together", &[], &[], "https://api.together.xyz", "/v1"),
-    with_key("fireworks", &[], &[], "https://api.fireworks.ai", "/inference/v1"),
     with_key("openai-codex", &[], &[], "https://chatgpt.com/backend-api", ""),
 ];
 
@@ -94,7 +109,16 @@ pub fn meant(prefix: &str) -> &str {
     if prefix == "ahtnorpic" { "anthropic" } else { prefix }
 }
 
-/// The path of a provider's base URLs, `/v1` for one that is not known.
-pub(crate) fn usual_path(name: &str) -> &'static str {
-    provider(name).map_or("/v1", |p| p.path)
+/// The path of a provider's base URLs, `/v1` for one that is not known. `api_version` is what was asked for, if anything was.
+pub(crate) fn usual_path(name: &str, api_version: Option<&str>) -> &'static str {
+    let Some(known) = provider(name) else { return "/v1" };
+    match (known.versions, api_version) {
+        (Some(versions), Some(version)) if is_dated(version) => versions.path,
+        _ => known.path,
+    }
+}
+
+/// Whether a version names a day (`2024-10-21`, `2025-04-01-preview`); others (`preview`, `latest`, `v1`) belong to the undated path.
+pub(crate) fn is_dated(version: &str) -> bool {
+    version.starts_with(|c: char| c.is_ascii_digit())
 }

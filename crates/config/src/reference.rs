@@ -106,7 +106,8 @@ fn provider_rows(out: &mut String) {
         } else {
             code(p.key_variables)
         };
-        let _ = writeln!(out, "| {} | {key} | {} | {base} |", p.name, code(p.base_variables));
+        let version = p.versions.map(|v| format!("; version: {}", code(v.variables))).unwrap_or_default();
+        let _ = writeln!(out, "| {} | {key} | {}{version} | {base} |", p.name, code(p.base_variables));
     }
 }
 

@@ -38,6 +38,18 @@ fn every_provider_of_the_environment() {
         (&[("DEEPINFRA_TOKEN", "k"), ("DEEPINFRA_BASE_URL", "http://h/v1/openai")], "deepinfra", "http://h/v1/openai"),
         (&[("BACKEND_API_KEY", "k"), ("BACKEND_BASE_URL", "http://localhost:11434")], "backend", "http://localhost:11434/v1"),
         (&[("VLLM_API_KEY", "k"), ("VLLM_BASE_URL", "http://h")], "vllm", "http://h/v1"),
+        (&[("GROQ_API_KEY", "k")], "groq", "https://api.groq.com/openai/v1"),
+        (&[("XAI_API_KEY", "k")], "xai", "https://api.x.ai/v1"),
+        (&[("MISTRAL_API_KEY", "k")], "mistral", "https://api.mistral.ai/v1"),
+        (&[("DEEPSEEK_API_KEY", "k")], "deepseek", "https://api.deepseek.com/v1"),
+        (&[("DEEPSEEK_API_KEY", "k"), ("DEEPSEEK_BASE_URL", "http://h")], "deepseek", "http://h/v1"),
+        (&[("TOGETHER_API_KEY", "k")], "together", "https://api.together.xyz/v1"),
+        (&[("FIREWORKS_API_KEY", "k")], "fireworks", "https://api.fireworks.ai/inference/v1"),
+        (
+            &[("AZURE_OPENAI_API_KEY", "k"), ("AZURE_OPENAI_ENDPOINT", "https://r.openai.azure.com/")],
+            "azure",
+            "https://r.openai.azure.com/openai/v1",
+        ),
     ] {
         let found = accounts("", variables);
         assert_eq!(
@@ -59,7 +71,7 @@ fn every_provider_of_the_environment() {
             [(name, "http://h:1/v1", None, AccountAuth::None)]
         );
     }
-    for alone in ["OLLAMA_API_KEY", "VLLM_API_KEY", "BACKEND_API_KEY", "UNKNOWN_API_KEY"] {
+    for alone in ["AZURE_OPENAI_API_KEY", "OLLAMA_API_KEY", "VLLM_API_KEY", "BACKEND_API_KEY", "UNKNOWN_API_KEY"] {
         assert!(accounts("", &[(alone, "k")]).is_empty(), "{alone}");
     }
 }
@@ -258,4 +270,32 @@ fn variables_of_one_provider_only() {
     assert_eq!((found[1].timeouts.first_byte, found[1].reach), (Duration::from_mins(2), Reach::Any));
     let said = load("", &[("CEREBRAS_API_KEY", "k"), ("CEREBRAS_RATE_LIMIT_REQUESTS", "many")]).map(|_| ()).unwrap_err().to_string();
     assert!(said.contains("CEREBRAS_RATE_LIMIT_REQUESTS") && said.contains("many"), "{said}");
+}
+
+#[test]
+fn a_dated_version_moves_azures_path() {
+    let of = |variables: &[(&'static str, &'static str)], text: &str| {
+        let found = accounts(text, variables);
+        (found[0].base_url.clone(), found[0].api_version.clone())
+    };
+    let dated = Some("2024-10-21".to_owned());
+    let endpoint = ("AZURE_OPENAI_ENDPOINT", "https://r.openai.azure.com");
+    let key = ("AZURE_OPENAI_API_KEY", "k");
+    for variable in ["AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION"] {
+        assert_eq!(of(&[key, endpoint, (variable, "2024-10-21")], ""), ("https://r.openai.azure.com/openai".to_owned(), dated.clone()));
+    }
+    assert_eq!(
+        of(&[key, endpoint, ("OPENAI_API_VERSION", "preview")], ""),
+        ("https://r.openai.azure.com/openai/v1".to_owned(), Some("preview".to_owned()))
+    );
+    // The variable belongs to the environment's own account, not to an address of the file.
+    let file = |more: &str| format!("accounts: [{{provider: azure, base_url: 'http://h', api_key: k{more}}}]");
+    assert_eq!(of(&[("OPENAI_API_VERSION", "2024-10-21")], &file("")), ("http://h/openai/v1".to_owned(), None));
+    assert_eq!(of(&[], &file(", api_version: '2024-10-21'")), ("http://h/openai".to_owned(), dated.clone()));
+    assert_eq!(of(&[("MY_VERSION", "2024-10-21")], &file(", api_version: env:MY_VERSION")), ("http://h/openai".to_owned(), dated.clone()));
+    let litellm =
+        "model_list: [{model_name: m, litellm_params: {model: azure/d, api_base: 'http://h', api_key: k, api_version: '2024-10-21'}}]";
+    assert_eq!(of(&[], litellm), ("http://h/openai".to_owned(), dated));
+    assert!(load(&file(", api_version: 'a&b=c'"), &[]).is_err());
+    assert!(load("", &[key, endpoint, ("OPENAI_API_VERSION", "a b")]).is_err());
 }
