@@ -4,10 +4,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::{
-    chat, completions,
+    AnswerLosses, chat, completions,
     error::Failure,
     gemini,
-    ir::{Event, Request},
+    ir::{Event, Family, Request},
     losses::Losses,
     messages, responses,
     sse::{TooLong, write_data},
@@ -34,6 +34,23 @@ impl Dialect {
             Self::Messages => "messages",
             Self::Gemini => "gemini",
         }
+    }
+
+    /// Whose state and own members this dialect understands.
+    pub const fn family(self) -> Family {
+        match self {
+            Self::Chat => Family::Chat,
+            Self::Responses => Family::Responses,
+            Self::Messages => Family::Messages,
+            Self::Gemini => Family::Gemini,
+        }
+    }
+
+    /// What of an answer a caller of this dialect cannot be shown.
+    pub fn answer_losses(self, events: &[Event]) -> Losses {
+        let mut reader = AnswerLosses::new(self);
+        events.iter().for_each(|event| reader.event(event));
+        reader.into_losses()
     }
 
     /// The path of a generation below an upstream's base URL.

@@ -11,3 +11,5 @@ mod parts;
 pub mod schema;
 pub mod stream;
 pub mod types;
+
+pub(crate) use self::encode::answer::is_reason;

@@ -17,7 +17,7 @@ use crate::{
 pub const MODEL_BYTES_MAX: usize = 256;
 
 /// Members that steer the router and are taken out before a body travels on.
-const CONTROLS: [&str; 6] = ["models", "provider", "route", "cache", "timeout_ms", "guardrails"];
+pub(crate) const CONTROLS: [&str; 6] = ["models", "provider", "route", "cache", "timeout_ms", "guardrails"];
 
 #[derive(Deserialize)]
 struct Members<'a> {

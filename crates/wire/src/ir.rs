@@ -9,6 +9,6 @@ pub mod request;
 pub mod usage;
 
 pub use event::{BlockKind, Delta, Event, Finish};
-pub use message::{Block, Family, Media, Message, Role, Source, State};
+pub use message::{Block, Citation, Family, Media, Message, Role, Source, State};
 pub use request::{Format, Generation, Reasoning, Request, Tool, ToolChoice};
 pub use usage::Usage;

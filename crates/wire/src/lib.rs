@@ -2,12 +2,16 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "in a test it is the assertion"))]
 
+mod answer_losses;
 pub mod capsule;
 pub mod chat;
+mod citations;
 pub mod completions;
+mod custom;
 pub mod dialect;
 pub mod embeddings;
 pub mod error;
+mod extra;
 pub mod fleet;
 pub mod gemini;
 pub mod head;
@@ -15,9 +19,11 @@ pub mod ir;
 pub mod json;
 pub mod losses;
 pub mod messages;
+mod names;
 pub mod responses;
 pub mod sse;
 pub mod tap;
 
+pub use answer_losses::AnswerLosses;
 pub use dialect::Dialect;
 pub use error::{Code, Failure};

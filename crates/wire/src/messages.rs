@@ -5,6 +5,5 @@
 
 pub mod decode;
 pub mod encode;
-mod names;
 pub mod stream;
 pub mod types;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::{
     chat::types::Usage,
     dialect::{Decoder, Dialect},
-    ir::Event,
+    ir::{self, Event},
 };
 
 /// Longest frame that is held while its end has not come; beyond it frames pass unread.
@@ -18,7 +18,7 @@ const FRAME_BYTES_MAX: usize = 1 << 20;
 /// What was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
-    pub usage: Option<Usage>,
+    pub usage: Option<ir::Usage>,
     /// The model that the upstream says it used.
     pub model: Option<String>,
     /// Why it ended, as the upstream said it.
@@ -65,7 +65,7 @@ pub fn whole(body: &[u8]) -> Option<Seen> {
     let answer = serde_json::from_slice::<Answer>(body).ok()?;
     let finish = answer.choices.and_then(|c| c.into_iter().next()?.finish_reason);
     let error = answer.error.filter(|e| !e.is_null()).map(|e| message_of(&e));
-    Some(Seen { usage: answer.usage, model: answer.model, finish, done: true, error, frames: 0 })
+    Some(Seen { usage: answer.usage.as_ref().map(ir::Usage::from_chat), model: answer.model, finish, done: true, error, frames: 0 })
 }
 
 fn message_of(error: &serde_json::Value) -> String {
@@ -90,6 +90,11 @@ impl Tap {
         }
     }
 
+    /// For a stream of nobody knows which kind: usage is read where it looks like chat's, and any end is a normal one.
+    pub fn lenient() -> Self {
+        Self::Frames(Frames { seen: Seen { done: true, ..Seen::default() }, ..Frames::default() })
+    }
+
     /// What was read so far.
     pub fn seen(&self) -> &Seen {
         match self {
@@ -106,7 +111,7 @@ impl Tap {
                 *at_boundary = piece.ends_with(b"\n\n") || piece.ends_with(b"\r\n\r\n");
                 // Too long to read is not too long to pass on.
                 let _ = decoder.feed(&piece, events);
-                events.drain(..).for_each(|event| seen.note(event));
+                events.drain(..).for_each(|event| seen.note(&event));
             }
         }
         piece
@@ -128,7 +133,7 @@ impl Tap {
                 decoder.finish(events);
                 // Whether it was cut is the meter's to say.
                 events.retain(|e| !matches!(e, Event::Failed { code: Some(code), .. } if code == "stream_truncated"));
-                events.drain(..).for_each(|event| seen.note(event));
+                events.drain(..).for_each(|event| seen.note(&event));
                 Bytes::new()
             }
         }
@@ -137,13 +142,13 @@ impl Tap {
 
 impl Seen {
     /// Takes over what an event says.
-    fn note(&mut self, event: Event) {
+    pub fn note(&mut self, event: &Event) {
         match event {
-            Event::Usage(usage) => self.usage = Some(usage.to_chat()),
-            Event::Start { model, .. } => self.model = Some(model),
-            Event::Finish { reason, .. } => self.finish = Some(crate::chat::encode::finish(&reason).to_owned()),
+            Event::Usage(usage) => self.usage = Some(*usage),
+            Event::Start { model, .. } => self.model = Some(model.clone()),
+            Event::Finish { reason, .. } => self.finish = Some(crate::chat::encode::finish(reason).to_owned()),
             Event::End => self.done = true,
-            Event::Failed { message, .. } => self.error = Some(message),
+            Event::Failed { message, .. } => self.error = Some(message.clone()),
             Event::Delta { .. } => self.frames += 1,
             _ => {}
         }
@@ -152,7 +157,7 @@ impl Seen {
     /// What a whole answer in events says.
     pub fn of(events: &[Event]) -> Self {
         let mut seen = Self::default();
-        events.iter().cloned().for_each(|event| seen.note(event));
+        events.iter().for_each(|event| seen.note(event));
         seen
     }
 }
@@ -247,7 +252,7 @@ impl Frames {
             self.seen.finish = Some(reason);
         }
         if let Some(usage) = read.usage {
-            self.seen.usage = Some(usage);
+            self.seen.usage = Some(ir::Usage::from_chat(&usage));
             return no_choices;
         }
         false
@@ -305,7 +310,7 @@ mod tests {
     fn reads_a_whole_answer() {
         let seen = whole(br#"{"id":"x","model":"m","choices":[{"message":{"content":"hi"},"finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}"#).unwrap();
         assert_eq!(
-            (seen.usage.map(|u| u.total_tokens), seen.model.as_deref(), seen.finish.as_deref()),
+            (seen.usage.map(|u| u.input() + u.output()), seen.model.as_deref(), seen.finish.as_deref()),
             (Some(5), Some("m"), Some("length"))
         );
         assert_eq!(whole(b"<html>"), None);
@@ -332,7 +337,7 @@ mod tests {
             let parts: Vec<_> = cuts.windows(2).map(|w| &bytes[w[0]..w[1]]).collect();
             let (out, seen) = run(strip, &parts);
             prop_assert_eq!(String::from_utf8(out).unwrap(), wanted);
-            prop_assert_eq!(seen.usage.map(|u| u.total_tokens), Some(5));
+            prop_assert_eq!(seen.usage.map(|u| u.input() + u.output()), Some(5));
             prop_assert_eq!((seen.done, seen.finish.as_deref(), seen.error), (true, Some("stop"), None));
         }
     }

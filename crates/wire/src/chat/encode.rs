@@ -269,7 +269,7 @@ fn add(choice: &mut Choice, call: Option<usize>, delta: &Delta) {
                 call.function.arguments.get_or_insert_default().push_str(text);
             }
         }
-        Delta::State(_) => {}
+        Delta::State(_) | Delta::Citation(_) => {}
         Delta::Logprobs(more) => {
             let all = choice.logprobs.get_or_insert_with(Logprobs::default);
             if let Some(more) = &more.0.content {

@@ -307,7 +307,7 @@ impl Encoder {
                 let index = state.index.get(&block).copied();
                 return self.call(choice, ToolCall { index, function: arguments(text), ..ToolCall::default() }, out);
             }
-            Delta::State(_) => return,
+            Delta::State(_) | Delta::Citation(_) => return,
             Delta::Logprobs(logprobs) => return self.write(choice, said, None, Some(logprobs), out),
         }
         self.write(choice, said, None, None, out);

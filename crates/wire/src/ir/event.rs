@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    message::{Family, State},
+    message::{Citation, Family, State},
     usage::Usage,
 };
 use crate::chat::types::Logprobs;
@@ -79,6 +79,8 @@ pub enum Delta {
     Arguments(String),
     /// Log-probabilities of the tokens that the latest text was made of.
     Logprobs(LogprobsBox),
+    /// A source of what the text block says.
+    Citation(Box<Citation>),
 }
 
 /// Boxed, because it is rare and large.

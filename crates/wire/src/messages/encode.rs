@@ -13,10 +13,10 @@ use serde_json::{Map, Value, json};
 pub(super) use self::answer::stop;
 pub use self::answer::{count, failure, kind_of_status, model, models, response};
 use self::{history::History, part::Marks};
-use super::names;
 use crate::{
     ir::{Block, Family, Format, Request, Tool, ToolChoice},
     losses::Losses,
+    names,
 };
 
 /// What `max_tokens` is where the request names no limit: room for a long answer that every model in service takes.

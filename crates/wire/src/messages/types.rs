@@ -145,6 +145,8 @@ pub struct Delta {
     pub stop_reason: Option<String>,
     #[serde(default)]
     pub stop_sequence: Option<String>,
+    #[serde(default)]
+    pub citation: Option<Value>,
 }
 
 #[cfg(test)]

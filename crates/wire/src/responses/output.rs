@@ -247,7 +247,7 @@ impl Encoder {
     fn delta(&mut self, delta: &Delta, out: &mut Vec<u8>) {
         let bytes = match delta {
             Delta::Text(text) | Delta::Refusal(text) | Delta::Reasoning(text) | Delta::Arguments(text) => text.len(),
-            Delta::State(_) | Delta::Logprobs(_) => 0,
+            Delta::State(_) | Delta::Logprobs(_) | Delta::Citation(_) => 0,
         };
         self.held_bytes += bytes;
         if self.held_bytes > ANSWER_BYTES_MAX {

@@ -265,6 +265,11 @@ fn merged(before: Option<Usage>, later: Usage) -> Usage {
     }
 }
 
+/// Whether a word may be one of Gemini's reasons.
+pub(crate) fn is_reason(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+}
+
 /// Gemini's word for the end of a candidate.
 fn finish(reason: &Finish, refused: bool) -> &str {
     match reason {
@@ -273,7 +278,7 @@ fn finish(reason: &Finish, refused: bool) -> &str {
         Finish::Length | Finish::ContextFull => "MAX_TOKENS",
         Finish::Refusal | Finish::Filter => "SAFETY",
         Finish::MalformedCall => "MALFORMED_FUNCTION_CALL",
-        Finish::Other(own) if !own.is_empty() && own.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') => own,
+        Finish::Other(own) if is_reason(own) => own,
         Finish::Other(_) => "OTHER",
     }
 }

@@ -2,10 +2,12 @@
 
 use serde_json::Value;
 
-use super::super::{names, types::Answer};
+use super::super::types::Answer;
 use crate::{
+    citations,
     error::{Code, Failure},
     ir::{BlockKind, Delta, Event, Family, Finish, State},
+    names,
 };
 
 /// Reads a whole answer as the events that it would have streamed (API reference, "Message").
@@ -58,7 +60,10 @@ pub(in crate::messages) fn state(signature: Option<&str>, encrypted: Option<&str
 fn block_of(value: Value) -> (BlockKind, Vec<Delta>) {
     let text = |key: &str| value[key].as_str().filter(|t| !t.is_empty()).map(str::to_owned);
     match value["type"].as_str() {
-        Some("text") => (BlockKind::Text, text("text").map(Delta::Text).into_iter().collect()),
+        Some("text") => {
+            let cited = value["citations"].as_array().into_iter().flatten().map(|own| Delta::Citation(Box::new(citations::from_messages(own))));
+            (BlockKind::Text, text("text").map(Delta::Text).into_iter().chain(cited).collect())
+        }
         Some("thinking") => {
             let state = state(value["signature"].as_str(), None);
             (BlockKind::Reasoning, text("thinking").map(Delta::Reasoning).into_iter().chain(state.map(Delta::State)).collect())

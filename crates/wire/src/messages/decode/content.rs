@@ -3,10 +3,11 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
-use super::{super::names, answer::state, fields::Fields};
+use super::{answer::state, fields::Fields};
 use crate::{
     error::Failure,
     ir::{Block, Family, Media, Source},
+    names,
 };
 
 /// Reads content. What a block says beyond the inner language is kept under its path (`messages[0].content[1].citations`).

@@ -3,12 +3,14 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::{names, types::Usage},
+    super::types::Usage,
     history::input,
 };
 use crate::{
+    citations,
     error::Failure,
     ir::{BlockKind, Delta, Event, Family, Finish, State},
+    names,
 };
 
 /// Writes a whole answer from its events (API reference, "Message"). The dialect has one answer: further choices are left out.
@@ -49,17 +51,19 @@ struct Piece {
     kind: BlockKind,
     text: String,
     state: Option<State>,
+    citations: Vec<Value>,
 }
 
 impl Piece {
     fn new(kind: &BlockKind) -> Self {
-        Self { kind: kind.clone(), text: String::new(), state: None }
+        Self { kind: kind.clone(), text: String::new(), state: None, citations: Vec::new() }
     }
 
     fn add(&mut self, delta: &Delta) {
         match delta {
             Delta::Text(text) | Delta::Reasoning(text) | Delta::Refusal(text) | Delta::Arguments(text) => self.text.push_str(text),
             Delta::State(state) => self.state = Some(state.clone()),
+            Delta::Citation(citation) => self.citations.extend(citations::to_messages(citation)),
             Delta::Logprobs(_) => {}
         }
     }
@@ -67,7 +71,13 @@ impl Piece {
     fn written(self) -> Option<Value> {
         let state = self.state.filter(|s| s.family == Family::Messages);
         match self.kind {
-            BlockKind::Text | BlockKind::Refusal => (!self.text.is_empty()).then(|| json!({"type": "text", "text": self.text})),
+            BlockKind::Text | BlockKind::Refusal => {
+                let mut block = json!({"type": "text", "text": self.text});
+                if !self.citations.is_empty() {
+                    block["citations"] = self.citations.into();
+                }
+                (!self.text.is_empty()).then_some(block)
+            }
             BlockKind::Reasoning => {
                 let (signature, encrypted) = state.map_or((None, None), |s| (s.signature, s.encrypted));
                 match encrypted.filter(|_| self.text.is_empty() && signature.is_none()) {

@@ -3,12 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::names::{self, CallIds},
     part::{Marks, part},
 };
 use crate::{
     ir::{Block, Family, Message, Role, State},
     losses::Losses,
+    names::{self, CallIds},
 };
 
 /// What the user says where a conversation lacks the user's first word, which the API demands.

@@ -5,11 +5,12 @@ use serde_json::Value;
 
 use super::super::{
     decode::{arguments, finish, state},
-    names,
     types::{Delta as FrameDelta, Frame, Usage},
 };
 use crate::{
+    citations,
     ir::{BlockKind, Delta, Event, Family},
+    names,
     sse::{EVENT_BYTES_MAX, SseEvent, SseReader, TooLong},
 };
 
@@ -201,6 +202,7 @@ impl Decoder {
         };
         let given = match (&mut open.kind, delta.kind.as_deref()) {
             (Kind::Text, Some("text_delta")) => delta.text.map(Delta::Text),
+            (Kind::Text, Some("citations_delta")) => delta.citation.map(|own| Delta::Citation(Box::new(citations::from_messages(&own)))),
             (Kind::Reasoning { .. }, Some("thinking_delta")) => delta.thinking.map(Delta::Reasoning),
             (Kind::Reasoning { signature }, Some("signature_delta")) => {
                 signature.push_str(delta.signature.as_deref().unwrap_or_default());
@@ -223,7 +225,7 @@ impl Decoder {
             (_, Some("text_delta" | "thinking_delta" | "input_json_delta")) => {
                 return self.fail("the upstream sent a delta of another kind than its block", None, out);
             }
-            // Citations, and kinds that came after this was written: nothing in the inner language says them.
+            // Kinds that came after this was written: nothing in the inner language says them.
             _ => None,
         };
         let block = open.block;
@@ -256,7 +258,7 @@ impl Decoder {
 fn says_something(delta: &Delta) -> bool {
     match delta {
         Delta::Text(text) | Delta::Reasoning(text) | Delta::Refusal(text) | Delta::Arguments(text) => !text.is_empty(),
-        Delta::State(_) | Delta::Logprobs(_) => true,
+        Delta::State(_) | Delta::Logprobs(_) | Delta::Citation(_) => true,
     }
 }
 

@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 
 use super::super::{
     encode::{kind_of_status, stop},
-    names,
     types::Usage,
 };
 use crate::{
+    citations,
     error::Code,
     ir::{self, BlockKind, Delta, Event, Family, Finish, State},
+    names,
 };
 
 /// Most bytes of blocks that wait for an earlier one to stop; an answer beyond that ends with an error.
@@ -85,6 +86,7 @@ enum DeltaOut<'a> {
     ThinkingDelta { thinking: &'a str },
     SignatureDelta { signature: &'a str },
     InputJsonDelta { partial_json: &'a str },
+    CitationsDelta { citation: Value },
 }
 
 impl Encoder {
@@ -194,6 +196,7 @@ impl Encoder {
         let bytes = match delta {
             Delta::Text(text) | Delta::Reasoning(text) | Delta::Refusal(text) | Delta::Arguments(text) => text.len(),
             Delta::State(state) => [&state.id, &state.signature, &state.encrypted].into_iter().flatten().map(String::len).sum(),
+            Delta::Citation(citation) => citation.own.to_string().len(),
             Delta::Logprobs(_) => return,
         };
         if self.held.iter().any(|h| h.block == block)
@@ -210,6 +213,11 @@ impl Encoder {
         match (form, delta) {
             (Form::Text, Delta::Text(text) | Delta::Refusal(text)) if !text.is_empty() => {
                 self.write_delta(DeltaOut::TextDelta { text }, out);
+            }
+            (Form::Text, Delta::Citation(citation)) => {
+                if let Some(citation) = citations::to_messages(citation) {
+                    self.write_delta(DeltaOut::CitationsDelta { citation }, out);
+                }
             }
             (Form::Call, Delta::Arguments(text)) if !text.is_empty() => {
                 self.write_delta(DeltaOut::InputJsonDelta { partial_json: text }, out);

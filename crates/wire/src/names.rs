@@ -1,4 +1,4 @@
-//! Ids and names in the dialect's alphabet `[A-Za-z0-9_-]`, and back.
+//! Ids and names in the alphabet `[A-Za-z0-9_-]` that Messages and both dialects of OpenAI's demand, and back.
 
 use std::{
     borrow::Cow,
@@ -13,7 +13,7 @@ fn is_plain(byte: u8) -> bool {
 }
 
 /// The text in the alphabet; one that is in it already stays as it is.
-pub(super) fn escape(text: &str) -> Cow<'_, str> {
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     let is_legal = !text.is_empty() && text.bytes().all(|b| is_plain(b) || b == b'_');
     if is_legal && !text.starts_with(MARK) {
         return Cow::Borrowed(text);
@@ -31,7 +31,7 @@ pub(super) fn escape(text: &str) -> Cow<'_, str> {
 }
 
 /// Undoes [`escape`]; what it has not made stays as it is.
-pub(super) fn unescape(text: &str) -> Cow<'_, str> {
+pub(crate) fn unescape(text: &str) -> Cow<'_, str> {
     decoded(text).filter(|original| escape(original) == text).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
@@ -53,7 +53,7 @@ fn decoded(text: &str) -> Option<String> {
 
 /// Gives every call of a conversation an id of its own, as the dialect demands, and every result the id of its call.
 #[derive(Debug, Default)]
-pub(super) struct CallIds {
+pub(crate) struct CallIds {
     used: HashSet<String>,
     /// Id → how often it was asked for, so that many repetitions cost no search each.
     asked: HashMap<String, usize>,
@@ -63,7 +63,7 @@ pub(super) struct CallIds {
 
 impl CallIds {
     /// The id of a call on the wire.
-    pub(super) fn call(&mut self, id: &str) -> String {
+    pub(crate) fn call(&mut self, id: &str) -> String {
         let asked = self.asked.entry(id.to_owned()).or_default();
         let mut chosen = escape(id).into_owned();
         while !self.used.insert(chosen.clone()) {
@@ -75,7 +75,7 @@ impl CallIds {
     }
 
     /// The id of the call that a result answers; a result without a call keeps its own.
-    pub(super) fn result(&mut self, id: &str) -> String {
+    pub(crate) fn result(&mut self, id: &str) -> String {
         self.open.get_mut(id).and_then(VecDeque::pop_front).unwrap_or_else(|| escape(id).into_owned())
     }
 }
