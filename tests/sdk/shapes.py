@@ -64,9 +64,7 @@ def _check_plain(value, shape, path):
 def _check_members(value, shape, path):
     if not isinstance(value, dict):
         _wrong(path, f"{_named(value)} is no object of the shape {shape.__name__}")
-    if shape not in _HINTS:
-        _HINTS[shape] = typing.get_type_hints(shape)
-    hints = _HINTS[shape]
+    hints = _hints(shape)
     for name in shape.__required_keys__:
         if name not in value:
             _wrong(path, f"`{name}` is missing ({shape.__name__})")
@@ -77,15 +75,33 @@ def _check_members(value, shape, path):
 
 
 def _check_union(value, choices, path):
-    """Any choice will do. What is said of the choice that got furthest is the most telling."""
+    """Any choice will do. What is said of the choice that got furthest is the most telling, and only of those of its type or role."""
     best = None
-    for choice in choices:
+    for choice in [choice for choice in choices if _may_be(value, choice)] or choices:
         try:
             return check(value, choice, path)
         except WrongShape as wrong:
             if best is None or len(_place(wrong)) > len(_place(best)):
                 best = wrong
     raise best
+
+
+def _may_be(value, shape):
+    """Whether the words that tell objects apart fit."""
+    if not (isinstance(value, dict) and is_typeddict(shape)):
+        return True
+    hints = _hints(shape)
+    for name in ("type", "role"):
+        words = typing.get_args(hints.get(name)) if typing.get_origin(hints.get(name)) is typing.Literal else ()
+        if words and name in value and value[name] not in words:
+            return False
+    return True
+
+
+def _hints(shape):
+    if shape not in _HINTS:
+        _HINTS[shape] = typing.get_type_hints(shape)
+    return _HINTS[shape]
 
 
 def _place(wrong):

@@ -6,6 +6,9 @@ import re
 from replies import Call, Thought, pieces
 
 PATHS = ("/messages", "/messages/count_tokens")
+# The version of the API that takes no settings of sampling any more.
+_NEWEST = "2026-10-21"
+_SAMPLING = ("temperature", "top_p", "top_k")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
 
@@ -27,7 +30,10 @@ def key_of(headers):
 
 def check(path, body, headers, need, issued):
     """What the provider would refuse. `issued` holds the (text, signature) of every thought that it gave out."""
-    need(headers.get("anthropic-version") == "2023-06-01", "`anthropic-version` is missing")
+    version = headers.get("anthropic-version")
+    need(version in ("2023-06-01", _NEWEST), f"anthropic-version: {version!r} is not a valid version")
+    sampling = [name for name in _SAMPLING if name in body]
+    need(version != _NEWEST or not sampling, f"{sampling}: not supported in this version")
     counts = path.endswith("/count_tokens")
     limit = body.get("max_tokens")
     need(counts or (isinstance(limit, int) and limit >= 1), "max_tokens: Field required")
@@ -113,8 +119,8 @@ def check_shape(path, body):
     from anthropic.types import MessageCountTokensParams, MessageCreateParams
     from shapes import check as check_type
 
-    # Models before the newest take these, though the SDK has stopped declaring them.
-    declared = {name: value for name, value in body.items() if name not in ("temperature", "top_p", "top_k")}
+    # The SDK declares the newest version of the API; `check` knows what the older one takes besides.
+    declared = {name: value for name, value in body.items() if name not in _SAMPLING}
     check_type(declared, MessageCountTokensParams if path.endswith("/count_tokens") else MessageCreateParams)
 
 
