@@ -1,16 +1,24 @@
 //! An account, ready to be called.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use config::account::{AccountAuth, Wire};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
-use wire::{Code, Dialect, Failure};
+use serde_json::Value;
+use wire::{Code, Dialect, Failure, ir::Reasoning, losses::Losses};
 
-use crate::catalog::{self, Provider, Scheme};
+use crate::{
+    address::Address,
+    catalog::{self, Provider, Scheme},
+    classify::{Judgement, judge},
+    fit::{self, Fitted},
+    learn::{self, Learned, Marks, Standing},
+    pass,
+};
 
 /// An account with everything that its calls have in common made beforehand.
 #[derive(Debug)]
@@ -21,7 +29,8 @@ pub struct Account {
     row: Provider,
     /// The one wire that the operator named, if any.
     wire: Option<Dialect>,
-    base_url: String,
+    marks: Marks,
+    address: Address,
     headers: HeaderMap,
     key: Option<HeaderValue>,
     bearer: Option<HeaderValue>,
@@ -35,7 +44,7 @@ impl Account {
     /// # Errors
     /// A header or credential that cannot stand in a header; never shows the value.
     pub fn new(account: &config::account::Account) -> Result<Self, String> {
-        let row = catalog::provider(&account.provider);
+        let row = catalog::provider_at(&account.provider, &account.base_url);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for (name, value) in &account.headers {
@@ -61,9 +70,10 @@ impl Account {
             },
             row,
             wire: named(account.wire),
+            marks: Marks::new(),
+            address: Address::new(&row, &account.base_url, account.api_version.as_deref()),
             key,
             bearer,
-            base_url: account.base_url.clone(),
             headers,
             obstacle: obstacle(account),
         })
@@ -74,12 +84,76 @@ impl Account {
         self.row.stream_usage
     }
 
-    /// The wire on which a caller's dialect is served: its own where the account speaks it.
+    /// Whether the provider answers in streams only: a whole answer has to be put together from one.
+    pub fn only_streams(&self) -> bool {
+        self.row.only_streams
+    }
+
+    /// The wire on which a caller's dialect is served now: its own where the account speaks it or may speak it.
     pub fn wire_for(&self, caller: Dialect) -> Dialect {
-        match self.wire {
-            Some(named) => named,
-            None if self.row.wires.contains(&caller) => caller,
-            None => self.row.wires.first().copied().unwrap_or(Dialect::Chat),
+        self.wire_at(caller, Instant::now())
+    }
+
+    /// [`Self::wire_for`] at a moment.
+    pub fn wire_at(&self, caller: Dialect, now: Instant) -> Dialect {
+        match self.standing(caller, now) {
+            Standing::Named | Standing::Sure | Standing::Possible | Standing::Spoken => caller,
+            Standing::NotSpoken | Standing::Never => self.wire.unwrap_or_else(|| self.sure()),
+        }
+    }
+
+    /// How the account stands to every wire at a moment.
+    pub fn wires(&self, now: Instant) -> [(Dialect, Standing); Dialect::ALL.len()] {
+        Dialect::ALL.map(|wire| (wire, self.standing(wire, now)))
+    }
+
+    /// Whether tokens can be counted there on a wire.
+    pub fn counts_tokens(&self, wire: Dialect) -> bool {
+        self.wire == Some(wire) || (self.wire.is_none() && self.row.counts.contains(&wire))
+    }
+
+    /// Takes in what an answer on a wire shows of the account's languages. `body` is what was read of an error (a success may be given
+    /// with an empty one). For wires that are sure or named nothing is learned.
+    pub fn learn(&self, wire: Dialect, status: StatusCode, headers: &HeaderMap, body: &[u8], now: Instant) -> Learned {
+        if self.wire.is_some() || !self.row.may.contains(&wire) {
+            return Learned::Unclear;
+        }
+        let is_new = self.standing(wire, now) != Standing::Spoken;
+        let learned = learn::lesson(&self.row, wire, is_new, status, headers, body);
+        self.marks.keep(wire, learned, now);
+        learned
+    }
+
+    /// Takes over what an older self (from before a change of the configuration) had learned, if it is the same upstream.
+    pub fn inherit(&self, older: &Self, now: Instant) {
+        if self.provider == older.provider && self.address == older.address {
+            self.marks.inherit(&older.marks, now);
+        }
+    }
+
+    /// Judges an answer by what this provider means with it. `also_retried` are the operator's own additions.
+    pub fn judge(&self, status: StatusCode, body: &[u8], also_retried: &[u16]) -> Judgement {
+        judge(&self.row, status, body, also_retried)
+    }
+
+    /// Fits a translated body, written for `wire`, to the provider: what it would refuse is dropped, what it calls otherwise renamed.
+    /// `asked` is what the caller said about thinking. Losses are noted; everything that was done comes back. Never for the raw lane.
+    pub fn fit(&self, wire: Dialect, asked: &Reasoning, body: &mut Value, losses: &mut Losses) -> Vec<Fitted> {
+        fit::fit(&self.row, wire, asked, body, losses)
+    }
+
+    /// Whether a client's header may travel to this account on a wire.
+    pub fn may_pass(&self, wire: Dialect, name: &HeaderName) -> bool {
+        (pass::may_pass(wire, name) || self.row.passes.contains(&name.as_str())) && !pass::NEVER.contains(&name.as_str())
+    }
+
+    /// Puts those of a client's headers into a request that may travel on its wire. What the account says itself stands.
+    pub fn pass(&self, wire: Dialect, client: &HeaderMap, request: &mut HeaderMap) {
+        for name in client.keys().filter(|name| self.may_pass(wire, name) && !self.headers.contains_key(*name)) {
+            request.remove(name);
+            for value in client.get_all(name) {
+                request.append(name.clone(), value.clone());
+            }
         }
     }
 
@@ -91,9 +165,10 @@ impl Account {
         if let Some(failure) = &self.obstacle {
             return Err(failure.clone());
         }
-        let uri: Uri = format!("{}{path}", self.base_url)
-            .parse()
-            .map_err(|_| Failure::new(Code::UpstreamError, format!("the base URL of the account `{}` is not usable", self.name)))?;
+        let uri = self
+            .address
+            .uri(wire, path, &body)
+            .ok_or_else(|| Failure::new(Code::UpstreamError, format!("the base URL of the account `{}` is not usable", self.name)))?;
         let mut request = Request::new(net::Body::from(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
@@ -103,9 +178,9 @@ impl Account {
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         let (name, value) = match (self.row.scheme, wire) {
             (Scheme::Header(name), _) => (HeaderName::from_static(name), &self.key),
-            (_, Dialect::Messages) => (HeaderName::from_static("x-api-key"), &self.key),
-            (_, Dialect::Gemini) => (HeaderName::from_static("x-goog-api-key"), &self.key),
-            (_, Dialect::Chat | Dialect::Responses) => (AUTHORIZATION, &self.bearer),
+            (Scheme::OfTheWire, Dialect::Messages) => (HeaderName::from_static("x-api-key"), &self.key),
+            (Scheme::OfTheWire, Dialect::Gemini) => (HeaderName::from_static("x-goog-api-key"), &self.key),
+            (Scheme::OfTheWire, Dialect::Chat | Dialect::Responses) | (Scheme::Bearer, _) => (AUTHORIZATION, &self.bearer),
         };
         if let Some(value) = value {
             headers.insert(name, value.clone());
@@ -114,6 +189,20 @@ impl Account {
             headers.entry("anthropic-version").or_insert(HeaderValue::from_static(MESSAGES_VERSION));
         }
         Ok(request)
+    }
+
+    fn standing(&self, wire: Dialect, now: Instant) -> Standing {
+        match self.wire {
+            Some(named) if named == wire => Standing::Named,
+            Some(_) => Standing::Never,
+            None if self.row.wires.contains(&wire) => Standing::Sure,
+            None if self.row.may.contains(&wire) => self.marks.standing(wire, now),
+            None => Standing::Never,
+        }
+    }
+
+    fn sure(&self) -> Dialect {
+        self.row.wires.first().copied().unwrap_or(Dialect::Chat)
     }
 }
 
@@ -157,3 +246,6 @@ fn obstacle(account: &config::account::Account) -> Option<Failure> {
         AccountAuth::ApiKey | AccountAuth::None => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

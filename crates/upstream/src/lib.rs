@@ -2,8 +2,22 @@
 //! other providers.
 
 mod account;
+mod address;
 pub mod catalog;
 mod classify;
+mod fit;
+#[cfg(test)]
+mod goldens;
+mod learn;
+mod limits;
+mod pass;
+mod reference;
+mod said;
 
 pub use account::Account;
-pub use classify::{Verdict, classify, message_of, retry_after};
+pub use classify::{Field, Judgement, Kind, Tell, Verdict, classify, judge, message_of};
+pub use fit::{Fitted, How};
+pub use learn::{Learned, Standing};
+pub use limits::{Bucket, Limits, limits, retry_after};
+pub use pass::may_pass;
+pub use reference::reference_markdown;

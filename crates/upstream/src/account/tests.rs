@@ -1,0 +1,6 @@
+use std::time::Duration;
+
+use config::{LoadArgs, env::Environment};
+
+use super::*;
+use crate::learn::FORGOTTEN_AFTER;
