@@ -231,8 +231,9 @@ def test_tokens_of_caches_and_reasoning_are_told_apart(ask, wire, providers):
 
 
 def test_a_wrong_key_and_an_unknown_model_are_typed(router, sdk, wire, providers):
+    wrong = sdk_for(router, "sk-wrong")
     with pytest.raises(errors.ClientError) as caught:
-        sdk_for(router, "sk-wrong").models.generate_content(model=model_on(wire), contents="hi")
+        wrong.models.generate_content(model=model_on(wire), contents="hi")
     assert (caught.value.code, caught.value.status) == (401, "UNAUTHENTICATED")
     with pytest.raises(errors.ClientError) as caught:
         sdk.models.generate_content(model="no-such-model", contents="hi")

@@ -36,6 +36,7 @@ def check(path, body, headers, need, issued):
         need(set(body) <= _TOP | {"model"}, f"unknown names: {sorted(set(body) - _TOP)}")
     else:
         need(set(body) <= _TOP, f"unknown names: {sorted(set(body) - _TOP)}")
+    body = _camel(body)
     contents = body.get("contents")
     need(isinstance(contents, list) and contents, "contents is not specified")
     _check_turns(contents, model_of(path, body), need, issued)
@@ -105,8 +106,19 @@ def check_shape(path, body):
     types.GenerationConfig.model_validate(body.get("generationConfig", {}))
 
 
+def _camel(value, name=""):
+    """The body in the spelling of Google's documents: its parser, and so its own SDK, also takes `mime_type` for `mimeType`."""
+    if isinstance(value, list):
+        return [_camel(item, name) for item in value]
+    if not isinstance(value, dict) or name in ("args", "response", "parametersJsonSchema", "responseJsonSchema", "properties"):
+        return value
+    spelled = {re.sub(r"_([a-z])", lambda m: m[1].upper(), key): inner for key, inner in value.items()}
+    return {key: _camel(inner, key) for key, inner in spelled.items()}
+
+
 def asked(body):
     """The request's turns as plain tuples, the same for all wires."""
+    body = _camel(body)
     turns = [("system", part["text"]) for part in (body.get("systemInstruction") or {}).get("parts", [])]
     for content in body["contents"]:
         role = "assistant" if content.get("role") == "model" else "user"
@@ -141,6 +153,7 @@ def _url(blob):
 
 def settings(body):
     """The settings that have a twin on every wire."""
+    body = _camel(body)
     config = body.get("generationConfig") or {}
     calling = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
     words = {"AUTO": "auto", "NONE": "none", "ANY": "required"}
