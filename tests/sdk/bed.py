@@ -60,7 +60,7 @@ def main(command):
             "LLM_ROUTER_URL": router.url, "LLM_ROUTER_KEY": KEY, "LLM_PROVIDERS_URL": providers.url, "LLM_LOCAL_MODEL": MODEL,
         }
         status = subprocess.run(command, env=environment).returncode
-        if status:
+        if router.child.poll() is not None:
             print(router.output(), file=sys.stderr)
         return status
 

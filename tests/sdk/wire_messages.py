@@ -191,7 +191,7 @@ def _block(part):
         return {"type": "thinking", "thinking": part.text, "signature": part.seal}
     if isinstance(part, Call):
         return {"type": "tool_use", "id": part.id, "name": part.name, "input": part.arguments}
-    return {"type": "text", "text": part, "citations": None}
+    return {"type": "text", "text": part}
 
 
 def whole(reply, body):

@@ -12,6 +12,7 @@ mod environment;
 mod http;
 mod install;
 mod model;
+mod npm;
 mod paths;
 mod python;
 mod setup;
@@ -46,9 +47,9 @@ enum Verb {
     Test,
     /// The tests of all crates without C++, in the debug profile.
     Unit,
-    /// Black-box tests with the built executables and the real model.
+    /// Black-box tests with the built executables and the real model: pytest, and the SDKs of Python and JavaScript.
     BlackBox {
-        /// Arguments for pytest.
+        /// Arguments for pytest, which then runs alone.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
