@@ -39,7 +39,10 @@ impl AnswerLosses {
     /// Takes an event.
     pub fn event(&mut self, event: &Event) {
         match event {
-            Event::Delta { delta: Delta::Text(_) | Delta::Reasoning(_) | Delta::Refusal(_) | Delta::Arguments(_) | Delta::State(_), .. } => {}
+            Event::Delta {
+                delta: Delta::Text(_) | Delta::Reasoning(_) | Delta::Refusal(_) | Delta::Arguments(_) | Delta::State(_),
+                ..
+            } => {}
             Event::Delta { choice, delta, .. } if self.has(*choice) => self.delta(delta),
             Event::BlockStart { choice, block, kind } if self.has(*choice) => self.block(*choice, *block, kind),
             Event::Finish { choice, reason } if self.has(*choice) => self.finish(*choice, reason),

@@ -2,5 +2,9 @@
 
 pub mod decode;
 pub mod encode;
+mod leftovers;
+mod media;
 pub mod stream;
 pub mod types;
+
+pub(crate) use self::media::{sound, sound_format};

@@ -85,7 +85,8 @@ pub(crate) fn nested(flat: &Value) -> Option<Value> {
     for (name, value) in flat.as_object().filter(|_| flat["type"] == "custom")?.iter().filter(|(name, _)| *name != "type") {
         custom[name] = match (name.as_str(), value) {
             ("format", Value::Object(format)) if value["type"] == "grammar" => {
-                let grammar: serde_json::Map<String, Value> = format.iter().filter(|(k, _)| *k != "type").map(|(k, v)| (k.clone(), v.clone())).collect();
+                let grammar: serde_json::Map<String, Value> =
+                    format.iter().filter(|(k, _)| *k != "type").map(|(k, v)| (k.clone(), v.clone())).collect();
                 json!({"type": "grammar", "grammar": grammar})
             }
             _ => value.clone(),

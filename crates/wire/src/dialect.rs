@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     AnswerLosses, chat, completions,
     error::Failure,
-    gemini,
+    extra, gemini,
     ir::{Event, Family, Request},
     losses::Losses,
     messages, responses,
@@ -87,6 +87,25 @@ impl Dialect {
         }
     }
 
+    /// As [`Self::encode_request`], where it is known that the model writes `max_output_tokens` at most. Only Messages has to name a limit,
+    /// so only there it counts.
+    pub fn encode_request_within(self, request: &Request, max_output_tokens: Option<u32>, losses: &mut Losses) -> Value {
+        match self {
+            Self::Messages => messages::encode::request_within(request, max_output_tokens, losses),
+            _ => self.encode_request(request, losses),
+        }
+    }
+
+    /// Whether a request can be asked in this dialect at all: what stands for a part of the input that only the caller's own server knows
+    /// cannot be left out. Nothing is lost on the way to the same dialect.
+    ///
+    /// # Errors
+    /// [`crate::Code::UnsupportedParameter`] that names the field: `previous_response_id`, `conversation`, `prompt`, `background`, an
+    /// `item_reference` in `input`, `cachedContent`.
+    pub fn check_request(self, request: &Request) -> Result<(), Failure> {
+        if request.family == Some(self.family()) { Ok(()) } else { extra::check(request, self.name()) }
+    }
+
     /// Reads a whole answer.
     ///
     /// # Errors
@@ -103,7 +122,7 @@ impl Dialect {
     /// Writes a whole answer.
     pub fn encode_response(self, events: &[Event]) -> Value {
         match self {
-            Self::Chat => json!(chat::encode::response(events)),
+            Self::Chat => chat::encode::response_body(events),
             Self::Responses => responses::encode::response(events),
             Self::Messages => messages::encode::response(events),
             Self::Gemini => gemini::encode::response(events),

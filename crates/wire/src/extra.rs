@@ -3,20 +3,51 @@
 use serde_json::Value;
 
 use crate::{
+    error::{Code, Failure},
     head::CONTROLS,
-    ir::{Family, Request},
-    losses::Losses,
+    ir::{Block, Family, Request},
 };
 
-/// Notes the members that another dialect has no place for, less those that ask for nothing.
-pub(crate) fn note(request: &Request, losses: &mut Losses) {
-    request.extra.iter().filter(|(key, value)| is_wish(request.family, key, value)).for_each(|(key, _)| losses.drop(key));
+/// Refuses what stands for input that another server keeps.
+pub(crate) fn check(request: &Request, wire: &str) -> Result<(), Failure> {
+    let refuse = |param: &str, what: &str| {
+        let message = format!("`{param}` {what}, which an account that speaks `{wire}` does not know");
+        Err(Failure::new(Code::UnsupportedParameter, message).at(param))
+    };
+    let of_responses = [
+        ("previous_response_id", "names a stored response"),
+        ("conversation", "names a stored conversation"),
+        ("prompt", "names a stored prompt"),
+    ];
+    let known: &[(&str, &str)] = match request.family {
+        Some(Family::Responses) => &of_responses,
+        Some(Family::Gemini) => &[("cachedContent", "names a stored prefix")],
+        _ => &[],
+    };
+    if let Some((param, what)) = known.iter().find(|(key, _)| request.extra.get(*key).is_some_and(|v| !v.is_null())) {
+        return refuse(param, what);
+    }
+    if request.family == Some(Family::Responses) && request.extra.get("background") == Some(&Value::Bool(true)) {
+        return refuse("background", "asks for an answer that is fetched later");
+    }
+    let is_reference = |b: &Block| matches!(b, Block::Opaque { family: Family::Responses, value } if value["type"] == "item_reference");
+    if request.messages.iter().flat_map(|m| &m.blocks).any(is_reference) {
+        return refuse("input", "refers to a stored item");
+    }
+    Ok(())
 }
 
 /// Whether leaving a member out changes anything: not where it says a default, where its wish is fulfilled anyway, or where the router
 /// itself was meant.
 pub(crate) fn is_wish(family: Option<Family>, key: &str, value: &Value) -> bool {
-    let is_empty = value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
+    // An empty object may still switch something on, as `web_search_options` does.
+    let is_map = ["metadata", "labels", "logit_bias", "chat_template_kwargs"].contains(&key);
+    let is_empty = match value {
+        Value::Null => true,
+        Value::Array(all) => all.is_empty(),
+        Value::Object(members) => is_map && members.is_empty(),
+        _ => false,
+    };
     if is_empty || CONTROLS.contains(&key) {
         return false;
     }

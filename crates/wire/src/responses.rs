@@ -15,3 +15,5 @@ pub mod stream;
 mod stream_items;
 pub mod types;
 mod write_items;
+
+pub(crate) use self::{encode::effort_of, write_items::default_name};

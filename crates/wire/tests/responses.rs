@@ -56,7 +56,11 @@ fn calls_of_one_turn_become_one_message() {
     // Chat refuses anything between calls and their results.
     let chat = chat::encode::request(&inner, &mut Losses::default());
     let roles: Vec<_> = chat["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
-    assert_eq!(roles, ["user", "assistant", "tool", "tool", "assistant", "user"]);
+    assert_eq!(
+        roles,
+        ["user", "assistant", "tool", "tool", "tool", "user", "assistant", "user"],
+        "an image of a result follows the last of them"
+    );
 }
 
 fn encoded(request: &Request) -> Value {

@@ -1,31 +1,46 @@
 //! Chat JSON → the inner language.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
-use super::types::{ChatRequest, ChatResponse, Content, FunctionCall, Message as ChatMessage, ToolCall};
+use super::{
+    leftovers, media,
+    types::{ChatRequest, ChatResponse, Choice, Content, FunctionCall, Logprobs, Message as ChatMessage, ToolCall},
+};
 use crate::{
+    citations, custom,
     error::Failure,
     ir::{
-        Block, BlockKind, Delta, Event, Family, Finish, Format, Generation, Media, Message, Reasoning, Request, Role, Source, Tool,
-        ToolChoice, Usage, event::LogprobsBox,
+        Block, BlockKind, Delta, Event, Family, Finish, Format, Generation, Message, Reasoning, Request, Role, State, Tool, ToolChoice,
+        Usage, event::LogprobsBox,
     },
+    names,
 };
 
 /// Reads a request body.
 ///
+/// What has no place in the inner language is in `extra`: members of the body under their name, those of messages, parts and tools under
+/// their path (`messages[1].audio`, `tools[0].function.x`), tools that are no functions whole (`tools[1]`).
+///
 /// # Errors
 /// A failure that names the field: not JSON, a wrong type, no messages, an unknown role, a tool message without its call.
 pub fn request(body: &[u8]) -> Result<Request, Failure> {
-    let chat = ChatRequest::parse(body)?;
+    let mut chat = ChatRequest::parse(body)?;
     let all: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
     let messages =
-        chat.messages.clone().ok_or_else(|| Failure::invalid("messages", "`messages` is missing: a list of messages is needed"))?;
-    let messages = messages.into_iter().enumerate().map(|(i, m)| message(i, m)).collect::<Result<_, _>>()?;
+        chat.messages.take().ok_or_else(|| Failure::invalid("messages", "`messages` is missing: a list of messages is needed"))?;
+    let mut extra: Map<String, Value> =
+        all.iter().filter(|(key, _)| !KNOWN.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+    leftovers::collect(&all, &mut extra);
+    let mut turns = Turns { raw: all.get("messages").unwrap_or(&Value::Null), custom: HashSet::new() };
+    let messages = messages.into_iter().enumerate().map(|(i, m)| turns.message(i, m)).collect::<Result<_, _>>()?;
+    let (tool_choice, allowed) = tool_choice(all.get("tool_choice").or(all.get("function_call")), &mut extra)?;
     Ok(Request {
         model: chat.model.clone().unwrap_or_default(),
         messages,
-        tools: tools(&chat)?,
-        tool_choice: tool_choice(chat.tool_choice.as_ref())?,
+        tools: tools(&all, allowed.as_deref(), &mut extra)?,
+        tool_choice,
         parallel_tool_calls: chat.parallel_tool_calls,
         format: format(&chat)?,
         stream: chat.stream.unwrap_or(false),
@@ -34,7 +49,7 @@ pub fn request(body: &[u8]) -> Result<Request, Failure> {
         reasoning: Reasoning { effort: chat.reasoning_effort.clone(), ..Reasoning::default() },
         user: chat.user.clone(),
         family: Some(Family::Chat),
-        extra: all.into_iter().filter(|(key, _)| !KNOWN.contains(&key.as_str())).collect(),
+        extra,
     })
 }
 
@@ -81,8 +96,76 @@ fn generation(chat: &ChatRequest) -> Generation {
     }
 }
 
-fn message(index: usize, m: ChatMessage) -> Result<Message, Failure> {
-    let role = match m.role.as_str() {
+struct Turns<'a> {
+    /// The list of messages as it came.
+    raw: &'a Value,
+    /// Ids of calls of custom tools so far.
+    custom: HashSet<String>,
+}
+
+impl Turns<'_> {
+    fn message(&mut self, index: usize, m: ChatMessage) -> Result<Message, Failure> {
+        let raw = &self.raw[index];
+        let role = role(index, &m.role)?;
+        if role == Role::Tool {
+            return self.result(index, m);
+        }
+        let mut blocks = Vec::new();
+        if let Some(text) = m.reasoning_content.as_deref().or(raw["reasoning"].as_str()).filter(|t| !t.is_empty()) {
+            blocks.push(Block::Reasoning { text: text.to_owned(), state: None });
+        }
+        let has_calls = m.tool_calls.is_some() || raw["function_call"].is_object();
+        match m.content {
+            Some(Content::Text(text)) if !text.is_empty() || !has_calls => blocks.push(Block::Text { text }),
+            Some(Content::Parts(parts)) => blocks.extend(parts.into_iter().flat_map(parts_of)),
+            _ => {}
+        }
+        if let Some(text) = m.refusal {
+            blocks.push(Block::Refusal { text });
+        }
+        for (at, one) in m.tool_calls.unwrap_or_default().into_iter().enumerate() {
+            let raw = &raw["tool_calls"][at];
+            match custom::of_chat_call(raw) {
+                Some(block) => {
+                    self.custom.insert(one.id.unwrap_or_default());
+                    blocks.push(block);
+                }
+                None => blocks.push(call(one, raw)),
+            }
+        }
+        // The form before there were tools: one call, without an id, whose result names the function.
+        if let Some(name) = raw["function_call"]["name"].as_str() {
+            let arguments = raw["function_call"]["arguments"].as_str().unwrap_or_default().to_owned();
+            blocks.push(Block::ToolCall { id: name.to_owned(), name: name.to_owned(), arguments, state: None });
+        }
+        Ok(Message { role, name: m.name, blocks })
+    }
+
+    fn result(&self, index: usize, m: ChatMessage) -> Result<Message, Failure> {
+        let path = format!("messages[{index}].tool_call_id");
+        let call_id = m
+            .tool_call_id
+            .or(m.name.clone())
+            .ok_or_else(|| Failure::invalid(path.clone(), format!("`{path}` is missing: it names the call that this result answers")))?;
+        if self.custom.contains(&call_id) {
+            let block = custom::output_of_chat(&call_id, &self.raw[index]["content"]);
+            return Ok(Message { role: Role::Tool, name: None, blocks: vec![block] });
+        }
+        let inner = match m.content {
+            Some(Content::Text(text)) => vec![Block::Text { text }],
+            Some(Content::Parts(parts)) => parts.into_iter().flat_map(parts_of).collect(),
+            None => Vec::new(),
+        };
+        // A mark belongs behind the result that it ends.
+        let (marks, blocks) = inner.into_iter().partition(|b| matches!(b, Block::CacheMark { .. }));
+        let mut all = vec![Block::ToolResult { call_id, name: m.name, blocks, is_error: false }];
+        all.extend::<Vec<Block>>(marks);
+        Ok(Message { role: Role::Tool, name: None, blocks: all })
+    }
+}
+
+fn role(index: usize, word: &str) -> Result<Role, Failure> {
+    Ok(match word {
         "system" => Role::System,
         "developer" => Role::Developer,
         "user" => Role::User,
@@ -95,129 +178,113 @@ fn message(index: usize, m: ChatMessage) -> Result<Message, Failure> {
                 format!("`{path}` is {other:?}: system, developer, user, assistant and tool are allowed"),
             ));
         }
-    };
-    let mut blocks = Vec::new();
-    if let Some(text) = m.reasoning_content.filter(|t| !t.is_empty()) {
-        blocks.push(Block::Reasoning { text, state: None });
-    }
-    match m.content {
-        Some(Content::Text(text)) if !text.is_empty() || m.tool_calls.is_none() => blocks.push(Block::Text { text }),
-        Some(Content::Parts(parts)) => blocks.extend(parts.into_iter().map(part)),
-        _ => {}
-    }
-    if let Some(text) = m.refusal {
-        blocks.push(Block::Refusal { text });
-    }
-    blocks.extend(m.tool_calls.unwrap_or_default().into_iter().map(call));
-    if role == Role::Tool {
-        let path = format!("messages[{index}].tool_call_id");
-        let call_id = m
-            .tool_call_id
-            .or(m.name.clone())
-            .ok_or_else(|| Failure::invalid(path.clone(), format!("`{path}` is missing: it names the call that this result answers")))?;
-        blocks = vec![Block::ToolResult { call_id, name: m.name.clone(), blocks, is_error: false }];
-    }
-    Ok(Message { role, name: m.name, blocks })
+    })
 }
 
-fn call(call: ToolCall) -> Block {
+/// Google's own chat endpoint puts a call's signature into `extra_content`.
+fn call(call: ToolCall, raw: &Value) -> Block {
     let FunctionCall { name, arguments } = call.function;
-    Block::ToolCall {
-        id: call.id.unwrap_or_default(),
-        name: name.unwrap_or_default(),
-        arguments: arguments.unwrap_or_default(),
-        state: None,
-    }
+    let signature = raw["extra_content"]["google"]["thought_signature"].as_str().filter(|s| !s.is_empty());
+    let state = signature.map(|s| State { family: Family::Gemini, id: None, signature: Some(s.to_owned()), encrypted: None });
+    Block::ToolCall { id: call.id.unwrap_or_default(), name: name.unwrap_or_default(), arguments: arguments.unwrap_or_default(), state }
 }
 
-fn part(part: Value) -> Block {
-    let media = |mime: &str, source: Source, detail: Option<&str>, name: Option<&str>| {
-        Block::Media(Media { mime: mime.to_owned(), source, file_name: name.map(str::to_owned), detail: detail.map(str::to_owned) })
+/// A part, and the cache mark behind it.
+fn parts_of(mut part: Value) -> Vec<Block> {
+    let Some(members) = part.as_object_mut() else { return vec![media::part(part)] };
+    let mut take = |name: &str| members.shift_remove(name).filter(Value::is_object);
+    let mark = match (take("prompt_cache_breakpoint"), take("cache_control")) {
+        (_, Some(control)) => Some(Block::CacheMark { ttl: control["ttl"].as_str().map(str::to_owned) }),
+        (Some(_), None) => Some(Block::CacheMark { ttl: None }),
+        (None, None) => None,
     };
-    match part["type"].as_str() {
-        Some("text") if part["text"].is_string() => Block::Text { text: part["text"].as_str().unwrap_or_default().to_owned() },
-        Some("refusal") if part["refusal"].is_string() => Block::Refusal { text: part["refusal"].as_str().unwrap_or_default().to_owned() },
-        Some("image_url") => {
-            let image = &part["image_url"];
-            let url = image["url"].as_str().or(image.as_str()).unwrap_or_default();
-            let (mime, source) = data_url(url).unwrap_or_else(|| ("image/*".to_owned(), Source::Url(url.to_owned())));
-            media(&mime, source, image["detail"].as_str(), None)
+    std::iter::once(media::part(part)).chain(mark).collect()
+}
+
+/// Functions go to the inner language, other tools stay whole under their place. `allowed` narrows the list itself, which says the same
+/// in every dialect.
+fn tools(all: &Map<String, Value>, allowed: Option<&[Value]>, extra: &mut Map<String, Value>) -> Result<Vec<Tool>, Failure> {
+    let list = |name: &str| all.get(name).and_then(Value::as_array).into_iter().flatten();
+    let mut out = Vec::new();
+    let mut place = 0;
+    for (index, tool) in list("tools").enumerate() {
+        let kind = tool["type"].as_str().unwrap_or("function");
+        let name = tool[kind]["name"].as_str().unwrap_or_default();
+        if allowed.is_some_and(|allowed| !allowed.iter().any(|a| a["type"] == kind && a[kind]["name"] == name)) {
+            continue;
         }
-        Some("input_audio") if part["input_audio"]["data"].is_string() => {
-            let audio = &part["input_audio"];
-            let source = Source::Base64(audio["data"].as_str().unwrap_or_default().to_owned());
-            media(&format!("audio/{}", audio["format"].as_str().unwrap_or("wav")), source, None, None)
+        if leftovers::is_function(tool) {
+            let path = format!("tools[{index}].function");
+            let described = tool.get("function").filter(|f| !f.is_null());
+            let described = described.ok_or_else(|| Failure::invalid(path.clone(), format!("`{path}` is missing")))?;
+            let cache = tool["cache_control"].is_object().then(|| tool["cache_control"]["ttl"].as_str().unwrap_or_default().to_owned());
+            out.push(Tool { cache, ..function(described) });
+        } else {
+            extra.insert(format!("tools[{place}]"), tool.clone());
         }
-        Some("file") if part["file"].is_object() => {
-            let file = &part["file"];
-            let name = file["filename"].as_str();
-            match (file["file_data"].as_str(), file["file_id"].as_str()) {
-                (Some(data), _) => {
-                    let (mime, source) =
-                        data_url(data).unwrap_or_else(|| ("application/octet-stream".to_owned(), Source::Base64(data.to_owned())));
-                    media(&mime, source, None, name)
-                }
-                (None, Some(id)) => media("application/octet-stream", Source::File(id.to_owned()), None, name),
-                (None, None) => Block::Opaque { family: Family::Chat, value: part },
-            }
-        }
-        _ => Block::Opaque { family: Family::Chat, value: part },
+        place += 1;
+    }
+    out.extend(list("functions").map(function));
+    Ok(out)
+}
+
+fn function(described: &Value) -> Tool {
+    let text = |name: &str| described[name].as_str().map(str::to_owned);
+    Tool {
+        name: text("name").unwrap_or_default(),
+        description: text("description"),
+        parameters: described
+            .get("parameters")
+            .filter(|p| !p.is_null())
+            .cloned()
+            .unwrap_or_else(|| json!({"type": "object", "properties": {}})),
+        strict: described["strict"].as_bool(),
+        cache: None,
     }
 }
 
-/// `data:image/png;base64,…` → (`image/png`, bytes as base64).
-fn data_url(url: &str) -> Option<(String, Source)> {
-    let (head, data) = url.strip_prefix("data:")?.split_once(',')?;
-    let mime = head.strip_suffix(";base64")?;
-    Some((mime.to_owned(), Source::Base64(data.to_owned())))
-}
-
-fn tools(chat: &ChatRequest) -> Result<Vec<Tool>, Failure> {
-    let listed = chat.tools.as_deref().unwrap_or_default();
-    listed
-        .iter()
-        .enumerate()
-        .filter(|(_, t)| t.kind.as_deref().is_none_or(|k| k == "function"))
-        .map(|(i, t)| {
-            let path = format!("tools[{i}].function");
-            let function = t.function.as_ref().ok_or_else(|| Failure::invalid(path.clone(), format!("`{path}` is missing")))?;
-            Ok(Tool {
-                name: function.name.clone(),
-                description: function.description.clone(),
-                parameters: function.parameters.clone().unwrap_or_else(|| json!({"type": "object", "properties": {}})),
-                strict: function.strict,
-                cache: None,
-            })
-        })
-        .collect()
-}
-
-fn tool_choice(choice: Option<&Value>) -> Result<ToolChoice, Failure> {
-    match choice {
-        None | Some(Value::Null) => Ok(ToolChoice::Unset),
-        Some(Value::String(word)) => match word.as_str() {
-            "auto" => Ok(ToolChoice::Auto),
-            "none" => Ok(ToolChoice::None),
-            "required" | "any" => Ok(ToolChoice::Required),
-            other => {
-                Err(Failure::invalid("tool_choice", format!("`tool_choice` is {other:?}: none, auto, required or a function is allowed")))
-            }
-        },
-        Some(object) => object["function"]["name"].as_str().map(|name| ToolChoice::Function(name.to_owned())).ok_or_else(|| {
-            Failure::invalid(
-                "tool_choice",
-                "`tool_choice` must be none, auto, required, or {\"type\":\"function\",\"function\":{\"name\":…}}",
-            )
-        }),
+/// The choice, and the tools that it allows.
+fn tool_choice(choice: Option<&Value>, extra: &mut Map<String, Value>) -> Result<(ToolChoice, Option<Vec<Value>>), Failure> {
+    const ALLOWED: &str = "`tool_choice` must be none, auto, required, or {\"type\":\"function\",\"function\":{\"name\":…}}";
+    let word = |word: &str| match word {
+        "auto" => Ok(ToolChoice::Auto),
+        "none" => Ok(ToolChoice::None),
+        "required" | "any" => Ok(ToolChoice::Required),
+        other => Err(Failure::invalid("tool_choice", format!("`tool_choice` is {other:?}: none, auto, required or a function is allowed"))),
+    };
+    let object = match choice {
+        None | Some(Value::Null) => return Ok((ToolChoice::Unset, None)),
+        Some(Value::String(said)) => return Ok((word(said)?, None)),
+        Some(object) => object,
+    };
+    match object["type"].as_str() {
+        Some("allowed_tools") => {
+            let inner = &object["allowed_tools"];
+            let allowed = inner["tools"].as_array().ok_or_else(|| {
+                let path = "tool_choice.allowed_tools.tools";
+                Failure::invalid(path, format!("`{path}` is missing: a list of the tools that may be called is needed"))
+            })?;
+            Ok((word(inner["mode"].as_str().unwrap_or("auto"))?, Some(allowed.clone())))
+        }
+        Some("custom") => {
+            extra.insert("tool_choice".to_owned(), object.clone());
+            Ok((ToolChoice::Unset, None))
+        }
+        _ => {
+            let name = object["function"]["name"].as_str().or(object["name"].as_str());
+            let name = name.ok_or_else(|| Failure::invalid("tool_choice", ALLOWED))?;
+            Ok((ToolChoice::Function(name.to_owned()), None))
+        }
     }
 }
 
 fn format(chat: &ChatRequest) -> Result<Format, Failure> {
     let Some(wanted) = &chat.response_format else { return Ok(Format::Text) };
-    match wanted.kind.as_str() {
-        "text" => Ok(Format::Text),
-        "json_object" => Ok(Format::Json),
-        "json_schema" => {
+    match (wanted.kind.as_str(), &wanted.schema) {
+        ("text", _) => Ok(Format::Text),
+        ("json_object", None) => Ok(Format::Json),
+        ("json_object", Some(schema)) => Ok(Format::Schema { name: "answer".to_owned(), schema: schema.clone(), strict: None }),
+        ("json_schema", _) => {
             let given = wanted.json_schema.as_ref();
             let schema = given.and_then(|g| g.schema.clone()).ok_or_else(|| {
                 Failure::invalid(
@@ -228,7 +295,7 @@ fn format(chat: &ChatRequest) -> Result<Format, Failure> {
             let name = given.and_then(|g| g.name.clone()).unwrap_or_else(|| "answer".to_owned());
             Ok(Format::Schema { name, schema, strict: given.and_then(|g| g.strict) })
         }
-        other => Err(Failure::invalid(
+        (other, _) => Err(Failure::invalid(
             "response_format.type",
             format!("`response_format.type` is {other:?}: text, json_object and json_schema are allowed"),
         )),
@@ -241,47 +308,87 @@ fn format(chat: &ChatRequest) -> Result<Format, Failure> {
 /// Where it is no chat completion.
 pub fn response(body: &[u8]) -> Result<Vec<Event>, Failure> {
     let answer: ChatResponse = crate::json::parse(body)?;
+    let raw: Value = serde_json::from_slice(body).unwrap_or_default();
     let mut events = vec![Event::Start { id: answer.id, model: answer.model, created: answer.created }];
-    for choice in answer.choices {
-        let mut next = 0;
-        let mut block = |kind: BlockKind, deltas: Vec<Delta>, events: &mut Vec<Event>| {
-            let (choice, block) = (choice.index, next);
-            next += 1;
-            events.push(Event::BlockStart { choice, block, kind });
-            events.extend(deltas.into_iter().map(|delta| Event::Delta { choice, block, delta }));
-            events.push(Event::BlockStop { choice, block });
-        };
-        let said = choice.message;
-        if let Some(text) = said.reasoning_content.filter(|t| !t.is_empty()) {
-            block(BlockKind::Reasoning, vec![Delta::Reasoning(text)], &mut events);
-        }
-        let text = said.content.map(|c| c.text()).unwrap_or_default();
-        let logprobs = choice.logprobs.map(|l| Delta::Logprobs(LogprobsBox(Box::new(l))));
-        if !text.is_empty() || logprobs.is_some() {
-            block(BlockKind::Text, std::iter::once(Delta::Text(text)).chain(logprobs).collect(), &mut events);
-        }
-        if let Some(text) = said.refusal {
-            block(BlockKind::Refusal, vec![Delta::Refusal(text)], &mut events);
-        }
-        let calls = said.tool_calls.unwrap_or_default();
-        let called = !calls.is_empty();
-        for call in calls {
-            let kind = BlockKind::ToolCall { id: call.id.unwrap_or_default(), name: call.function.name.unwrap_or_default() };
-            block(kind, vec![Delta::Arguments(call.function.arguments.unwrap_or_default())], &mut events);
-        }
-        events.push(Event::Finish { choice: choice.index, reason: finish(choice.finish_reason.as_deref(), called) });
+    for (at, choice) in answer.choices.into_iter().enumerate() {
+        read_choice(choice, &raw["choices"][at]["message"], &mut events);
     }
     events.extend(answer.usage.map(|u| Event::Usage(Usage::from_chat(&u))));
     events.push(Event::End);
     Ok(events)
 }
 
-/// The reason in the inner language; calls that were made beat what the upstream says.
-pub(super) fn finish(reason: Option<&str>, called: bool) -> Finish {
+/// Reads one choice; `raw` is its message as it came.
+fn read_choice(choice: Choice, raw: &Value, events: &mut Vec<Event>) {
+    let mut next = 0;
+    let mut block = |kind: BlockKind, deltas: Vec<Delta>| {
+        let (choice, block) = (choice.index, next);
+        next += 1;
+        events.push(Event::BlockStart { choice, block, kind });
+        events.extend(deltas.into_iter().map(|delta| Event::Delta { choice, block, delta }));
+        events.push(Event::BlockStop { choice, block });
+    };
+    let said = choice.message;
+    if let Some(text) = said.reasoning_content.as_deref().or(raw["reasoning"].as_str()).filter(|t| !t.is_empty()) {
+        block(BlockKind::Reasoning, vec![Delta::Reasoning(text.to_owned())]);
+    }
+    let text = said.content.map(|c| c.text()).unwrap_or_default();
+    let refusal = said.refusal.filter(|t| !t.is_empty());
+    let (of_text, of_refusal) = match choice.logprobs {
+        Some(l) if l.content.is_none() && l.refusal.is_some() && refusal.is_some() => (None, Some(l)),
+        other => (other, None),
+    };
+    let cited = raw["annotations"].as_array().into_iter().flatten().map(|own| Delta::Citation(Box::new(citations::from_chat(own))));
+    let more: Vec<Delta> = of_text.map(logprobs).into_iter().chain(cited).collect();
+    if !text.is_empty() || !more.is_empty() {
+        block(BlockKind::Text, std::iter::once(Delta::Text(text)).filter(|d| *d != Delta::Text(String::new())).chain(more).collect());
+    }
+    let refused = refusal.is_some();
+    if let Some(text) = refusal {
+        block(BlockKind::Refusal, std::iter::once(Delta::Refusal(text)).chain(of_refusal.map(logprobs)).collect());
+    }
+    if raw["audio"].is_object() {
+        block(BlockKind::Opaque { family: Family::Chat, value: json!({"audio": raw["audio"]}) }, Vec::new());
+    }
+    let calls = said.tool_calls.unwrap_or_default();
+    let called = !calls.is_empty() || raw["function_call"].is_object();
+    for (at, one) in calls.into_iter().enumerate() {
+        match custom::of_chat_call(&raw["tool_calls"][at]) {
+            Some(Block::Opaque { family, value }) => block(BlockKind::Opaque { family, value }, Vec::new()),
+            _ => {
+                let kind = BlockKind::ToolCall { id: one.id.unwrap_or_default(), name: unescaped(one.function.name) };
+                let state = match call(ToolCall::default(), &raw["tool_calls"][at]) {
+                    Block::ToolCall { state, .. } => state.map(Delta::State),
+                    _ => None,
+                };
+                let arguments = Delta::Arguments(one.function.arguments.unwrap_or_default());
+                block(kind, state.into_iter().chain([arguments]).collect());
+            }
+        }
+    }
+    if let Some(name) = raw["function_call"]["name"].as_str() {
+        let arguments = raw["function_call"]["arguments"].as_str().unwrap_or_default().to_owned();
+        block(BlockKind::ToolCall { id: name.to_owned(), name: name.to_owned() }, vec![Delta::Arguments(arguments)]);
+    }
+    events.push(Event::Finish { choice: choice.index, reason: finish(choice.finish_reason.as_deref(), called, refused) });
+}
+
+fn logprobs(given: Logprobs) -> Delta {
+    Delta::Logprobs(LogprobsBox(Box::new(given)))
+}
+
+/// The name that a request of another dialect gave.
+pub(super) fn unescaped(name: Option<String>) -> String {
+    name.map(|n| names::unescape(&n).into_owned()).unwrap_or_default()
+}
+
+/// The reason in the inner language; calls that were made beat what the upstream says, and a refusal says why by itself.
+pub(super) fn finish(reason: Option<&str>, called: bool, refused: bool) -> Finish {
     match reason {
         Some("length") => Finish::Length,
-        Some("content_filter") => Finish::Filter,
+        Some("content_filter") if !refused => Finish::Filter,
         _ if called => Finish::ToolCall,
+        _ if refused => Finish::Refusal,
         Some("stop" | "eos" | "tool_calls" | "function_call" | "") | None => Finish::Stop,
         Some(other) => Finish::Other(other.to_owned()),
     }

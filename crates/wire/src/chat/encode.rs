@@ -1,32 +1,33 @@
 //! The inner language → chat JSON.
 
+mod answer;
+mod history;
+
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
-use super::types::{ChatResponse, Choice, Content, FunctionCall, Logprobs, Message as ChatMessage, ToolCall};
+pub(crate) use self::answer::finish;
+pub use self::answer::{response, response_body};
 use crate::{
-    ir::{Block, BlockKind, Delta, Event, Family, Finish, Format, Media, Message, Request, Role, Source, ToolChoice},
+    custom, extra,
+    ir::{Family, Format, Request, ToolChoice},
     losses::Losses,
+    names,
+    responses::effort_of,
 };
 
 /// Writes a request; what chat cannot carry is noted.
+///
+/// Not noted: whether thoughts are shown, which chat leaves to the server; and a tool result's repeated name.
 pub fn request(request: &Request, losses: &mut Losses) -> Value {
+    let is_own = request.family.is_none_or(|f| f == Family::Chat);
     let mut out = Map::new();
     out.insert("model".into(), request.model.clone().into());
-    let messages: Vec<Value> = request.messages.iter().enumerate().flat_map(|(i, m)| message(i, m, losses)).collect();
+    let messages = history::messages(request, is_own, losses);
     out.insert("messages".into(), messages.into());
     generation(request, &mut out);
-    if !request.tools.is_empty() {
-        out.insert("tools".into(), request.tools.iter().map(tool).collect::<Vec<_>>().into());
-    }
-    let choice = match &request.tool_choice {
-        ToolChoice::Unset => None,
-        ToolChoice::Auto => Some("auto".into()),
-        ToolChoice::None => Some("none".into()),
-        ToolChoice::Required => Some("required".into()),
-        ToolChoice::Function(name) => Some(json!({"type": "function", "function": {"name": name}})),
-    };
-    out.extend(choice.map(|c| ("tool_choice".to_owned(), c)));
-    out.extend(request.parallel_tool_calls.map(|p| ("parallel_tool_calls".to_owned(), p.into())));
+    tools(request, is_own, &mut out, losses);
     match &request.format {
         Format::Text => {}
         Format::Json => {
@@ -46,18 +47,115 @@ pub fn request(request: &Request, losses: &mut Losses) -> Value {
             out.insert("stream_options".into(), json!({"include_usage": true}));
         }
     }
-    if request.family.is_none_or(|f| f == Family::Chat) {
-        out.extend(request.extra.clone());
-    } else {
-        request.extra.keys().for_each(|key| losses.drop(key));
-    }
-    if request.reasoning.effort.is_none() && request.reasoning.budget_tokens.is_some() {
-        losses.drop("reasoning.budget_tokens");
-    }
-    for tool in request.tools.iter().filter(|t| t.cache.is_some()) {
-        losses.drop(format!("tools.{}.cache", tool.name));
+    put_extra(request, is_own, &mut out, losses);
+    if request.reasoning.budget_tokens.is_some() {
+        match effort(request) {
+            // No thinking is the one budget that chat has a word for.
+            Some("none") if request.reasoning.budget_tokens == Some(0) => {}
+            Some(_) if request.reasoning.effort.is_none() => losses.change("reasoning.budget_tokens"),
+            _ => losses.drop("reasoning.budget_tokens"),
+        }
     }
     Value::Object(out)
+}
+
+/// The effort, also where only a budget is named.
+fn effort(request: &Request) -> Option<&str> {
+    request.reasoning.effort.as_deref().or_else(|| request.reasoning.budget_tokens.map(effort_of))
+}
+
+/// Functions, and custom tools of OpenAI's other dialect at their places.
+fn tools(request: &Request, is_own: bool, out: &mut Map<String, Value>, losses: &mut Losses) {
+    let mut tools: Vec<Value> = request.tools.iter().map(|t| tool(t, is_own)).collect();
+    for (at, tool) in request.tools.iter().enumerate() {
+        if tool.cache.is_some() && !is_own {
+            losses.drop(format!("tools[{at}].cache"));
+        }
+    }
+    for (place, tool) in request.extra.iter().filter_map(|(key, value)| Some((place_of(key)?, other_tool(request.family, value)?))) {
+        tools.insert(place.min(tools.len()), tool);
+    }
+    if !tools.is_empty() {
+        out.insert("tools".into(), tools.into());
+    }
+    let choice = match &request.tool_choice {
+        ToolChoice::Unset => request.extra.get("tool_choice").and_then(|choice| other_tool(request.family, choice)),
+        ToolChoice::Auto => Some("auto".into()),
+        ToolChoice::None => Some("none".into()),
+        ToolChoice::Required => Some("required".into()),
+        ToolChoice::Function(name) => Some(json!({"type": "function", "function": {"name": tool_name(name, is_own)}})),
+    };
+    // Beside no tools it would be refused.
+    if out.contains_key("tools") || is_own {
+        out.extend(choice.map(|c| ("tool_choice".to_owned(), c)));
+        out.extend(request.parallel_tool_calls.map(|p| ("parallel_tool_calls".to_owned(), p.into())));
+    } else if matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Function(_)) {
+        losses.drop("tool_choice");
+    }
+}
+
+/// The place in the list of tools that a member of `extra` names.
+fn place_of(key: &str) -> Option<usize> {
+    key.strip_prefix("tools[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// A tool that is no function, or a choice of one, in chat's form.
+fn other_tool(family: Option<Family>, value: &Value) -> Option<Value> {
+    match family {
+        Some(Family::Responses) => custom::nested(value),
+        None | Some(Family::Chat) => Some(value.clone()),
+        _ => None,
+    }
+}
+
+/// Fields of Responses that mean the same here; both dialects are one provider's.
+const SHARED_WITH_RESPONSES: [&str; 5] =
+    ["prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "safety_identifier", "service_tier"];
+
+/// The caller's own members. What belongs to a message or tool that is written anew has lost its place.
+fn put_extra(request: &Request, is_own: bool, out: &mut Map<String, Value>, losses: &mut Losses) {
+    for (key, value) in &request.extra {
+        let is_tool = place_of(key).is_some() || key == "tool_choice";
+        if is_tool && other_tool(request.family, value).is_some() {
+            // Written with the tools.
+        } else if is_own {
+            match key.split_once('.') {
+                _ if key.contains('[') => losses.drop(key),
+                Some((parent, name)) if out.get(parent).is_some_and(Value::is_object) || parent == "stream_options" => {
+                    nested(out, parent, name, value, losses, key);
+                }
+                _ => {
+                    out.insert(key.clone(), value.clone());
+                }
+            }
+        } else if request.family == Some(Family::Responses) && SHARED_WITH_RESPONSES.contains(&key.as_str()) {
+            out.insert(key.clone(), value.clone());
+        } else if request.family == Some(Family::Responses) && key == "text.verbosity" {
+            out.insert("verbosity".to_owned(), value.clone());
+        } else if request.family == Some(Family::Responses) && key == "text.format.description" {
+            nested(out, "response_format", "json_schema.description", value, losses, key);
+        } else if extra::is_wish(request.family, key, value) {
+            losses.drop(key);
+        }
+    }
+}
+
+/// Puts a member into an object by its path; noted where there is none.
+fn nested(out: &mut Map<String, Value>, parent: &str, path: &str, value: &Value, losses: &mut Losses, key: &str) {
+    let mut place = out.entry(parent).or_insert_with(|| json!({}));
+    let (inner, name) = path.rsplit_once('.').map_or((None, path), |(inner, name)| (Some(inner), name));
+    if let Some(inner) = inner {
+        match place.get_mut(inner) {
+            Some(found) => place = found,
+            None => return losses.drop(key),
+        }
+    }
+    match place {
+        Value::Object(members) => {
+            members.insert(name.to_owned(), value.clone());
+        }
+        _ => losses.drop(key),
+    }
 }
 
 fn generation(request: &Request, out: &mut Map<String, Value>) {
@@ -74,207 +172,33 @@ fn generation(request: &Request, out: &mut Map<String, Value>) {
     put("n", g.n.map(Into::into));
     put("logprobs", g.logprobs.map(|_| true.into()));
     put("top_logprobs", g.logprobs.filter(|n| *n > 0).map(Into::into));
-    put("reasoning_effort", request.reasoning.effort.clone().map(Into::into));
+    put("reasoning_effort", effort(request).map(Into::into));
     put("user", request.user.clone().map(Into::into));
 }
 
-fn tool(tool: &crate::ir::Tool) -> Value {
-    let mut function = json!({"name": tool.name, "parameters": tool.parameters});
+fn tool(tool: &crate::ir::Tool, is_own: bool) -> Value {
+    let mut function = json!({"name": tool_name(&tool.name, is_own), "parameters": tool.parameters});
     if let Some(text) = &tool.description {
         function["description"] = text.as_str().into();
     }
     if let Some(strict) = tool.strict {
         function["strict"] = strict.into();
     }
-    json!({"type": "function", "function": function})
+    let mut out = json!({"type": "function", "function": function});
+    if let Some(ttl) = tool.cache.as_deref().filter(|_| is_own) {
+        out["cache_control"] = cache_control(Some(ttl));
+    }
+    out
 }
 
-/// One inner message may hold several tool results, each of which is a chat message of its own.
-fn message(index: usize, m: &Message, losses: &mut Losses) -> Vec<Value> {
-    let role = match m.role {
-        Role::System => "system",
-        Role::Developer => "developer",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-        Role::Tool => "tool",
-    };
-    let mut results = Vec::new();
-    let (mut parts, mut calls, mut reasoning, mut refusal) = (Vec::new(), Vec::new(), String::new(), None);
-    for (at, block) in m.blocks.iter().enumerate() {
-        let path = format!("messages[{index}].blocks[{at}]");
-        match block {
-            Block::Text { text } => parts.push(json!({"type": "text", "text": text})),
-            Block::Reasoning { text, state } => {
-                reasoning.push_str(text);
-                if state.is_some() {
-                    losses.drop(format!("{path}.state"));
-                }
-            }
-            Block::Refusal { text } => refusal = Some(text.clone()),
-            Block::ToolCall { id, name, arguments, state } => {
-                if state.is_some() {
-                    losses.drop(format!("{path}.state"));
-                }
-                let arguments = if arguments.is_empty() { "{}" } else { arguments };
-                calls.push(json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}));
-            }
-            Block::ToolResult { call_id, blocks, is_error, .. } => {
-                let inner: Vec<Value> = blocks.iter().filter_map(|b| part(b, &path, losses)).collect();
-                if *is_error {
-                    losses.drop(format!("{path}.is_error"));
-                }
-                results.push(json!({"role": "tool", "tool_call_id": call_id, "content": content(inner)}));
-            }
-            other => parts.extend(part(other, &path, losses)),
-        }
-    }
-    if m.role == Role::Tool || (!results.is_empty() && parts.is_empty() && calls.is_empty()) {
-        return results;
-    }
-    let mut out = json!({"role": role, "content": content(parts)});
-    if let Some(name) = &m.name {
-        out["name"] = name.as_str().into();
-    }
-    if !reasoning.is_empty() {
-        out["reasoning_content"] = reasoning.into();
-    }
-    if let Some(refusal) = refusal {
-        out["refusal"] = refusal.into();
-    }
-    if !calls.is_empty() {
-        out["tool_calls"] = calls.into();
-    }
-    results.push(out);
-    results
+/// Names of other dialects may have signs that OpenAI refuses; answers bring the original back.
+fn tool_name(name: &str, is_own: bool) -> Cow<'_, str> {
+    if is_own { Cow::Borrowed(name) } else { names::escape(name) }
 }
 
-/// A single text is written as text; nothing as null.
-fn content(mut parts: Vec<Value>) -> Value {
-    match parts.len() {
-        0 => Value::Null,
-        1 if parts[0]["type"] == "text" => parts[0]["text"].take(),
-        _ => parts.into(),
-    }
-}
-
-fn part(block: &Block, path: &str, losses: &mut Losses) -> Option<Value> {
-    match block {
-        Block::Text { text } => Some(json!({"type": "text", "text": text})),
-        Block::Media(media) => Some(media_part(media)),
-        Block::Opaque { family: Family::Chat, value } => Some(value.clone()),
-        _ => {
-            losses.drop(path);
-            None
-        }
-    }
-}
-
-fn media_part(media: &Media) -> Value {
-    let data = match &media.source {
-        Source::Base64(data) => format!("data:{};base64,{data}", media.mime),
-        Source::Url(url) => url.clone(),
-        Source::File(id) => return json!({"type": "file", "file": {"file_id": id}}),
-    };
-    if media.mime.starts_with("image/") {
-        let mut image = json!({"url": data});
-        if let Some(detail) = &media.detail {
-            image["detail"] = detail.as_str().into();
-        }
-        return json!({"type": "image_url", "image_url": image});
-    }
-    if let (Some(format), Source::Base64(data)) = (media.mime.strip_prefix("audio/"), &media.source) {
-        return json!({"type": "input_audio", "input_audio": {"data": data, "format": format}});
-    }
-    let mut file = json!({"file_data": data});
-    if let Some(name) = &media.file_name {
-        file["filename"] = name.as_str().into();
-    }
-    json!({"type": "file", "file": file})
-}
-
-/// Chat's word for the end of a choice.
-pub(crate) fn finish(reason: &Finish) -> &str {
-    match reason {
-        Finish::Stop | Finish::StopSequence(_) | Finish::Paused => "stop",
-        Finish::Length | Finish::ContextFull => "length",
-        Finish::ToolCall => "tool_calls",
-        Finish::Refusal | Finish::Filter => "content_filter",
-        Finish::MalformedCall => "error",
-        Finish::Other(own) => own,
-    }
-}
-
-/// Writes a whole answer from its events.
-pub fn response(events: &[Event]) -> ChatResponse {
-    let mut answer = ChatResponse { object: "chat.completion".to_owned(), ..ChatResponse::default() };
-    let mut kinds = std::collections::HashMap::new();
-    for event in events {
-        match event {
-            Event::Start { id, model, created } => {
-                answer.id.clone_from(id);
-                answer.model.clone_from(model);
-                answer.created = *created;
-            }
-            Event::BlockStart { choice, block, kind } => {
-                let message = &mut choice_of(&mut answer, *choice).message;
-                if let BlockKind::ToolCall { id, name } = kind {
-                    let function = FunctionCall { name: Some(name.clone()), arguments: Some(String::new()) };
-                    let calls = message.tool_calls.get_or_insert_default();
-                    kinds.insert((*choice, *block), calls.len());
-                    calls.push(ToolCall { index: None, id: Some(id.clone()), kind: Some("function".to_owned()), function });
-                }
-            }
-            Event::Delta { choice, block, delta } => {
-                let call = kinds.get(&(*choice, *block)).copied();
-                add(choice_of(&mut answer, *choice), call, delta);
-            }
-            Event::BlockStop { choice, block } => {
-                let call = kinds.get(&(*choice, *block)).copied();
-                let calls = choice_of(&mut answer, *choice).message.tool_calls.as_mut();
-                if let Some(call) = call.and_then(|i| calls?.get_mut(i)) {
-                    let arguments = call.function.arguments.get_or_insert_default();
-                    if arguments.trim().is_empty() {
-                        "{}".clone_into(arguments);
-                    }
-                }
-            }
-            Event::Finish { choice, reason } => choice_of(&mut answer, *choice).finish_reason = Some(finish(reason).to_owned()),
-            Event::Usage(usage) => answer.usage = Some(usage.to_chat()),
-            Event::End | Event::Failed { .. } => {}
-        }
-    }
-    answer
-}
-
-fn choice_of(answer: &mut ChatResponse, index: u32) -> &mut Choice {
-    let at = answer.choices.iter().position(|c| c.index == index).unwrap_or_else(|| {
-        let message = ChatMessage { role: "assistant".to_owned(), ..ChatMessage::default() };
-        answer.choices.push(Choice { index, message, ..Choice::default() });
-        answer.choices.len() - 1
-    });
-    &mut answer.choices[at]
-}
-
-fn add(choice: &mut Choice, call: Option<usize>, delta: &Delta) {
-    let message = &mut choice.message;
-    match delta {
-        Delta::Text(text) => match &mut message.content {
-            Some(Content::Text(said)) => said.push_str(text),
-            _ => message.content = Some(Content::Text(text.clone())),
-        },
-        Delta::Reasoning(text) => message.reasoning_content.get_or_insert_default().push_str(text),
-        Delta::Refusal(text) => message.refusal.get_or_insert_default().push_str(text),
-        Delta::Arguments(text) => {
-            if let Some(call) = call.and_then(|i| message.tool_calls.as_mut()?.get_mut(i)) {
-                call.function.arguments.get_or_insert_default().push_str(text);
-            }
-        }
-        Delta::State(_) | Delta::Citation(_) => {}
-        Delta::Logprobs(more) => {
-            let all = choice.logprobs.get_or_insert_with(Logprobs::default);
-            if let Some(more) = &more.0.content {
-                all.content.get_or_insert_default().extend(more.iter().cloned());
-            }
-        }
+fn cache_control(ttl: Option<&str>) -> Value {
+    match ttl {
+        None | Some("") => json!({"type": "ephemeral"}),
+        Some(ttl) => json!({"type": "ephemeral", "ttl": ttl}),
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use self::answer::Assembler;
 use crate::{
     error::Failure,
+    extra,
     ir::{Event, Family, Media, Request, Source},
     losses::Losses,
 };
@@ -37,7 +38,7 @@ pub fn request(request: &Request, losses: &mut Losses) -> Value {
     if request.user.is_some() {
         losses.drop("user");
     }
-    extra(request, &mut out, losses);
+    put_extra(request, &mut out, losses);
     Value::Object(out)
 }
 
@@ -47,9 +48,13 @@ fn is_own(request: &Request) -> bool {
 }
 
 /// Puts the caller's own fields back where they stood, by their dotted paths.
-fn extra(request: &Request, out: &mut Map<String, Value>, losses: &mut Losses) {
+fn put_extra(request: &Request, out: &mut Map<String, Value>, losses: &mut Losses) {
     for (key, value) in &request.extra {
-        if !is_own(request) || key.starts_with("contents[") || key.starts_with("systemInstruction.") {
+        if !is_own(request) {
+            if extra::is_wish(request.family, key, value) {
+                losses.drop(key);
+            }
+        } else if key.starts_with("contents[") || key.starts_with("systemInstruction.") {
             losses.drop(key);
         } else if key.starts_with("generationConfig.") || key.starts_with("toolConfig.") {
             insert(out, key, value.clone());

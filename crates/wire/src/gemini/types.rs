@@ -41,6 +41,12 @@ pub struct Candidate {
     pub index: Option<u32>,
     #[serde(alias = "logprobs_result", skip_serializing_if = "Option::is_none")]
     pub logprobs_result: Option<LogprobsResult>,
+    /// `{"citationSources":[…]}`.
+    #[serde(alias = "citation_metadata", skip_serializing_if = "Option::is_none")]
+    pub citation_metadata: Option<Value>,
+    /// What a search brought: `{"groundingChunks":[…],"groundingSupports":[…]}`.
+    #[serde(alias = "grounding_metadata", skip_serializing_if = "Option::is_none")]
+    pub grounding_metadata: Option<Value>,
 }
 
 /// Parts in order; text, thoughts, calls, media.

@@ -14,6 +14,7 @@ pub(super) use self::answer::stop;
 pub use self::answer::{count, failure, kind_of_status, model, models, response};
 use self::{history::History, part::Marks};
 use crate::{
+    extra,
     ir::{Block, Family, Format, Request, Tool, ToolChoice},
     losses::Losses,
     names,
@@ -33,6 +34,12 @@ const JSON_WISH: &str = "Answer with one JSON object and nothing else.";
 ///
 /// A schema's name and `strict: false` are no losses: the name is a label, and every schema is strict here.
 pub fn request(request: &Request, losses: &mut Losses) -> Value {
+    request_within(request, None, losses)
+}
+
+/// As [`request`], for a model that is known to write `max_output_tokens` at most: they are the limit where the request names none, and
+/// thinking has to fit into them.
+pub fn request_within(request: &Request, max_output_tokens: Option<u32>, losses: &mut Losses) -> Value {
     let mut out = Map::new();
     out.insert("model".into(), request.model.clone().into());
     let mut marks = Marks::new(count_marks(request));
@@ -43,7 +50,7 @@ pub fn request(request: &Request, losses: &mut Losses) -> Value {
         history.system_text(JSON_WISH);
     }
     let (system, turns) = history.finish();
-    thinking::write(request, thinking::may_begin(&turns), &mut out, losses);
+    thinking::write(request, max_output_tokens, thinking::may_begin(&turns), &mut out, losses);
     out.extend(system.map(|s| ("system".to_owned(), s)));
     out.insert("messages".into(), turns.into());
     let has_tools = !tools.is_empty();
@@ -61,7 +68,7 @@ pub fn request(request: &Request, losses: &mut Losses) -> Value {
     if request.stream {
         out.insert("stream".into(), true.into());
     }
-    extra(request, &mut out, losses);
+    put_extra(request, &mut out, losses);
     let g = &request.generation;
     for (name, is_asked) in [
         ("n", g.n.is_some_and(|n| n != 1)),
@@ -210,10 +217,12 @@ fn format(request: &Request, out: &mut Map<String, Value>, losses: &mut Losses) 
 
 /// Members of the caller's own dialect; objects that have been written already are completed. What belongs to a block that is
 /// written anew has lost its place.
-fn extra(request: &Request, out: &mut Map<String, Value>, losses: &mut Losses) {
+fn put_extra(request: &Request, out: &mut Map<String, Value>, losses: &mut Losses) {
     for (key, value) in &request.extra {
         if !is_own(request) {
-            losses.drop(key);
+            if extra::is_wish(request.family, key, value) {
+                losses.drop(key);
+            }
         } else if key.starts_with("tools[") {
             // Written with the tools.
         } else if key.contains('[') {

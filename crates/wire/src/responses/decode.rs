@@ -22,7 +22,8 @@ pub(super) const OTHER_INPUT: [&str; 3] = ["previous_response_id", "conversation
 /// Reads a request body (API reference, "Create a model response").
 ///
 /// What has no place in the inner language is kept in `extra` under its own name; leftovers of nested members under their path:
-/// `reasoning.summary`, `text.verbosity`, `tools[2]` (a hosted or custom tool and its place), `tools.NAME` (a function's further members).
+/// `reasoning.summary`, `text.verbosity`, `tools[2]` (a hosted or custom tool and its place), `tools[0].x` (a function's further members),
+/// `input[1].x`, `input[1].content[0].x`.
 ///
 /// # Errors
 /// A failure that names the field: not JSON, a wrong type, no input, an unknown role or word.
@@ -31,7 +32,7 @@ pub fn request(body: &[u8]) -> Result<Request, Failure> {
     let all: Map<String, Value> = serde_json::from_slice(body).map_err(|e| crate::json::broken(&e))?;
     let mut fields = Fields::of(all, "");
     let mut extra = Map::new();
-    let messages = messages(&mut fields)?;
+    let messages = messages(&mut fields, &mut extra)?;
     let (tool_choice, allowed) = tool_choice(&mut fields, &mut extra)?;
     let tools = read_tools(&mut fields, allowed.as_deref(), &mut extra)?;
     Ok(Request {
@@ -49,19 +50,22 @@ pub fn request(body: &[u8]) -> Result<Request, Failure> {
         stream_usage: true,
         family: Some(Family::Responses),
         extra: {
+            if let Some(options) = fields.object("stream_options")? {
+                extra.extend(options.rest().into_iter().map(|(name, value)| (format!("stream_options.{name}"), value)));
+            }
             extra.extend(fields.rest());
             extra
         },
     })
 }
 
-fn messages(fields: &mut Fields) -> Result<Vec<Message>, Failure> {
+fn messages(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Vec<Message>, Failure> {
     let mut messages = Vec::new();
     if let Some(text) = fields.text("instructions")?.filter(|t| !t.is_empty()) {
         messages.push(Message::text(Role::System, text));
     }
     match fields.take("input") {
-        Some(input) => read_items::messages(input, &mut messages)?,
+        Some(input) => read_items::messages(input, &mut messages, extra)?,
         None if OTHER_INPUT.iter().any(|name| fields.peek(name).is_some()) => {}
         None => return fields.needed("input", None, "a text or a list of items is needed"),
     }
@@ -135,6 +139,8 @@ fn read_tools(fields: &mut Fields, allowed: Option<&[Value]>, extra: &mut Map<St
         // Chat's nested form, which some clients keep.
         if let Some(mut nested) = tool.object("function")? {
             nested.take("type");
+            tool.take("type");
+            extra.extend(tool.rest().into_iter().map(|(key, value)| (format!("tools[{place}].{key}"), value)));
             tool = nested;
         }
         let kind = tool.peek("type").and_then(Value::as_str).unwrap_or("function");
@@ -143,7 +149,7 @@ fn read_tools(fields: &mut Fields, allowed: Option<&[Value]>, extra: &mut Map<St
             continue;
         }
         if kind == "function" {
-            tools.push(function(tool, extra)?);
+            tools.push(function(tool, place, extra)?);
         } else {
             extra.insert(format!("tools[{place}]"), Value::Object(tool.into_map()));
         }
@@ -157,7 +163,7 @@ fn is_allowed(allowed: &[Value], kind: &str, name: &str) -> bool {
     allowed.iter().any(|a| a["type"] == kind && (a["name"] == name || (a["name"].is_null() && kind != "function")))
 }
 
-fn function(mut tool: Fields, extra: &mut Map<String, Value>) -> Result<Tool, Failure> {
+fn function(mut tool: Fields, place: usize, extra: &mut Map<String, Value>) -> Result<Tool, Failure> {
     tool.take("type");
     let name = tool.text("name")?;
     let name = tool.needed("name", name, "the function's name is needed")?;
@@ -167,10 +173,7 @@ fn function(mut tool: Fields, extra: &mut Map<String, Value>) -> Result<Tool, Fa
         Some(schema) => Value::Object(schema.into_map()),
         None => json!({"type": "object", "properties": {}}),
     };
-    let more = tool.rest();
-    if !more.is_empty() {
-        extra.insert(format!("tools.{name}"), more.into());
-    }
+    extra.extend(tool.rest().into_iter().map(|(key, value)| (format!("tools[{place}].{key}"), value)));
     Ok(Tool { name, description, parameters, strict, cache: None })
 }
 

@@ -1,5 +1,7 @@
 //! The inner language → Responses JSON.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -8,9 +10,12 @@ use super::{
     write_items,
 };
 use crate::{
+    custom,
     error::Failure,
+    extra,
     ir::{Block, Event, Family, Format, Message, Request, Role, Tool, ToolChoice},
     losses::Losses,
+    names,
 };
 
 /// Fewest output tokens that Responses takes.
@@ -46,7 +51,7 @@ pub fn request(request: &Request, losses: &mut Losses) -> Value {
     if request.family != Some(Family::Responses) {
         out.insert("store".into(), false.into());
     }
-    extra(request, own, &mut out, losses);
+    put_extra(request, own, &mut out, losses);
     Value::Object(out)
 }
 
@@ -102,22 +107,44 @@ fn write_tools(request: &Request, out: &mut Map<String, Value>, losses: &mut Los
     if !request.tools.is_empty() {
         out.insert("tools".into(), request.tools.iter().map(|t| tool(t, request.family)).collect::<Vec<_>>().into());
     }
-    for tool in request.tools.iter().filter(|t| t.cache.is_some()) {
-        losses.drop(format!("tools.{}.cache", tool.name));
+    for (at, _) in request.tools.iter().enumerate().filter(|(_, t)| t.cache.is_some()) {
+        losses.drop(format!("tools[{at}].cache"));
+    }
+    // Custom tools are OpenAI's in both dialects.
+    let is_chat = request.family == Some(Family::Chat);
+    for (place, value) in request.extra.iter().filter(|_| is_chat).filter_map(|(key, value)| Some((place_of(key)?, custom::flat(value)?))) {
+        if let Some(tools) = out.entry("tools").or_insert_with(|| json!([])).as_array_mut() {
+            tools.insert(place.min(tools.len()), value);
+        }
     }
     let choice = match &request.tool_choice {
-        ToolChoice::Unset => None,
+        ToolChoice::Unset => request.extra.get("tool_choice").filter(|_| is_chat).and_then(custom::flat),
         ToolChoice::Auto => Some("auto".into()),
         ToolChoice::None => Some("none".into()),
         ToolChoice::Required => Some("required".into()),
-        ToolChoice::Function(name) => Some(json!({"type": "function", "name": name})),
+        ToolChoice::Function(name) => Some(json!({"type": "function", "name": tool_name(name, request.family)})),
     };
-    out.extend(choice.map(|c| ("tool_choice".to_owned(), c)));
-    out.extend(request.parallel_tool_calls.map(|p| ("parallel_tool_calls".to_owned(), p.into())));
+    // Beside no tools it would be refused.
+    if request.family.is_none_or(|f| f == Family::Responses) || out.contains_key("tools") {
+        out.extend(choice.map(|c| ("tool_choice".to_owned(), c)));
+        out.extend(request.parallel_tool_calls.map(|p| ("parallel_tool_calls".to_owned(), p.into())));
+    } else if matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Function(_)) {
+        losses.drop("tool_choice");
+    }
+}
+
+/// The place in the list of tools that a member of `extra` names.
+fn place_of(key: &str) -> Option<usize> {
+    key.strip_prefix("tools[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// Names of other dialects may have signs that OpenAI refuses; answers bring the original back.
+fn tool_name(name: &str, family: Option<Family>) -> Cow<'_, str> {
+    if family.is_none_or(|f| f == Family::Responses) { Cow::Borrowed(name) } else { names::escape(name) }
 }
 
 fn tool(tool: &Tool, family: Option<Family>) -> Value {
-    let mut out = json!({"type": "function", "name": tool.name});
+    let mut out = json!({"type": "function", "name": tool_name(&tool.name, family)});
     if let Some(text) = &tool.description {
         out["description"] = text.as_str().into();
     }
@@ -146,7 +173,7 @@ fn reasoning(request: &Request, out: &mut Map<String, Value>, losses: &mut Losse
 }
 
 /// The effort that a budget of thinking tokens comes nearest to.
-fn effort_of(budget_tokens: u32) -> &'static str {
+pub(crate) fn effort_of(budget_tokens: u32) -> &'static str {
     match budget_tokens {
         0 => "none",
         1..=1024 => "minimal",
@@ -172,31 +199,41 @@ fn format(request: &Request, out: &mut Map<String, Value>) {
 }
 
 /// Puts the caller's own fields back where they were; those of another dialect are noted, but for the few that are shared.
-fn extra(request: &Request, own: bool, out: &mut Map<String, Value>, losses: &mut Losses) {
+fn put_extra(request: &Request, own: bool, out: &mut Map<String, Value>, losses: &mut Losses) {
     for (key, value) in &request.extra {
+        let is_chat = request.family == Some(Family::Chat);
         match key.as_str() {
             _ if own => put_back(key, value, out, losses),
-            "verbosity" if request.family == Some(Family::Chat) => nested(out, "text", "verbosity", value),
-            shared if request.family == Some(Family::Chat) && SHARED_WITH_CHAT.contains(&shared) => {
+            "verbosity" if is_chat => nested(out, "text", "verbosity", value),
+            "response_format.json_schema.description" if is_chat && matches!(request.format, Format::Schema { .. }) => {
+                put_back("text.format.description", value, out, losses);
+            }
+            shared if is_chat && SHARED_WITH_CHAT.contains(&shared) => {
                 out.insert(key.clone(), value.clone());
             }
-            _ => losses.drop(key),
+            tool if is_chat && (place_of(tool).is_some() || tool == "tool_choice") && custom::flat(value).is_some() => {}
+            _ if extra::is_wish(request.family, key, value) => losses.drop(key),
+            _ => {}
         }
     }
 }
 
 fn put_back(key: &str, value: &Value, out: &mut Map<String, Value>, losses: &mut Losses) {
-    if let Some(index) = key.strip_prefix("tools[").and_then(|k| k.strip_suffix(']')).and_then(|k| k.parse::<usize>().ok()) {
+    if let Some(index) = place_of(key) {
         let tools = out.entry("tools").or_insert_with(|| json!([]));
         if let Some(tools) = tools.as_array_mut() {
             tools.insert(index.min(tools.len()), value.clone());
         }
-    } else if let Some(name) = key.strip_prefix("tools.") {
-        let tools = out.get_mut("tools").and_then(Value::as_array_mut);
-        match (tools.and_then(|all| all.iter_mut().find(|t| t["type"] == "function" && t["name"] == name)), value) {
-            (Some(Value::Object(tool)), Value::Object(more)) => tool.extend(more.clone()),
+    } else if let Some((index, name)) = key.strip_prefix("tools[").and_then(|k| k.split_once("].")) {
+        let tool = index.parse::<usize>().ok().and_then(|at| out.get_mut("tools")?.get_mut(at));
+        match tool {
+            Some(Value::Object(tool)) => {
+                tool.insert(name.to_owned(), value.clone());
+            }
             _ => losses.drop(key),
         }
+    } else if key.contains('[') {
+        losses.drop(key);
     } else if let Some(name) = key.strip_prefix("text.format.") {
         match object(out, "text").map(|text| text.entry("format").or_insert_with(|| json!({"type": "text"}))) {
             Some(Value::Object(format)) => {
@@ -204,7 +241,9 @@ fn put_back(key: &str, value: &Value, out: &mut Map<String, Value>, losses: &mut
             }
             _ => losses.drop(key),
         }
-    } else if let Some((parent, name)) = key.split_once('.').filter(|(parent, _)| matches!(*parent, "text" | "reasoning")) {
+    } else if let Some((parent, name)) =
+        key.split_once('.').filter(|(parent, _)| matches!(*parent, "text" | "reasoning" | "stream_options"))
+    {
         nested(out, parent, name, value);
     } else if let (Some(Value::Array(all)), "include", Value::Array(more)) = (out.get_mut(key), key, value) {
         all.extend(more.iter().cloned());

@@ -10,6 +10,7 @@ use super::{
     types::{Ending, Usage, item_id, logprobs_out, response_id},
 };
 use crate::{
+    citations,
     ir::{self, BlockKind, Delta, Event, Family, Finish, Request, State},
     sse::write_data,
 };
@@ -72,6 +73,7 @@ enum Open {
 struct Part {
     is_refusal: bool,
     text: String,
+    annotations: Vec<Value>,
     logprobs: Vec<Value>,
 }
 
@@ -80,7 +82,7 @@ impl Part {
         if self.is_refusal {
             json!({"type": "refusal", "refusal": self.text})
         } else {
-            json!({"type": "output_text", "text": self.text, "annotations": [], "logprobs": self.logprobs})
+            json!({"type": "output_text", "text": self.text, "annotations": self.annotations, "logprobs": self.logprobs})
         }
     }
 }
@@ -239,7 +241,7 @@ impl Encoder {
             self.open = Open::Message { id, parts: Vec::new(), part: None };
         }
         let Open::Message { id, parts, part } = &mut self.open else { return };
-        let new = part.insert(Part { is_refusal, text: String::new(), logprobs: Vec::new() });
+        let new = part.insert(Part { is_refusal, text: String::new(), annotations: Vec::new(), logprobs: Vec::new() });
         let (id, fields) = (id.clone(), json!({"content_index": parts.len(), "part": new.value()}));
         self.put_item("response.content_part.added", &id, fields, out);
     }
@@ -268,6 +270,13 @@ impl Encoder {
                 let (id, fields) = (id.clone(), json!({"content_index": parts.len(), "delta": "", "logprobs": more}));
                 part.logprobs.extend(more);
                 self.put_item("response.output_text.delta", &id, fields, out);
+            }
+            (Open::Message { id, parts, part: Some(part) }, Delta::Citation(citation)) => {
+                let Some(own) = citations::to_responses(citation) else { return };
+                let (id, place) = (id.clone(), part.annotations.len());
+                let fields = json!({"content_index": parts.len(), "annotation_index": place, "annotation": own});
+                part.annotations.push(own);
+                self.put_item("response.output_text.annotation.added", &id, fields, out);
             }
             (Open::Reasoning { .. }, Delta::State(state)) => self.state(state, out),
             (Open::Reasoning { .. }, Delta::Reasoning(text)) => self.thought(text, out),

@@ -2,27 +2,31 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     read::{Fields, unknown, wrong},
     types::{data_url, joined},
 };
 use crate::{
+    chat::sound,
     error::Failure,
     ir::{Block, Family, Media, Message, Role, Source, State},
 };
+
+/// Members of items that a server gives to each and that say nothing in a request.
+const LABELS: [&str; 3] = ["type", "id", "status"];
 
 /// Appends the messages that `input` stands for.
 ///
 /// # Errors
 /// A failure that names the item and field: neither text nor list, an item without a type, an unknown role, a wrong type.
-pub(super) fn messages(input: Value, out: &mut Vec<Message>) -> Result<(), Failure> {
+pub(super) fn messages(input: Value, out: &mut Vec<Message>, extra: &mut Map<String, Value>) -> Result<(), Failure> {
     match input {
         Value::String(text) => out.push(Message::text(Role::User, text)),
         Value::Array(items) => {
             let first = out.len();
-            let mut turns = Turns { out, first, opaque_calls: HashSet::new() };
+            let mut turns = Turns { out, extra, first, opaque_calls: HashSet::new() };
             for (index, item) in items.into_iter().enumerate() {
                 turns.item(Fields::from_value(item, format!("input[{index}]"))?)?;
             }
@@ -34,6 +38,8 @@ pub(super) fn messages(input: Value, out: &mut Vec<Message>) -> Result<(), Failu
 
 struct Turns<'a> {
     out: &'a mut Vec<Message>,
+    /// What items say beyond the inner language, by path.
+    extra: &'a mut Map<String, Value>,
     /// Where the input begins; `instructions` stand before it.
     first: usize,
     /// Ids of calls that travel as they are, whose outputs then must as well.
@@ -70,6 +76,8 @@ impl Turns<'_> {
                     },
                     state: None,
                 };
+                item.take("caller");
+                keep_rest(item, self.extra);
                 self.assistant().push(block);
                 Ok(())
             }
@@ -109,11 +117,12 @@ impl Turns<'_> {
         }
         match item.take("content") {
             Some(Value::String(text)) => blocks.push(Block::Text { text }),
-            Some(Value::Array(parts)) => read_parts(parts, &item.at("content"), &mut blocks)?,
+            Some(Value::Array(parts)) => read_parts(parts, &item.at("content"), &mut blocks, self.extra)?,
             None if role == Role::Assistant => {}
             None => return item.needed("content", None, "a text or a list of parts is needed"),
             Some(other) => return Err(wrong(&item.at("content"), "a text or a list of parts", &other)),
         }
+        keep_rest(item, self.extra);
         if role == Role::Assistant && !self.ends_a_turn_of_text() {
             self.assistant().extend(blocks);
         } else {
@@ -135,6 +144,7 @@ impl Turns<'_> {
         let (id, encrypted) = (item.text("id")?, item.text("encrypted_content")?);
         let summary = item.list("summary")?.map(|s| joined(&s.into())).unwrap_or_default();
         let content = item.list("content")?.map(|c| joined(&c.into())).unwrap_or_default();
+        keep_rest(item, self.extra);
         let text = if summary.is_empty() { content } else { summary };
         let state = (id.is_some() || encrypted.is_some()).then_some(State { family: Family::Responses, id, signature: None, encrypted });
         self.assistant().push(Block::Reasoning { text, state });
@@ -147,11 +157,12 @@ impl Turns<'_> {
         let mut blocks = Vec::new();
         match item.take("output") {
             Some(Value::String(text)) => blocks.push(Block::Text { text }),
-            Some(Value::Array(parts)) => read_parts(parts, &item.at("output"), &mut blocks)?,
+            Some(Value::Array(parts)) => read_parts(parts, &item.at("output"), &mut blocks, self.extra)?,
             None => return item.needed("output", None, "a text or a list of parts is needed"),
             Some(other) => return Err(wrong(&item.at("output"), "a text or a list of parts", &other)),
         }
         let result = Block::ToolResult { call_id, name: item.text("name")?, blocks, is_error: false };
+        keep_rest(item, self.extra);
         self.out.push(Message { role: Role::Tool, name: None, blocks: vec![result] });
         Ok(())
     }
@@ -176,12 +187,22 @@ pub(super) fn is_plain_call(caller: Option<&Value>, namespace: Option<&Value>) -
     caller.is_none_or(|c| c.is_null() || c["type"] == "direct") && namespace.is_none_or(Value::is_null)
 }
 
-fn read_parts(parts: Vec<Value>, path: &str, out: &mut Vec<Block>) -> Result<(), Failure> {
+/// Keeps what was not read, less the labels.
+fn keep_rest(item: Fields, extra: &mut Map<String, Value>) {
+    let path = item.at("");
+    let says_something = |v: &Value| v.as_array().is_none_or(|a| !a.is_empty());
+    let rest = item.rest().into_iter().filter(|(name, v)| !LABELS.contains(&name.as_str()) && says_something(v));
+    extra.extend(rest.map(|(name, value)| (format!("{path}{name}"), value)));
+}
+
+fn read_parts(parts: Vec<Value>, path: &str, out: &mut Vec<Block>, extra: &mut Map<String, Value>) -> Result<(), Failure> {
     for (at, part) in parts.into_iter().enumerate() {
-        let part = Fields::from_value(part, format!("{path}[{at}]"))?;
-        let is_marked = part.peek("prompt_cache_breakpoint").is_some();
-        let annotations = part.peek("annotations").filter(|a| a.as_array().is_some_and(|a| !a.is_empty())).cloned();
-        out.push(read_part(part)?);
+        let mut part = Fields::from_value(part, format!("{path}[{at}]"))?;
+        let is_marked = part.take("prompt_cache_breakpoint").is_some();
+        let annotations = part.take("annotations").filter(|a| a.as_array().is_some_and(|a| !a.is_empty()));
+        // Echoed from an answer.
+        part.take("logprobs");
+        out.push(read_part(part, extra)?);
         if let Some(annotations) = annotations {
             out.push(Block::Opaque { family: Family::Responses, value: json!({ "annotations": annotations }) });
         }
@@ -192,25 +213,31 @@ fn read_parts(parts: Vec<Value>, path: &str, out: &mut Vec<Block>) -> Result<(),
     Ok(())
 }
 
-fn read_part(mut part: Fields) -> Result<Block, Failure> {
+fn read_part(mut part: Fields, extra: &mut Map<String, Value>) -> Result<Block, Failure> {
     let kind = part.peek("type").and_then(Value::as_str).unwrap_or_default().to_owned();
     match kind.as_str() {
         "input_text" | "output_text" | "text" => {
             let text = part.text("text")?;
-            Ok(Block::Text { text: part.needed("text", text, "the part's text is needed")? })
+            let text = part.needed("text", text, "the part's text is needed")?;
+            keep_rest(part, extra);
+            Ok(Block::Text { text })
         }
         "refusal" => {
             let text = part.text("refusal")?;
-            Ok(Block::Refusal { text: part.needed("refusal", text, "the refusal's text is needed")? })
+            let text = part.needed("refusal", text, "the refusal's text is needed")?;
+            keep_rest(part, extra);
+            Ok(Block::Refusal { text })
         }
-        "input_image" => image(part),
-        "input_file" => file(part),
+        "input_image" => image(part, extra),
+        "input_file" => file(part, extra),
         "input_audio" => {
             let audio = part.object("input_audio")?;
             let mut audio = part.needed("input_audio", audio, "an object with data and format is needed")?;
             let data = audio.text("data")?;
             let source = Source::Base64(audio.needed("data", data, "the sound as base64 is needed")?);
-            let mime = format!("audio/{}", audio.text("format")?.as_deref().unwrap_or("wav"));
+            let mime = sound(audio.text("format")?.as_deref().unwrap_or("wav"));
+            keep_rest(audio, extra);
+            keep_rest(part, extra);
             Ok(Block::Media(Media { mime, source, file_name: None, detail: None }))
         }
         "" => part.needed("type", None, "input_text, input_image, input_file, output_text or refusal is needed"),
@@ -218,7 +245,7 @@ fn read_part(mut part: Fields) -> Result<Block, Failure> {
     }
 }
 
-fn image(mut part: Fields) -> Result<Block, Failure> {
+fn image(mut part: Fields, extra: &mut Map<String, Value>) -> Result<Block, Failure> {
     // The default everywhere; this dialect's clients have to say it.
     let detail = part.text("detail")?.filter(|d| d != "auto");
     let url = match part.take("image_url") {
@@ -235,10 +262,11 @@ fn image(mut part: Fields) -> Result<Block, Failure> {
         (None, Some(id)) => ("image/*".to_owned(), Source::File(id)),
         (None, None) => return part.needed("image_url", None, "a URL, a data URL or a file_id is needed"),
     };
+    keep_rest(part, extra);
     Ok(Block::Media(Media { mime, source, file_name: None, detail }))
 }
 
-fn file(mut part: Fields) -> Result<Block, Failure> {
+fn file(mut part: Fields, extra: &mut Map<String, Value>) -> Result<Block, Failure> {
     let (file_name, detail) = (part.text("filename")?, part.text("detail")?);
     let guess = |name: &str| mime_of_name(file_name.as_deref().unwrap_or(name)).to_owned();
     let (mime, source) = match (part.text("file_data")?, part.text("file_url")?, part.text("file_id")?) {
@@ -250,6 +278,7 @@ fn file(mut part: Fields) -> Result<Block, Failure> {
         (None, None, Some(id)) => (guess(""), Source::File(id)),
         (None, None, None) => return part.needed("file_data", None, "file_data, file_url or file_id is needed"),
     };
+    keep_rest(part, extra);
     Ok(Block::Media(Media { mime, source, file_name, detail }))
 }
 

@@ -7,7 +7,7 @@ use super::{
     decode,
     lanes::Overfull,
     stream_items::{Items, Part, Shown},
-    types::{text_of, usage_of},
+    types::usage_of,
 };
 use crate::{
     ir::Event,
@@ -143,13 +143,10 @@ impl Decoder {
                 self.items.logprobs(index, id, Part::Text(part), member("logprobs"), out)
             }
             "response.output_text.done" => self.items.text_done(index, id, Part::Text(part), text("text"), out),
+            "response.output_text.annotation.added" => self.items.citation(index, id, Part::Text(part), member("annotation"), out),
             "response.refusal.delta" => self.items.delta(index, id, Part::Refusal(part), text("delta"), out),
             "response.refusal.done" => self.items.text_done(index, id, Part::Refusal(part), text("refusal"), out),
-            "response.content_part.done" => match text_of(member("part"), "type") {
-                "output_text" => self.items.text_done(index, id, Part::Text(part), text_of(member("part"), "text"), out),
-                "refusal" => self.items.text_done(index, id, Part::Refusal(part), text_of(member("part"), "refusal"), out),
-                _ => Ok(()),
-            },
+            "response.content_part.done" => self.items.part_done(index, id, part, member("part"), out),
             "response.function_call_arguments.delta" => self.items.delta(index, id, Part::Call, text("delta"), out),
             "response.function_call_arguments.done" => self.items.text_done(index, id, Part::Call, text("arguments"), out),
             "response.reasoning_summary_text.delta" => {

@@ -9,7 +9,11 @@ use super::{
     read_items::is_plain_call,
     types::{SUMMARY_BREAK, finish, joined, logprobs_in, text_of, usage_of},
 };
-use crate::ir::{BlockKind, Delta, Event, Family, State, event::LogprobsBox};
+use crate::{
+    citations, custom,
+    ir::{BlockKind, Delta, Event, Family, State, event::LogprobsBox},
+    names,
+};
 
 /// Most items of one answer.
 const ITEMS_MAX: usize = 4096;
@@ -44,6 +48,8 @@ struct Block {
     sent: usize,
     stage: Stage,
     has_logprobs: bool,
+    /// Sources that were given out.
+    citations: usize,
     has_encrypted: bool,
 }
 
@@ -138,15 +144,16 @@ impl Items {
         self.say(at, Part::Reasoning, text, out)
     }
 
-    /// A part's whole text: what was not said yet follows, and its block ends.
+    /// A part's whole text: what was not said yet follows. Its block ends with the part: sources may still come.
     pub(super) fn text_done(&mut self, index: Option<u64>, id: &str, part: Part, text: &str, out: &mut Vec<Event>) -> Done {
         let Some(at) = self.find_or_message(index, id, part)? else { return Ok(()) };
-        self.rest(at, part, text, out)?;
-        // A call ends with its item: some servers correct the arguments there.
-        if part != Part::Call {
-            self.end_block(at, part, out);
-        }
-        Ok(())
+        self.rest(at, part, text, out)
+    }
+
+    /// A part is known whole.
+    pub(super) fn part_done(&mut self, index: Option<u64>, id: &str, place: u64, content: &Value, out: &mut Vec<Event>) -> Done {
+        let Some(at) = self.find_or_message(index, id, Part::Text(place))? else { return Ok(()) };
+        self.complete_part(at, place, content, out)
     }
 
     /// Log-probabilities of the text that was said last.
@@ -160,6 +167,24 @@ impl Items {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A source of a part's text.
+    pub(super) fn citation(&mut self, index: Option<u64>, id: &str, part: Part, own: &Value, out: &mut Vec<Event>) -> Done {
+        match self.find_or_message(index, id, part)? {
+            Some(at) if own.is_object() => self.cite(at, part, own, out),
+            _ => Ok(()),
+        }
+    }
+
+    fn cite(&mut self, at: usize, part: Part, own: &Value, out: &mut Vec<Event>) -> Done {
+        if !self.begin(at, part, BlockKind::Text, out)? {
+            return Ok(());
+        }
+        if let Some(block) = self.block(at, part) {
+            block.citations += 1;
+        }
+        self.lanes.delta((at, part), Delta::Citation(Box::new(citations::from_responses(own))), out)
     }
 
     /// The item's place, or a new one. The same index with another id is another item: some servers always say 0.
@@ -210,7 +235,7 @@ impl Items {
             Some(Block { stage: Stage::Ended, .. }) => return Ok(false),
             Some(block) => block.stage = Stage::Open,
             None => {
-                let block = Block { part, sent: 0, stage: Stage::Open, has_logprobs: false, has_encrypted: false };
+                let block = Block { part, sent: 0, stage: Stage::Open, has_logprobs: false, citations: 0, has_encrypted: false };
                 self.known[at].blocks.push(block);
             }
         }
@@ -230,7 +255,7 @@ impl Items {
         }
         self.has_called = true;
         let id = Some(text_of(item, "call_id")).filter(|id| !id.is_empty()).unwrap_or_else(|| text_of(item, "id"));
-        let kind = BlockKind::ToolCall { id: id.to_owned(), name: text_of(item, "name").to_owned() };
+        let kind = BlockKind::ToolCall { id: id.to_owned(), name: names::unescape(text_of(item, "name")).into_owned() };
         self.begin(at, Part::Call, kind, out).map(|_| ())
     }
 
@@ -309,6 +334,7 @@ impl Items {
                 Ok(())
             }
             _ => {
+                self.has_called |= custom::is_call(item);
                 let kind = BlockKind::Opaque { family: Family::Responses, value: item.clone() };
                 self.begin(at, Part::Opaque, kind, out)?;
                 self.end_block(at, Part::Opaque, out);
@@ -322,19 +348,7 @@ impl Items {
             Value::String(text) => self.rest(at, Part::Text(0), text, out)?,
             Value::Array(parts) => {
                 for (place, content) in parts.iter().enumerate() {
-                    let (part, text) = match text_of(content, "type") {
-                        "refusal" => (Part::Refusal(place as u64), text_of(content, "refusal")),
-                        "output_text" | "text" => (Part::Text(place as u64), text_of(content, "text")),
-                        _ => continue,
-                    };
-                    self.rest(at, part, text, out)?;
-                    let logprobs = logprobs_in(&content["logprobs"]);
-                    if let (Some(logprobs), Some(false)) =
-                        (logprobs, self.block(at, part).map(|b| b.has_logprobs || b.stage != Stage::Open))
-                    {
-                        self.lanes.delta((at, part), Delta::Logprobs(LogprobsBox(Box::new(logprobs))), out)?;
-                    }
-                    self.end_block(at, part, out);
+                    self.complete_part(at, place as u64, content, out)?;
                 }
             }
             _ => {}
@@ -342,6 +356,25 @@ impl Items {
         for part in self.known[at].blocks.iter().map(|b| b.part).collect::<Vec<_>>() {
             self.end_block(at, part, out);
         }
+        Ok(())
+    }
+
+    fn complete_part(&mut self, at: usize, place: u64, content: &Value, out: &mut Vec<Event>) -> Done {
+        let (part, text) = match text_of(content, "type") {
+            "refusal" => (Part::Refusal(place), text_of(content, "refusal")),
+            "output_text" | "text" => (Part::Text(place), text_of(content, "text")),
+            _ => return Ok(()),
+        };
+        self.rest(at, part, text, out)?;
+        let logprobs = logprobs_in(&content["logprobs"]);
+        if let (Some(logprobs), Some(false)) = (logprobs, self.block(at, part).map(|b| b.has_logprobs || b.stage != Stage::Open)) {
+            self.lanes.delta((at, part), Delta::Logprobs(LogprobsBox(Box::new(logprobs))), out)?;
+        }
+        let cited = self.block(at, part).map_or(0, |b| b.citations);
+        for own in content["annotations"].as_array().into_iter().flatten().skip(cited).filter(|_| matches!(part, Part::Text(_))) {
+            self.cite(at, part, own, out)?;
+        }
+        self.end_block(at, part, out);
         Ok(())
     }
 

@@ -1,11 +1,15 @@
 //! Messages and blocks → `input` items.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use super::types::call_id;
 use crate::{
+    chat::sound_format,
     ir::{Block, Family, Media, Message, Role, Source, State},
     losses::Losses,
+    names,
 };
 
 /// Writes messages as items; `first` is the index of the first one in the request, for the paths of losses.
@@ -55,7 +59,7 @@ impl Writer<'_> {
                     self.losses.drop(format!("{path}.state"));
                 }
                 let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
-                Some(json!({"type": "function_call", "call_id": self.id(path, id), "name": name, "arguments": arguments}))
+                Some(json!({"type": "function_call", "call_id": self.id(path, id), "name": self.name(name), "arguments": arguments}))
             }
             Block::ToolResult { call_id, name, blocks, is_error } => Some(self.output(path, call_id, name.as_deref(), blocks, *is_error)),
             Block::Opaque { family: Family::Responses, value } if is_item(role, value) => Some(value.clone()),
@@ -86,6 +90,11 @@ impl Writer<'_> {
             item["phase"] = phase;
         }
         self.out.push(item);
+    }
+
+    /// Names of other dialects may have signs that OpenAI refuses; answers bring the original back.
+    fn name<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        if self.own { Cow::Borrowed(name) } else { names::escape(name) }
     }
 
     fn id(&mut self, path: &str, id: &str) -> String {
@@ -136,7 +145,16 @@ impl Writer<'_> {
             Block::Text { text } if by_assistant => open.parts.push(json!({"type": "output_text", "text": text, "annotations": []})),
             Block::Text { text } => open.parts.push(json!({"type": "input_text", "text": text})),
             Block::Refusal { text } if by_assistant => open.parts.push(json!({"type": "refusal", "refusal": text})),
-            Block::Media(media) if !by_assistant => open.parts.push(media_part(media)),
+            Block::Media(media) if !by_assistant && (self.own || !matches!(media.source, Source::File(_))) => {
+                let part = media_part(media);
+                if media.file_name.is_some() && part["type"] != "input_file" {
+                    self.losses.drop(format!("{path}.file_name"));
+                }
+                if media.detail.as_deref().is_some_and(|d| d != "auto") && part["type"] == "input_audio" {
+                    self.losses.drop(format!("{path}.detail"));
+                }
+                open.parts.push(part);
+            }
             // Breakpoints are known to few models: only a caller of this dialect can mean them.
             Block::CacheMark { ttl } if self.own && ttl.is_none() => match open.parts.last_mut() {
                 Some(part) => part["prompt_cache_breakpoint"] = json!({"mode": "explicit"}),
@@ -187,7 +205,7 @@ fn media_part(media: &Media) -> Value {
         let name = if matches!(media.source, Source::File(_)) { "file_id" } else { "image_url" };
         return json!({"type": "input_image", "detail": media.detail.as_deref().unwrap_or("auto"), name: data()});
     }
-    if let (Some(format), Source::Base64(data)) = (media.mime.strip_prefix("audio/"), &media.source) {
+    if let (Some(format), Source::Base64(data)) = (sound_format(&media.mime), &media.source) {
         return json!({"type": "input_audio", "input_audio": {"data": data, "format": format}});
     }
     let name = match media.source {
@@ -208,7 +226,7 @@ fn media_part(media: &Media) -> Value {
     part
 }
 
-fn default_name(mime: &str) -> String {
+pub(crate) fn default_name(mime: &str) -> String {
     let end = match mime {
         "application/pdf" => "pdf",
         "text/plain" => "txt",

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::contents::args;
 use crate::{
+    citations,
     gemini::types::{Answer, Candidate, Content, LogprobsResult, UsageMetadata},
-    ir::{BlockKind, Delta, Event, Family, Finish, Usage},
+    ir::{BlockKind, Citation, Delta, Event, Family, Finish, Usage},
 };
 
 /// What one event adds to a candidate.
@@ -36,6 +37,7 @@ struct Choice {
     signature: Option<String>,
     refused: bool,
     finish: Option<Finish>,
+    citations: Vec<Citation>,
 }
 
 /// The block that is open: texts hold what was not given out yet.
@@ -117,6 +119,7 @@ impl Assembler {
             (_, Delta::Logprobs(logprobs)) => {
                 out.push(Piece { choice, part: None, logprobs: Some(LogprobsResult::of(&logprobs.0)) });
             }
+            (_, Delta::Citation(citation)) => state.citations.push((**citation).clone()),
             _ => {}
         }
     }
@@ -132,7 +135,7 @@ impl Assembler {
     pub(in crate::gemini) fn last_chunk(&self) -> Option<Answer> {
         let ended = |(index, choice): (&u32, &Choice)| {
             let reason = choice.finish.as_ref().map(|f| finish(f, choice.refused).to_owned())?;
-            Some(Candidate { finish_reason: Some(reason), ..candidate(*index, Vec::new()) })
+            Some(Candidate { finish_reason: Some(reason), ..choice.cited(candidate(*index, Vec::new())) })
         };
         let candidates: Vec<Candidate> = self.choices.iter().filter_map(ended).collect();
         (!candidates.is_empty() || self.usage.is_some()).then(|| self.with(candidates))
@@ -156,7 +159,9 @@ impl Assembler {
         let candidates = parts.into_iter().map(|(index, (parts, logprobs_result))| {
             let choice = self.choices.get(&index);
             let finish_reason = choice.and_then(|c| c.finish.as_ref().map(|f| finish(f, c.refused).to_owned()));
-            Candidate { finish_reason, logprobs_result, ..candidate(index, parts) }
+            let candidate = candidate(index, parts);
+            let cited = choice.map_or_else(|| candidate.clone(), |c| c.cited(candidate.clone()));
+            Candidate { finish_reason, logprobs_result, ..cited }
         });
         self.with(candidates.collect())
     }
@@ -174,6 +179,14 @@ impl Assembler {
 }
 
 impl Choice {
+    /// The candidate with its sources.
+    fn cited(&self, candidate: Candidate) -> Candidate {
+        let is_grounding = |c: &&Citation| c.family == Family::Gemini && c.own.get("chunk").is_some();
+        let sources: Vec<Value> = self.citations.iter().filter(|c| !is_grounding(c)).filter_map(citations::to_gemini).collect();
+        let citation_metadata = (!sources.is_empty()).then(|| json!({ "citationSources": sources }));
+        Candidate { citation_metadata, grounding_metadata: citations::to_grounding(&self.citations), ..candidate }
+    }
+
     /// Gives out what the open block holds.
     fn say(&mut self, choice: u32, out: &mut Vec<Piece>) {
         match &mut self.open {

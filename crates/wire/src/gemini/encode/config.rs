@@ -15,7 +15,7 @@ const STOP_MAX: usize = 5;
 /// One entry with all functions, then the caller's own kinds of tools.
 pub(super) fn tools(request: &Request, losses: &mut Losses) -> Vec<Value> {
     let mut out = Vec::new();
-    let mut declared: Vec<Value> = request.tools.iter().map(|t| declaration(request, t, losses)).collect();
+    let mut declared: Vec<Value> = request.tools.iter().enumerate().map(|(at, t)| declaration(request, at, t, losses)).collect();
     let mut own = Vec::new();
     if is_own(request) {
         for (key, value) in &request.extra {
@@ -36,16 +36,16 @@ pub(super) fn tools(request: &Request, losses: &mut Losses) -> Vec<Value> {
     out
 }
 
-fn declaration(request: &Request, tool: &Tool, losses: &mut Losses) -> Value {
-    let (name, changed) = write_name(&tool.name);
-    if changed {
-        losses.change(format!("tools.{}.name", tool.name));
+fn declaration(request: &Request, at: usize, tool: &Tool, losses: &mut Losses) -> Value {
+    let (name, is_cut) = write_name(&tool.name);
+    if is_cut {
+        losses.change(format!("tools[{at}].name"));
     }
     if tool.strict == Some(true) {
-        losses.drop(format!("tools.{}.strict", tool.name));
+        losses.drop(format!("tools[{at}].strict"));
     }
     if tool.cache.is_some() {
-        losses.drop(format!("tools.{}.cache", tool.name));
+        losses.drop(format!("tools[{at}].cache"));
     }
     let mut out = json!({"name": name});
     if let Some(text) = &tool.description {
@@ -57,7 +57,7 @@ fn declaration(request: &Request, tool: &Tool, losses: &mut Losses) -> Value {
     }
     let (reduced, lossy) = schema::to_openapi(&tool.parameters);
     if lossy {
-        losses.change(format!("tools.{}.parameters", tool.name));
+        losses.change(format!("tools[{at}].parameters"));
     }
     // Older models refuse an object without properties; no parameters mean the same.
     if reduced.get("properties").is_some() || reduced["type"] != "OBJECT" {
@@ -103,14 +103,14 @@ pub(super) fn generation(request: &Request, losses: &mut Losses) -> Map<String, 
     put("maxOutputTokens", g.max_tokens.map(Into::into));
     let seed = g.seed.filter(|s| i32::try_from(*s).is_ok());
     if seed != g.seed {
-        losses.drop("generation.seed");
+        losses.drop("seed");
     }
     put("seed", seed.map(Into::into));
     put("presencePenalty", g.presence_penalty.map(Into::into));
     put("frequencyPenalty", g.frequency_penalty.map(Into::into));
     let stop = &g.stop[..g.stop.len().min(STOP_MAX)];
     if stop.len() < g.stop.len() {
-        losses.change("generation.stop");
+        losses.change("stop");
     }
     put("stopSequences", (!stop.is_empty()).then(|| stop.to_vec().into()));
     put("responseLogprobs", g.logprobs.map(|_| true.into()));

@@ -6,13 +6,14 @@ use serde_json::Value;
 
 use super::{Frame, partial::Arguments};
 use crate::{
+    citations,
     gemini::{
         decode,
         names::{answer_call_id, read_name},
         parts::{Call, Data, Part},
         types::{Answer, Candidate, UsageMetadata},
     },
-    ir::{BlockKind, Delta, Event, Family, Finish, State, event::LogprobsBox},
+    ir::{BlockKind, Citation, Delta, Event, Family, Finish, State, event::LogprobsBox},
 };
 
 /// Most candidates of one answer.
@@ -155,14 +156,48 @@ fn finish(reason: Option<String>, called: bool) -> Finish {
     }
 }
 
+/// Most sources of one chunk.
+const CITATIONS_MAX: usize = 4096;
+
+/// The sources that a candidate names, each passage by itself.
+fn citations_of(cited: Option<&Value>, grounding: Option<&Value>) -> Vec<Citation> {
+    let list = |value: Option<&Value>, camel: &str, snake: &str| -> Vec<Value> {
+        let list = value.and_then(|v| v.get(camel).or_else(|| v.get(snake)));
+        list.and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    let mut out: Vec<Citation> = list(cited, "citationSources", "citation_sources").iter().map(citations::from_gemini).collect();
+    let chunks = list(grounding, "groundingChunks", "grounding_chunks");
+    let mut used = vec![false; chunks.len()];
+    for support in list(grounding, "groundingSupports", "grounding_supports") {
+        for at in list(Some(&support), "groundingChunkIndices", "grounding_chunk_indices") {
+            let Some((at, chunk)) = at.as_u64().and_then(|at| Some((at as usize, chunks.get(at as usize)?))) else { continue };
+            used[at] = true;
+            out.push(citations::from_grounding(chunk, &support["segment"]));
+        }
+    }
+    let unused = chunks.iter().zip(used).filter(|(_, used)| !used);
+    out.extend(unused.map(|(chunk, _)| citations::from_grounding(chunk, &Value::Null)));
+    out.truncate(CITATIONS_MAX);
+    out
+}
+
 impl Open {
     fn read(&mut self, choice: u32, id: &str, candidate: Candidate, out: &mut Vec<Event>) -> Result<(), String> {
         for part in candidate.content.and_then(|c| c.parts).unwrap_or_default() {
             let part = Part::read(part, "part").map_err(|e| format!("the upstream sent a part of another shape: {}", e.message))?;
             self.part(choice, id, part, out)?;
         }
-        if let (Some(logprobs), Some((block, Kind::Text | Kind::SignedText))) = (&candidate.logprobs_result, self.block) {
+        if let Some(logprobs) = candidate.logprobs_result.as_ref().filter(|l| !l.chosen_candidates.is_empty()) {
+            let block = match self.block {
+                Some((block, Kind::Text | Kind::SignedText)) => block,
+                _ => self.open(choice, Kind::Text, BlockKind::Text, out),
+            };
             out.push(Event::Delta { choice, block, delta: Delta::Logprobs(LogprobsBox(Box::new(logprobs.to_chat()))) });
+        }
+        let cited = citations_of(candidate.citation_metadata.as_ref(), candidate.grounding_metadata.as_ref());
+        for citation in cited {
+            let block = self.open(choice, Kind::Text, BlockKind::Text, out);
+            out.push(Event::Delta { choice, block, delta: Delta::Citation(Box::new(citation)) });
         }
         self.reason = candidate.finish_reason.filter(|r| !r.is_empty()).or(self.reason.take());
         Ok(())

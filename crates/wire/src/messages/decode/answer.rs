@@ -61,7 +61,8 @@ fn block_of(value: Value) -> (BlockKind, Vec<Delta>) {
     let text = |key: &str| value[key].as_str().filter(|t| !t.is_empty()).map(str::to_owned);
     match value["type"].as_str() {
         Some("text") => {
-            let cited = value["citations"].as_array().into_iter().flatten().map(|own| Delta::Citation(Box::new(citations::from_messages(own))));
+            let cited =
+                value["citations"].as_array().into_iter().flatten().map(|own| Delta::Citation(Box::new(citations::from_messages(own))));
             (BlockKind::Text, text("text").map(Delta::Text).into_iter().chain(cited).collect())
         }
         Some("thinking") => {

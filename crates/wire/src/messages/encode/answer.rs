@@ -2,10 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    super::types::Usage,
-    history::input,
-};
+use super::{super::types::Usage, history::input};
 use crate::{
     citations,
     error::Failure,

@@ -2,9 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    part::{Marks, part},
-};
+use super::part::{Marks, part};
 use crate::{
     ir::{Block, Family, Message, Role, State},
     losses::Losses,
@@ -23,6 +21,8 @@ pub(super) struct History<'a> {
     calls: CallIds,
     system: Vec<Value>,
     turns: Vec<Turn>,
+    /// Where the block that was written last stood.
+    last_path: String,
 }
 
 struct Turn {
@@ -41,7 +41,7 @@ enum Last {
 
 impl<'a> History<'a> {
     pub(super) fn new(is_own: bool, marks: Marks, losses: &'a mut Losses) -> Self {
-        Self { is_own, marks, losses, calls: CallIds::default(), system: Vec::new(), turns: Vec::new() }
+        Self { is_own, marks, losses, calls: CallIds::default(), system: Vec::new(), turns: Vec::new(), last_path: String::new() }
     }
 
     /// Adds a message; `index` is its place in the request.
@@ -86,7 +86,7 @@ impl<'a> History<'a> {
             let kept = text.trim_end().len();
             if kept < text.len() {
                 text.truncate(kept);
-                self.losses.change("messages.last");
+                self.losses.change(self.last_path.clone());
             }
         }
     }
@@ -117,6 +117,7 @@ impl<'a> History<'a> {
         let mut last = Last::Nothing;
         for (at, block) in blocks.iter().enumerate() {
             let path = format!("{path}.blocks[{at}]");
+            let at_path = path.clone();
             match block {
                 Block::CacheMark { ttl } => {
                     let turn = self.turns.last_mut();
@@ -153,6 +154,7 @@ impl<'a> History<'a> {
                         other => part(other, self.is_own, &path, self.losses),
                     };
                     if let Some(written) = written {
+                        self.last_path = at_path;
                         self.turn_of(role).blocks.push(written);
                         last = Last::Block;
                     }

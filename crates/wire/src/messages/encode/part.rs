@@ -24,7 +24,11 @@ pub(super) fn part(block: &Block, is_own: bool, path: &str, losses: &mut Losses)
             if media.detail.as_deref().is_some_and(|d| d != "auto") {
                 losses.drop(format!("{path}.detail"));
             }
-            source(media, is_own)
+            let written = source(media, is_own);
+            if media.file_name.is_some() && written.as_ref().is_some_and(|w| w["type"] == "image") {
+                losses.drop(format!("{path}.file_name"));
+            }
+            written
         }
         Block::Opaque { family: Family::Messages, value } if value.is_object() => Some(value.clone()),
         _ => None,

@@ -30,11 +30,11 @@ pub(super) fn may_begin(turns: &[Value]) -> bool {
 }
 
 /// Writes `max_tokens`, `thinking`, `output_config.effort` and the sampling fields.
-pub(super) fn write(request: &Request, may_begin: bool, out: &mut Map<String, Value>, losses: &mut Losses) {
+pub(super) fn write(request: &Request, most: Option<u32>, may_begin: bool, out: &mut Map<String, Value>, losses: &mut Losses) {
     let is_own = request.family == Some(Family::Messages);
     let effort = effort(request, is_own, losses);
-    let mode = mode(request, effort, is_own, may_begin, losses);
-    limit(request, mode, out, losses);
+    let wanted = mode(request, effort, is_own, may_begin, losses);
+    let mode = limit(request, wanted, most, out, losses);
     let shown = request.reasoning.shown;
     match mode {
         Mode::Unset => {}
@@ -60,6 +60,9 @@ pub(super) fn write(request: &Request, may_begin: bool, out: &mut Map<String, Va
     let effort = effort.or((mode == Mode::Adaptive).then_some("high"));
     // Models that take a budget do not all take an effort; the budget alone says it, as does `disabled`.
     let is_said = mode == Mode::Off || (matches!(mode, Mode::Budget(_)) && !is_own);
+    if is_said && mode != Mode::Off && effort.is_some() {
+        losses.drop("reasoning.effort");
+    }
     if let Some(effort) = effort.filter(|_| !is_said) {
         out.insert("output_config".into(), json!({"effort": effort}));
     }
@@ -112,19 +115,34 @@ fn mode(request: &Request, effort: Option<&str>, is_own: bool, may_begin: bool, 
     wanted
 }
 
-/// The limit covers thoughts too and must be larger than their budget.
-fn limit(request: &Request, mode: Mode, out: &mut Map<String, Value>, losses: &mut Losses) {
+/// The limit covers thoughts too and must be larger than their budget. Where the model writes no more than `most`, the budget gives way.
+fn limit(request: &Request, mode: Mode, most: Option<u32>, out: &mut Map<String, Value>, losses: &mut Losses) -> Mode {
     let wanted = request.generation.max_tokens;
-    let mut limit = wanted.unwrap_or(MAX_TOKENS_DEFAULT).max(1);
+    let mut limit = wanted.or(most).unwrap_or(MAX_TOKENS_DEFAULT).max(1);
+    let mut mode = mode;
     if let Mode::Budget(tokens) = mode
         && limit <= tokens
     {
-        limit = limit.saturating_add(tokens);
+        // What the caller asked for is room for words.
+        let room = if wanted.is_some() { limit } else { MAX_TOKENS_DEFAULT };
+        let raised = room.saturating_add(tokens);
+        limit = most.map_or(raised, |most| raised.min(most.max(limit)));
+        if limit <= tokens {
+            // Half of it stays for the answer.
+            let budget = (limit / 2).max(THINKING_BUDGET_MIN);
+            mode = if budget < limit { Mode::Budget(budget) } else { Mode::Unset };
+            if mode == Mode::Unset {
+                losses.drop("reasoning");
+            } else {
+                losses.change("reasoning.budget_tokens");
+            }
+        }
     }
     if wanted.is_some_and(|w| w != limit) {
         losses.change("max_tokens");
     }
     out.insert("max_tokens".into(), limit.into());
+    mode
 }
 
 fn sampling(request: &Request, mode: Mode, is_own: bool, out: &mut Map<String, Value>, losses: &mut Losses) {

@@ -1,0 +1,271 @@
+//! An upstream's chat stream → events.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::{
+    super::{
+        decode,
+        types::{ChatChunk, ChunkChoice, Delta as ChunkDelta},
+    },
+    calls::Calls,
+};
+use crate::{
+    citations,
+    ir::{BlockKind, Delta, Event, Family, Usage, event::LogprobsBox},
+    sse::{EVENT_BYTES_MAX, SseEvent, SseReader, TooLong},
+};
+
+/// Most choices of one answer.
+const CHOICES_MAX: usize = 128;
+
+/// Reads an upstream's chat stream into events.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    sse: SseReader,
+    started: bool,
+    choices: BTreeMap<u32, OpenChoice>,
+    usage: Option<Usage>,
+    over: bool,
+}
+
+#[derive(Debug, Default)]
+struct OpenChoice {
+    open: Option<(u32, Open)>,
+    next: u32,
+    calls: Calls,
+    refused: bool,
+    reason: Option<String>,
+    /// Sound so far; given out whole.
+    audio: Map<String, Value>,
+    audio_bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Text,
+    Reasoning,
+    Refusal,
+}
+
+/// Members of a chunk's choice that are seldom there.
+#[derive(Debug, Default)]
+struct Rare {
+    annotations: Vec<Value>,
+    audio: Option<Map<String, Value>>,
+    /// `tool_calls` as they came.
+    calls: Value,
+}
+
+impl Rare {
+    fn of(chunk: &mut Value) -> Vec<Self> {
+        let choices = chunk.get_mut("choices").and_then(Value::as_array_mut);
+        choices.into_iter().flatten().map(|choice| choice.get_mut("delta").map(Self::of_delta).unwrap_or_default()).collect()
+    }
+
+    fn of_delta(delta: &mut Value) -> Self {
+        let Value::Object(delta) = delta else { return Self::default() };
+        let is_rare = |call: &Value| call.get("custom").is_some() || call.get("extra_content").is_some();
+        let calls = delta.get("tool_calls").filter(|all| all.as_array().is_some_and(|all| all.iter().any(is_rare)));
+        let calls = calls.cloned().unwrap_or_default();
+        let annotations = match delta.get_mut("annotations").map(Value::take) {
+            Some(Value::Array(all)) => all,
+            _ => Vec::new(),
+        };
+        let audio = match delta.get_mut("audio").map(Value::take) {
+            Some(Value::Object(audio)) => Some(audio),
+            _ => None,
+        };
+        Self { annotations, audio, calls }
+    }
+}
+
+impl Decoder {
+    /// A decoder at the start of a stream.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether the normal end was seen.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Reads more bytes.
+    ///
+    /// # Errors
+    /// [`TooLong`]: an event beyond all bounds.
+    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), TooLong> {
+        let mut sse = std::mem::take(&mut self.sse);
+        let result = sse.feed(bytes, |event| self.event(&event, out));
+        self.sse = sse;
+        result
+    }
+
+    /// The bytes have ended; a stream that had no normal end gives [`Event::Failed`].
+    pub fn finish(&mut self, out: &mut Vec<Event>) {
+        let mut sse = std::mem::take(&mut self.sse);
+        sse.finish(|event| {
+            // The beginning of a frame is no frame of another shape: it was cut off.
+            if event.data.trim() == "[DONE]" || serde_json::from_str::<serde::de::IgnoredAny>(&event.data).is_ok() {
+                self.event(&event, out);
+            }
+        });
+        if !self.over {
+            self.fail("the upstream's stream ended before its end mark".to_owned(), Some("stream_truncated".to_owned()), out);
+        }
+    }
+
+    fn event(&mut self, event: &SseEvent, out: &mut Vec<Event>) {
+        if self.over {
+            return;
+        }
+        if event.data.trim() == "[DONE]" {
+            self.end(out);
+            return;
+        }
+        let Ok(mut value) = serde_json::from_str::<Value>(&event.data) else {
+            self.fail("the upstream sent a frame that is not JSON".to_owned(), None, out);
+            return;
+        };
+        if let Some(error) = value.get("error").filter(|e| !e.is_null()) {
+            let message = error["message"].as_str().or(error.as_str()).unwrap_or("the upstream reported an error").to_owned();
+            let number = error["code"].as_u64().map(|n| n.to_string());
+            let code = error["code"].as_str().or(error["type"].as_str()).map(str::to_owned).or(number);
+            self.fail(message, code, out);
+            return;
+        }
+        let rare = Rare::of(&mut value);
+        match serde_json::from_value::<ChatChunk>(value) {
+            Ok(chunk) => self.chunk(chunk, rare, out),
+            Err(e) => self.fail(format!("the upstream sent a frame of another shape: {e}"), None, out),
+        }
+    }
+
+    /// What is known of the counts is said before.
+    fn fail(&mut self, message: String, code: Option<String>, out: &mut Vec<Event>) {
+        self.over = true;
+        out.extend(self.usage.take().map(Event::Usage));
+        out.push(Event::Failed { message, code });
+    }
+
+    fn chunk(&mut self, chunk: ChatChunk, rare: Vec<Rare>, out: &mut Vec<Event>) {
+        if !self.started {
+            self.started = true;
+            out.push(Event::Start { id: chunk.id, model: chunk.model, created: chunk.created });
+        }
+        if let Some(usage) = chunk.usage {
+            self.usage = Some(Usage::from_chat(&usage));
+        }
+        for (choice, rare) in chunk.choices.into_iter().zip(rare) {
+            if self.choices.len() >= CHOICES_MAX && !self.choices.contains_key(&choice.index) {
+                return self.fail(format!("the upstream sent more than {CHOICES_MAX} choices"), None, out);
+            }
+            let open = self.choices.entry(choice.index).or_default();
+            if let Err(message) = open.read(choice, rare, out) {
+                return self.fail(message.to_owned(), None, out);
+            }
+        }
+    }
+
+    fn end(&mut self, out: &mut Vec<Event>) {
+        self.over = true;
+        for (index, mut choice) in std::mem::take(&mut self.choices) {
+            choice.close(index, out);
+            choice.calls.end(index, &mut choice.next, out);
+            if !choice.audio.is_empty() {
+                let block = choice.next;
+                let value = Value::Object(Map::from_iter([("audio".to_owned(), Value::Object(choice.audio))]));
+                out.push(Event::BlockStart { choice: index, block, kind: BlockKind::Opaque { family: Family::Chat, value } });
+                out.push(Event::BlockStop { choice: index, block });
+            }
+            let reason = decode::finish(choice.reason.as_deref(), choice.calls.has_called(), choice.refused);
+            out.push(Event::Finish { choice: index, reason });
+        }
+        out.extend(self.usage.take().map(Event::Usage));
+        out.push(Event::End);
+    }
+}
+
+impl OpenChoice {
+    /// The error is a message for the caller.
+    fn read(&mut self, said: ChunkChoice, rare: Rare, out: &mut Vec<Event>) -> Result<(), &'static str> {
+        let ChunkChoice { index: choice, delta, finish_reason, logprobs } = said;
+        self.texts(choice, &delta, out);
+        for own in rare.annotations {
+            let block = self.open_text(choice, out);
+            out.push(Event::Delta { choice, block, delta: Delta::Citation(Box::new(citations::from_chat(&own))) });
+        }
+        if let Some(audio) = rare.audio {
+            self.sound(audio)?;
+        }
+        if let Some(logprobs) = logprobs.filter(|l| l.content.is_some() || l.refusal.is_some()) {
+            let block = match self.open {
+                Some((block, Open::Refusal)) => block,
+                _ => self.open_text(choice, out),
+            };
+            out.push(Event::Delta { choice, block, delta: Delta::Logprobs(LogprobsBox(Box::new(logprobs))) });
+        }
+        for (at, call) in delta.tool_calls.unwrap_or_default().into_iter().enumerate() {
+            self.close(choice, out);
+            self.calls.piece(choice, call, &rare.calls[at], &mut self.next, out)?;
+        }
+        self.reason = finish_reason.or(self.reason.take());
+        Ok(())
+    }
+
+    fn texts(&mut self, choice: u32, delta: &ChunkDelta, out: &mut Vec<Event>) {
+        let reasoning = delta.reasoning_content.as_ref().or(delta.reasoning.as_ref());
+        for (text, open, kind, wrap) in [
+            (reasoning, Open::Reasoning, BlockKind::Reasoning, Delta::Reasoning as fn(String) -> Delta),
+            (delta.content.as_ref(), Open::Text, BlockKind::Text, Delta::Text),
+            (delta.refusal.as_ref(), Open::Refusal, BlockKind::Refusal, Delta::Refusal),
+        ] {
+            if let Some(text) = text.filter(|t| !t.is_empty()) {
+                self.refused |= open == Open::Refusal;
+                let block = self.open(choice, open, kind, out);
+                out.push(Event::Delta { choice, block, delta: wrap(text.clone()) });
+            }
+        }
+    }
+
+    fn open_text(&mut self, choice: u32, out: &mut Vec<Event>) -> u32 {
+        self.open(choice, Open::Text, BlockKind::Text, out)
+    }
+
+    /// Data and transcript come in pieces.
+    fn sound(&mut self, audio: Map<String, Value>) -> Result<(), &'static str> {
+        for (key, value) in audio {
+            self.audio_bytes += key.len() + value.as_str().map_or(8, str::len);
+            match (self.audio.get_mut(&key), value) {
+                (Some(Value::String(said)), Value::String(more)) if key == "data" || key == "transcript" => said.push_str(&more),
+                (_, value) => {
+                    self.audio.insert(key, value);
+                }
+            }
+        }
+        if self.audio_bytes > EVENT_BYTES_MAX { Err("the upstream's sound is too long") } else { Ok(()) }
+    }
+
+    fn open(&mut self, choice: u32, wanted: Open, kind: BlockKind, out: &mut Vec<Event>) -> u32 {
+        match self.open {
+            Some((block, open)) if open == wanted => block,
+            _ => {
+                self.close(choice, out);
+                self.calls.pause(choice, &mut self.next, out);
+                let block = self.next;
+                self.next += 1;
+                self.open = Some((block, wanted));
+                out.push(Event::BlockStart { choice, block, kind });
+                block
+            }
+        }
+    }
+
+    fn close(&mut self, choice: u32, out: &mut Vec<Event>) {
+        if let Some((block, _)) = self.open.take() {
+            out.push(Event::BlockStop { choice, block });
+        }
+    }
+}
