@@ -14,14 +14,15 @@ use wire::{
     Dialect, Failure,
     dialect::Decoder,
     ir::{Event, Finish},
+    losses::Losses,
     tap,
 };
 
 use crate::{
+    ears::Ears,
     fault::Fault,
     letter::{Address, Letter},
-    luggage::Sealer,
-    memory::{Listener, Scope},
+    memory::Scope,
     run::{Dispatch, Trail},
     stream::{Committed, Translated},
 };
@@ -50,9 +51,7 @@ impl Way {
         let address = Address { wire, model, knows_usage: account.knows_stream_usage(), scope, memory: d.memory };
         let letter = Letter::write(request, &address)?;
         let mut built = account.post(wire, &letter.path, letter.body.clone(), request.head.stream)?;
-        if letter.translate.is_none() {
-            built.headers_mut().extend(request.passed.clone());
-        }
+        account.pass(wire, d.headers, built.headers_mut());
         Ok(Self {
             name: account.name.clone(),
             provider: account.provider.clone(),
@@ -121,7 +120,7 @@ pub(crate) async fn attempt(
     }
     let mut guard = way.guard.take();
     let (name, provider, model, node) = (way.name.clone(), way.provider.clone(), way.model.clone(), way.node.clone());
-    let (strip_usage, losses) = (way.letter.strip_usage, std::mem::take(&mut way.letter.losses));
+    let (strip_usage, mut losses) = (way.letter.strip_usage, std::mem::take(&mut way.letter.losses));
     let result = exchange(d, way, request, deadline, &mut guard).await;
     let took_ms = began.elapsed().as_secs_f64() * 1e3;
     trail.waited_ms += took_ms;
@@ -148,6 +147,7 @@ pub(crate) async fn attempt(
         duration_ms: took_ms,
     });
     let answer = result?;
+    losses.extend(answer.losses);
     let attempts = trail.attempts.len() as u32;
     let served = Served { target: name, provider, node, model, attempts, strip_usage, waited_ms: trail.waited_ms, losses };
     Ok(Flow { status: answer.status, headers: answer.headers, body: answer.body, served })
@@ -157,6 +157,14 @@ struct Answer {
     status: u16,
     headers: HeaderMap,
     body: Body,
+    /// What of it the caller's dialect cannot say, as far as it is known by now.
+    losses: Losses,
+}
+
+impl Answer {
+    fn new(status: u16, body: Body) -> Self {
+        Self { status, headers: HeaderMap::new(), body, losses: Losses::default() }
+    }
 }
 
 async fn exchange(d: &Dispatch<'_>, way: Way, request: &Request, deadline: Instant, guard: &mut Option<InFlight>) -> Result<Answer, Fault> {
@@ -175,33 +183,37 @@ async fn exchange(d: &Dispatch<'_>, way: Way, request: &Request, deadline: Insta
         let stream = committed(body, timeouts, deadline, &name, guard).await?;
         let body: Body = match translate {
             Some(wire) => {
-                Body::Stream(Box::pin(Translated::new(stream, Decoder::new(wire), request.encoder(), Ears::new(d, request, wire, scope))))
+                Body::Told(Box::pin(Translated::new(stream, Decoder::new(wire), request.encoder(), Ears::new(d, request, wire, scope))))
             }
             None => Body::Stream(Box::pin(stream)),
         };
-        return Ok(Answer { status: 200, headers: HeaderMap::new(), body });
+        return Ok(Answer::new(200, body));
+    }
+    if request.operation == Operation::Other {
+        return forwarded(d, head, body, timeouts, deadline, &name, guard).await;
     }
     let whole = net::read_all(body.with_idle_timeout(timeouts.idle), d.body_bytes_max).await.map_err(from_net)?;
     whole_answer(d, &name, &head, whole, request, translate, scope)
 }
 
-/// Those who hear the events of a translated answer before the client does.
-pub(crate) struct Ears {
-    listener: Listener,
-    sealer: Sealer,
-}
-
-impl Ears {
-    fn new(d: &Dispatch<'_>, request: &Request, wire: Dialect, scope: Scope) -> Self {
-        let sealer = Sealer::new(request.operation.dialect(), wire, &scope.origin);
-        Self { listener: Listener::new(d.memory.clone(), scope), sealer }
+/// An answer of a path that nobody here knows: whatever it is, a stream where it comes as one.
+async fn forwarded(
+    d: &Dispatch<'_>,
+    head: http::response::Parts,
+    body: ResponseBody,
+    timeouts: net::Timeouts,
+    deadline: Instant,
+    name: &Arc<str>,
+    guard: &mut Option<InFlight>,
+) -> Result<Answer, Fault> {
+    let kind = head.headers.get(header::CONTENT_TYPE);
+    let headers = kind.map(|v| (header::CONTENT_TYPE, v.clone())).into_iter().collect();
+    if kind.is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream")) {
+        let stream = committed(body, timeouts, deadline, name, guard).await?;
+        return Ok(Answer { headers, ..Answer::new(head.status.as_u16(), Body::Stream(Box::pin(stream))) });
     }
-
-    /// Keeps what the next turn will need, and seals what only its maker understands.
-    pub(crate) fn hear(&mut self, events: &mut Vec<Event>) {
-        events.iter().for_each(|event| self.listener.hear(event));
-        self.sealer.seal(events);
-    }
+    let whole = net::read_all(body.with_idle_timeout(timeouts.idle), d.body_bytes_max).await.map_err(|e| fault_of(name, &e))?;
+    Ok(Answer { headers, ..Answer::new(head.status.as_u16(), Body::Whole(whole)) })
 }
 
 /// A whole answer: checked, and read where it has to change its dialect or become a stream.
@@ -229,18 +241,21 @@ fn whole_answer(
         if events.iter().any(|e| matches!(e, Event::Finish { reason: Finish::MalformedCall, .. })) {
             return Err(broken("with a tool call that the model did not get right"));
         }
+        let mut losses = Losses::default();
         if translate.is_some() {
-            Ears::new(d, request, wire, scope).hear(&mut events);
+            let mut ears = Ears::new(d, request, wire, scope);
+            ears.hear(&mut events);
+            losses.extend(ears.losses().clone());
         }
         let failed = events.iter().find_map(|e| if let Event::Failed { message, .. } = e { Some(message) } else { None });
         return match failed {
             Some(message) => Err(broken(&format!("with a failure: {message}"))),
-            None => Ok(Answer { status: 200, headers: HeaderMap::new(), body: Body::Events(events) }),
+            None => Ok(Answer { losses, ..Answer::new(200, Body::Events(events)) }),
         };
     }
     let mut headers = HeaderMap::new();
     headers.extend(head.headers.get(header::CONTENT_TYPE).map(|v| (header::CONTENT_TYPE, v.clone())));
-    Ok(Answer { status: head.status.as_u16(), headers, body: Body::Whole(whole) })
+    Ok(Answer { headers, ..Answer::new(head.status.as_u16(), Body::Whole(whole)) })
 }
 
 /// Waits for the first piece: until it is here a stream that dies moves on unseen.
@@ -278,12 +293,12 @@ fn refused(d: &Dispatch<'_>, name: &Arc<str>, response: Response<Bytes>, transla
         let said = message_of(response.body()).unwrap_or_else(|| format!("`{name}` refused the request with status {}", status.as_u16()));
         let code = if status == StatusCode::PAYLOAD_TOO_LARGE { wire::Code::PayloadTooLarge } else { wire::Code::InvalidRequest };
         let failure = Failure { status: Some(status.as_u16()), ..Failure::new(code, said) };
-        return Ok(Answer { status: status.as_u16(), headers: HeaderMap::new(), body: Body::Refusal(failure) });
+        return Ok(Answer::new(status.as_u16(), Body::Refusal(failure)));
     }
     if verdict == Verdict::GiveBack {
         let mut headers = HeaderMap::new();
         headers.extend(response.headers().get(header::CONTENT_TYPE).map(|v| (header::CONTENT_TYPE, v.clone())));
-        return Ok(Answer { status: status.as_u16(), headers, body: Body::Whole(response.into_body()) });
+        return Ok(Answer { headers, ..Answer::new(status.as_u16(), Body::Whole(response.into_body())) });
     }
     let said = message_of(response.body()).map(|m| format!(": {m}")).unwrap_or_default();
     let message = match status.as_u16() {

@@ -1,6 +1,6 @@
 //! The built-in model that says "Hello world": for first steps and for load tests.
 
-use journey::Request;
+use journey::{Operation, Request};
 use wire::{
     Failure,
     ir::{BlockKind, Delta, Event, Finish, Usage},
@@ -25,7 +25,8 @@ pub(crate) fn answer(request: &Request) -> Vec<Event> {
     events
 }
 
-/// It has no embeddings.
-pub(crate) fn refuse_embeddings() -> Failure {
-    Failure::new(wire::Code::Unsupported, "the model `dummy` makes no embeddings: name a model of an account or a node").at("model")
+/// It only generates.
+pub(crate) fn refuse(operation: Operation) -> Failure {
+    let what = if operation == Operation::Embeddings { "makes no embeddings" } else { "has no such path" };
+    Failure::new(wire::Code::Unsupported, format!("the model `dummy` {what}: name a model of an account or a node")).at("model")
 }

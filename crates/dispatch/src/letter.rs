@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use journey::{Operation, Request};
+use journey::{Forwarded, Operation, Request};
 use wire::{Code, Dialect, Failure, capsule, head::Edits, losses::Losses};
 
 use crate::{
@@ -52,6 +52,7 @@ impl Letter {
             }
             Operation::Completions => Ok(Self::raw(request, to, "/completions".to_owned())),
             Operation::Embeddings => Ok(Self::raw(request, to, "/embeddings".to_owned())),
+            Operation::Other => Ok(Self::raw(request, to, request.forwarded.as_ref().map_or("/", Forwarded::path).to_owned())),
             Operation::Count(Dialect::Gemini) => Ok(Self::raw(request, to, format!("/models/{model}:countTokens"))),
             Operation::Count(_) => Ok(Self::raw(request, to, "/messages/count_tokens".to_owned())),
             // State of another provider's in the body would be refused there.
@@ -73,10 +74,10 @@ impl Letter {
     fn raw(request: &Request, to: &Address<'_>, path: String) -> Self {
         let head = &request.head;
         // Usage is always asked of a stream: records and limits need it.
-        let has_option = to.wire == Dialect::Chat && request.operation != Operation::Embeddings;
+        let has_option = to.wire == Dialect::Chat && matches!(request.operation, Operation::Generate(_) | Operation::Completions);
         let add_usage = has_option && head.stream && to.knows_usage && !head.include_usage;
         // Gemini's model stands in the path.
-        let named = (to.wire != Dialect::Gemini).then_some(&**to.model);
+        let named = request.in_path.is_none().then_some(&**to.model);
         let body = head.rewrite(&request.body, Edits { model: named, include_usage: add_usage });
         Self { path, body, strip_usage: add_usage, translate: None, losses: Losses::default() }
     }

@@ -5,6 +5,7 @@
 
 mod attempt;
 mod dummy;
+mod ears;
 mod fault;
 mod letter;
 mod luggage;

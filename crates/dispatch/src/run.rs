@@ -44,6 +44,8 @@ pub struct Dispatch<'a> {
     pub memory: &'a Arc<Memory>,
     /// Whose request it is: the id of the key.
     pub caller: Arc<str>,
+    /// The caller's headers; some mean something to an upstream.
+    pub headers: &'a HeaderMap,
     /// Most bytes of a whole answer.
     pub body_bytes_max: usize,
 }
@@ -243,7 +245,7 @@ fn dummy_flow(request: &Request, trail: &mut Trail<'_>) -> Result<Flow, Failure>
     let name: Arc<str> = "dummy".into();
     let model: Arc<str> = request.model().into();
     match request.operation {
-        Operation::Embeddings => Err(dummy::refuse_embeddings()),
+        Operation::Embeddings | Operation::Other => Err(dummy::refuse(request.operation)),
         Operation::Count(_) => Ok(guess(name.clone(), name, model, request, trail)),
         Operation::Generate(_) | Operation::Completions => {
             Ok(served_here(name.clone(), name, model, Body::Events(dummy::answer(request)), trail))

@@ -8,15 +8,17 @@ use std::{
 use bytes::Bytes;
 use fleet::{End, InFlight};
 use http_body::{Body, Frame};
-use journey::BodyError;
+use journey::{BodyError, Told};
 use net::{IdleTimeout, ResponseBody};
 use tokio::time::{Instant, Sleep, sleep_until};
 use wire::{
     dialect::{Decoder, Encoder},
     ir::Event,
+    losses::Losses,
+    tap::Seen,
 };
 
-use crate::attempt::Ears;
+use crate::ears::Ears;
 
 /// The bytes of a stream whose first piece has been seen. Dropping it closes the upstream's connection at once.
 pub(crate) struct Committed {
@@ -93,6 +95,24 @@ impl Translated {
             self.encoder.event(&event, &mut out);
         }
         out.into()
+    }
+}
+
+impl Told for Translated {
+    fn seen(&self) -> &Seen {
+        self.ears.seen()
+    }
+
+    fn leave(mut self: Pin<&mut Self>) {
+        let this = &mut *self;
+        this.decoder.finish(&mut this.events);
+        // It was the client who cut it off.
+        this.events.retain(|event| !matches!(event, Event::Failed { .. }));
+        this.ears.hear(&mut this.events);
+    }
+
+    fn losses(&self) -> &Losses {
+        self.ears.losses()
     }
 }
 

@@ -6,12 +6,12 @@
 use bytes::Bytes;
 use dispatch::{Dispatch, Trail};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
-use journey::{Body, BodyError, Call, Flow, Meter, Operation, Outcome, Permit, Plan, Request, Stream, Target};
+use journey::{Body, BodyError, Call, Flow, Meter, Operation, Outcome, Permit, Plan, Request, Source, Target};
 use serde_json::json;
 use telemetry::metrics::hold;
 use wire::{
     Dialect, Failure,
-    chat::types::Usage,
+    ir::Usage,
     tap::{self, Seen},
 };
 
@@ -51,7 +51,7 @@ async fn live(shard: &Shard, call: &Call) -> Result<Response<Out>, Failure> {
         Ok(place) => place, // one of the requests that may run at once
         Err(failure) => return Err(refused(permit, failure)),
     };
-    match carry_out(shard, &house, &plan, &request, &mut permit).await {
+    match carry_out(shard, &house, call, &plan, &request, &mut permit).await {
         Ok(flow) => Ok(reply(shard, &house, call, &request, &plan, flow, permit, place)), // metered until it ends, breaks or is left
         Err(failure) => Err(refused(permit, failure)),
     }
@@ -63,7 +63,7 @@ fn plan(shard: &Shard, house: &House, request: &Request) -> Result<Plan, Failure
         ("", Some(default)) if request.operation == Operation::Embeddings => default,
         (named, _) => named,
     };
-    let plan = routing::plan(&house.map, &FleetNodes(&view), model, &request.head.models)?;
+    let plan = routing::plan(&house.map, &FleetNodes(&view), model, &request.head.models, request.operation.dialect())?;
     let (member, is_there) = request.operation.input(&request.head);
     if !is_there && plan.candidates.iter().any(|c| c.target != Target::Dummy) {
         return Err(Failure::invalid(member, format!("`{member}` is missing")));
@@ -71,13 +71,21 @@ fn plan(shard: &Shard, house: &House, request: &Request) -> Result<Plan, Failure
     Ok(plan)
 }
 
-async fn carry_out(shard: &Shard, house: &House, plan: &Plan, request: &Request, permit: &mut Permit) -> Result<Flow, Failure> {
+async fn carry_out(
+    shard: &Shard,
+    house: &House,
+    call: &Call,
+    plan: &Plan,
+    request: &Request,
+    permit: &mut Permit,
+) -> Result<Flow, Failure> {
     let engine = Dispatch {
         client: &shard.client,
         accounts: &house.accounts,
         fleet: &shard.app.fleet,
         rules: &house.rules,
         memory: &shard.app.memory,
+        headers: &call.headers,
         caller: permit.receipt().key.as_ref().map_or_else(|| "anyone".into(), |key| key.id.clone()),
         body_bytes_max: shard.limits.body_bytes_max,
     };
@@ -118,6 +126,7 @@ fn reply(
     receipt.provider = Some(served.provider.clone());
     receipt.node.clone_from(&served.node);
     receipt.overhead_ms = Some(overhead_ms);
+    receipt.losses = served.losses.clone();
 
     let mut response = Response::new(Out::Whole(None));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -137,9 +146,11 @@ fn reply(
         put(h, HeaderName::from_static(name), value);
     }
     let operation = request.operation;
-    let stream: Stream = match body {
-        Body::Stream(stream) => stream,
-        Body::Events(events) if request.head.stream => Box::pin(at_once(render::stream(request.encoder(), &events))),
+    let raw = |stream| Source::raw(stream, operation, served.strip_usage);
+    let source = match body {
+        Body::Stream(stream) => raw(stream),
+        Body::Told(told) => Source::Told(told),
+        Body::Events(events) if request.head.stream => raw(Box::pin(at_once(render::stream(request.encoder(), &events)))),
         Body::Events(events) => {
             h.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             permit.receipt().usage = Seen::of(&events).usage;
@@ -161,9 +172,13 @@ fn reply(
     if request.in_path.as_ref().is_some_and(|p| p.as_array) {
         h.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    let dialect = operation.dialect();
-    let meter = Meter::new(stream, dialect, served.strip_usage, permit);
-    let kept = KeepAlive::new(meter, dialect.keepalive(), house.config.stream.keepalive, (hold(&shard.app.metrics.open_streams), place));
+    let meter = Meter::new(source, operation.dialect(), permit);
+    let kept = KeepAlive::new(
+        meter,
+        operation.dialect().keepalive(),
+        house.config.stream.keepalive,
+        (hold(&shard.app.metrics.open_streams), place),
+    );
     *response.body_mut() = Out::Stream(Box::new(kept));
     response
 }
@@ -175,7 +190,7 @@ fn at_once(frames: Vec<Bytes>) -> impl http_body::Body<Data = Bytes, Error = Bod
 /// Usage as the answer's own dialect says it.
 fn usage_of(operation: Operation, bytes: &Bytes) -> Option<Usage> {
     match operation {
-        Operation::Generate(Dialect::Chat) | Operation::Completions | Operation::Embeddings => tap::whole(bytes)?.usage,
+        Operation::Generate(Dialect::Chat) | Operation::Completions | Operation::Embeddings | Operation::Other => tap::whole(bytes)?.usage,
         Operation::Generate(dialect) => Seen::of(&dialect.decode_response(bytes).ok()?).usage,
         Operation::Count(_) => None,
     }
@@ -186,7 +201,7 @@ fn whole(call: &Call, plan: &Plan, bytes: Bytes, mut response: Response<Out>, mu
     let status = response.status();
     let elapsed_ms = permit.elapsed_ms();
     let is_asked = call.headers.get("x-router-debug").is_some_and(|v| v == "1") || plan.candidates.len() > 1;
-    let bytes = if is_asked && status.is_success() && !matches!(call.operation, Operation::Count(_)) {
+    let bytes = if is_asked && status.is_success() && !matches!(call.operation, Operation::Count(_) | Operation::Other) {
         render::with_member(bytes, "router", &router_member(permit.receipt(), plan, elapsed_ms))
     } else {
         bytes

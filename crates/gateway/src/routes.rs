@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use journey::{Call, InPath, Operation};
+use journey::{Call, Forwarded, InPath, Operation};
 use tokio::time::{Duration, timeout};
 use tower::ServiceExt as _;
 use wire::{Code, Dialect, Failure};
@@ -41,24 +41,37 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 struct Hall {
     operation: Operation,
     in_path: Option<InPath>,
+    forwarded: Option<Result<Forwarded, Failure>>,
 }
+
+/// Below these a path is never forwarded: they are the router's own.
+const OWN: [&str; 5] = ["/mcp", "/llmrouter", "/skills", "/models", "/router"];
 
 /// Paths that lead down the hall, each also without its version.
 fn inference(uri: &http::Uri) -> Option<Hall> {
     let path = uri.path().strip_suffix('/').unwrap_or(uri.path());
-    let generate = |dialect| Some(Hall { operation: Operation::Generate(dialect), in_path: None });
+    let hall = |operation| Some(Hall { operation, in_path: None, forwarded: None });
+    let generate = |dialect| hall(Operation::Generate(dialect));
     match path.strip_prefix("/v1").unwrap_or(path) {
         "/chat/completions" => return generate(Dialect::Chat),
         "/responses" => return generate(Dialect::Responses),
         "/messages" | "/anthropic/v1/messages" => return generate(Dialect::Messages),
         "/messages/count_tokens" | "/anthropic/v1/messages/count_tokens" => {
-            return Some(Hall { operation: Operation::Count(Dialect::Messages), in_path: None });
+            return hall(Operation::Count(Dialect::Messages));
         }
-        "/completions" => return Some(Hall { operation: Operation::Completions, in_path: None }),
-        "/embeddings" => return Some(Hall { operation: Operation::Embeddings, in_path: None }),
+        "/completions" => return hall(Operation::Completions),
+        "/embeddings" => return hall(Operation::Embeddings),
         _ => {}
     }
     gemini(path, uri.query().unwrap_or_default())
+}
+
+/// Any other path below `/v1`, for the account that serves the body's `model`.
+fn other(uri: &http::Uri) -> Option<Hall> {
+    let path = uri.path().strip_suffix('/').unwrap_or(uri.path()).strip_prefix("/v1")?;
+    let is_own = OWN.iter().any(|own| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    let forwarded = Some(Forwarded::new(path, uri.query().unwrap_or_default()));
+    (!is_own && path.len() > 1 && path.starts_with('/')).then_some(Hall { operation: Operation::Other, in_path: None, forwarded })
 }
 
 /// `/v1beta/models/{model}:{verb}`, also below `/gemini` and as `/v1/models/…`, which Google's SDK says.
@@ -74,7 +87,7 @@ fn gemini(path: &str, query: &str) -> Option<Hall> {
         _ => return None,
     };
     let as_array = stream && !query.split('&').any(|pair| pair == "alt=sse");
-    Some(Hall { operation, in_path: Some(InPath { model, stream, as_array }) })
+    Some(Hall { operation, in_path: Some(InPath { model, stream, as_array }), forwarded: None })
 }
 
 /// The value of `key` in a query.
@@ -135,8 +148,9 @@ pub async fn answer(shard: &Arc<Shard>, socket: SocketAddr, request: Request<Inc
     let house = shard.app.house();
     let peer = Peer::of(request.headers(), socket, &house.config.server.trusted_proxies);
     drop(house);
-    match inference(request.uri()) {
-        Some(hall) if request.method() == Method::POST => called(shard, hall, peer, request_id, request).await,
+    let is_post = request.method() == Method::POST;
+    match inference(request.uri()).or_else(|| if is_post { other(request.uri()) } else { None }) {
+        Some(hall) if is_post => called(shard, hall, peer, request_id, request).await,
         Some(_) if request.method() == Method::OPTIONS => preflight(&request_id),
         Some(hall) if hall.in_path.is_none() => {
             let failure = Failure::new(Code::MethodNotAllowed, "this path takes POST only");
@@ -149,7 +163,11 @@ pub async fn answer(shard: &Arc<Shard>, socket: SocketAddr, request: Request<Inc
 }
 
 async fn called(shard: &Arc<Shard>, hall: Hall, peer: Peer, request_id: Arc<str>, request: Request<Incoming>) -> Response<Out> {
-    let Hall { operation, in_path } = hall;
+    let Hall { operation, in_path, forwarded } = hall;
+    let forwarded = match forwarded.transpose() {
+        Ok(forwarded) => forwarded,
+        Err(failure) => return render::failure(&failure, operation.dialect(), &request_id),
+    };
     let received = Instant::now();
     let received_at = jiff::Timestamp::now();
     let (head, body) = request.into_parts();
@@ -164,8 +182,19 @@ async fn called(shard: &Arc<Shard>, hall: Hall, peer: Peer, request_id: Arc<str>
     };
     let path = head.uri.path().into();
     let query_key = in_path.as_ref().and_then(|_| query_key(head.uri.query()?));
-    let call =
-        Call { operation, in_path, query_key, request_id, path, headers: head.headers, body, client: peer.address, received, received_at };
+    let call = Call {
+        operation,
+        in_path,
+        forwarded,
+        query_key,
+        request_id,
+        path,
+        headers: head.headers,
+        body,
+        client: peer.address,
+        received,
+        received_at,
+    };
     let mut response = request::handle(shard, call).await;
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, http::HeaderValue::from_static("*"));
     response

@@ -11,6 +11,7 @@ use telemetry::{
     logs::ReadyLines,
     metrics::{Metrics, Outcome},
 };
+use wire::losses::Losses;
 
 /// The desk that settles.
 pub struct Desk {
@@ -48,8 +49,8 @@ impl Desk {
         }
         if let (Some(model), Some(usage)) = (&receipt.model_served, receipt.usage) {
             let model = self.metrics.model(model);
-            model.input_tokens.inc_by(usage.prompt_tokens);
-            model.output_tokens.inc_by(usage.completion_tokens);
+            model.input_tokens.inc_by(usage.input());
+            model.output_tokens.inc_by(usage.output());
         }
     }
 }
@@ -102,8 +103,8 @@ impl<'a> Fields<'a> {
             key: receipt.key.as_ref().map(|k| &*k.name),
             stream: receipt.stream,
             attempts: receipt.attempts.len(),
-            prompt_tokens: usage.prompt_tokens,
-            completion_tokens: usage.completion_tokens,
+            prompt_tokens: usage.input(),
+            completion_tokens: usage.output(),
             latency_ms: (receipt.duration_ms * 1e3).round() / 1e3,
             cache_hit: false,
         }
@@ -152,11 +153,23 @@ fn event(receipt: &Receipt) {
 struct Decision<'a> {
     rule: Option<&'static str>,
     attempts: &'a [Attempt],
+    /// What translations could not carry; nothing where all was.
+    #[serde(skip_serializing_if = "Losses::is_exact")]
+    losses: &'a Losses,
+    /// The client or the upstream went before the counts were said.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    usage_is_estimated: bool,
 }
 
 fn row(receipt: Receipt) -> Row {
     let usage = receipt.usage;
-    let decision = serde_json::to_string(&Decision { rule: receipt.rule, attempts: &receipt.attempts }).ok();
+    let decision = serde_json::to_string(&Decision {
+        rule: receipt.rule,
+        attempts: &receipt.attempts,
+        losses: &receipt.losses,
+        usage_is_estimated: receipt.usage_is_estimated,
+    })
+    .ok();
     Row {
         id: receipt.request_id.into(),
         started_at_ms: receipt.received_at.as_millisecond(),
@@ -177,10 +190,10 @@ fn row(receipt: Receipt) -> Row {
         outcome: Text::Static(receipt.outcome.name()),
         error_code: receipt.error_code.map(Into::into),
         stream: receipt.stream,
-        prompt_tokens: usage.map(|u| u.prompt_tokens),
-        completion_tokens: usage.map(|u| u.completion_tokens),
-        cached_tokens: usage.and_then(|u| u.prompt_tokens_details?.cached_tokens),
-        reasoning_tokens: usage.and_then(|u| u.completion_tokens_details?.reasoning_tokens),
+        prompt_tokens: usage.map(|u| u.input()),
+        completion_tokens: usage.map(|u| u.output()),
+        cached_tokens: usage.and_then(|u| u.in_cache_read),
+        reasoning_tokens: usage.and_then(|u| u.out_reasoning),
         usage_raw: usage.and_then(|u| serde_json::to_string(&u).ok()).map(Into::into),
         overhead_us: receipt.overhead_ms.map(|ms| (ms * 1e3) as u64),
         bytes_in: receipt.bytes_in,

@@ -11,6 +11,7 @@ use journey::{Scope, Scopes};
 use policy::{Credentials, KeyEntry, Keys};
 use routing::{AccountRoutes, Map, Nodes, Presence};
 use upstream::{Account, catalog};
+use wire::Dialect;
 
 /// What every request reads. The only way from the control plane to the path.
 pub struct House {
@@ -30,9 +31,11 @@ impl House {
     /// In words: an account whose header or key cannot be sent.
     pub fn build(config: Arc<Config>, stored: &[store::keys::Key]) -> Result<Self, String> {
         let enabled = || config.accounts.iter().filter(|a| a.enabled);
-        let accounts = enabled().map(|a| Account::new(a).map(|made| (made.name.clone(), Arc::new(made)))).collect::<Result<_, _>>()?;
+        let accounts = enabled()
+            .map(|a| Account::new(a).map(|made| (made.name.clone(), Arc::new(made))))
+            .collect::<Result<HashMap<_, _>, String>>()?;
         let aliases = config.aliases.iter().map(|(name, targets)| (name.clone(), targets.clone())).collect();
-        let map = Map::new(enabled().map(routes).collect(), aliases, config.default_model.clone());
+        let map = Map::new(enabled().map(|a| routes(a, &accounts)).collect(), aliases, config.default_model.clone());
         let node_timeouts = net::Timeouts {
             connect: config.timeouts.connect,
             first_byte: config.fleet.node_request_timeout,
@@ -57,9 +60,12 @@ impl House {
     }
 }
 
-fn routes(account: &AccountConfig) -> AccountRoutes {
+fn routes(account: &AccountConfig, made: &HashMap<Arc<str>, Arc<Account>>) -> AccountRoutes {
     let row = catalog::provider(&account.provider);
-    AccountRoutes::new(account, row.name_prefixes, row.foreign_prefixes)
+    let speaks = made
+        .get(&*account.name)
+        .map_or_else(Vec::new, |made| Dialect::ALL.into_iter().filter(|dialect| made.wire_for(*dialect) == *dialect).collect());
+    AccountRoutes::new(account, row.name_prefixes, row.foreign_prefixes, speaks)
 }
 
 /// Master keys first: a secret that is both is a master key.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use wire::{Dialect, Failure, dialect::Encoder, head::Head, ir};
 
 /// What kind of work is asked for.
@@ -20,6 +20,8 @@ pub enum Operation {
     Embeddings,
     /// How many tokens a generation's input would have.
     Count(Dialect),
+    /// Any other JSON path: forwarded as it is.
+    Other,
 }
 
 impl Operation {
@@ -27,7 +29,7 @@ impl Operation {
     pub const fn dialect(self) -> Dialect {
         match self {
             Self::Generate(dialect) | Self::Count(dialect) => dialect,
-            Self::Completions | Self::Embeddings => Dialect::Chat,
+            Self::Completions | Self::Embeddings | Self::Other => Dialect::Chat,
         }
     }
 
@@ -38,6 +40,7 @@ impl Operation {
             Self::Completions => "completions",
             Self::Embeddings => "embeddings",
             Self::Count(_) => "count_tokens",
+            Self::Other => "other",
         }
     }
 
@@ -49,7 +52,7 @@ impl Operation {
             }
             Self::Generate(Dialect::Responses) | Self::Count(Dialect::Responses) => ("input", head.has_input || head.has_prompt),
             Self::Generate(Dialect::Gemini) => ("contents", head.has_contents),
-            Self::Count(Dialect::Gemini) => ("contents", true),
+            Self::Count(Dialect::Gemini) | Self::Other => ("contents", true),
             Self::Completions => ("prompt", head.has_prompt),
             Self::Embeddings => ("input", head.has_input),
         }
@@ -65,12 +68,40 @@ pub struct InPath {
     pub as_array: bool,
 }
 
+/// A path that is forwarded, with its query: below the version, beginning with `/`, normal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forwarded(Arc<str>);
+
+impl Forwarded {
+    /// Takes a path below `/v1` and its query; a key in the query stays here.
+    ///
+    /// # Errors
+    /// [`wire::Code::InvalidRequest`] for one that could lead elsewhere: empty or dotted segments, backslashes, escapes of either.
+    pub fn new(path: &str, query: &str) -> Result<Self, Failure> {
+        let is_plain =
+            |segment: &str| !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~:@+=,".contains(&b));
+        let segments = path.strip_prefix('/').unwrap_or(path);
+        if path.starts_with('/') && segments.split('/').all(|s| is_plain(s) && !s.bytes().all(|b| b == b'.')) {
+            let pairs: Vec<&str> = query.split('&').filter(|p| !p.is_empty() && !p.starts_with("key=")).collect();
+            return Ok(Self(if pairs.is_empty() { path.into() } else { format!("{path}?{}", pairs.join("&")).into() }));
+        }
+        Err(Failure::new(wire::Code::InvalidRequest, "this path cannot be forwarded: each part must be letters, digits and -_.~:@+=, only"))
+    }
+
+    /// Path and query below the version.
+    pub fn path(&self) -> &str {
+        &self.0
+    }
+}
+
 /// An inference call as received: whole body in memory, nothing judged yet.
 #[derive(Debug)]
 pub struct Call {
     pub operation: Operation,
     /// Gemini's model and form of stream.
     pub in_path: Option<InPath>,
+    /// Where [`Operation::Other`] goes.
+    pub forwarded: Option<Forwarded>,
     /// `?key=`, on Gemini's paths.
     pub query_key: Option<String>,
     /// The caller's own, if sane, else made here.
@@ -91,18 +122,15 @@ pub struct Request {
     pub operation: Operation,
     pub head: Head,
     pub in_path: Option<InPath>,
+    /// Where [`Operation::Other`] goes.
+    pub forwarded: Option<Forwarded>,
     pub body: Bytes,
     /// Milliseconds that the caller gives the whole call.
     pub timeout_ms: Option<u64>,
-    /// The caller's own headers that travel to an upstream of its dialect.
-    pub passed: HeaderMap,
     /// Refuse what a translation would lose.
     pub strict: bool,
     inner: OnceLock<Result<ir::Request, Failure>>,
 }
-
-/// Headers of the caller that mean something to an upstream of the same dialect; never a credential.
-const PASSED: [HeaderName; 2] = [HeaderName::from_static("anthropic-version"), HeaderName::from_static("anthropic-beta")];
 
 impl Request {
     /// Reads the head of a call's body.
@@ -116,14 +144,12 @@ impl Request {
             head.stream = in_path.stream;
         }
         let text = |name: &str| call.headers.get(name).and_then(|v| v.to_str().ok());
-        let is_messages = call.operation.dialect() == Dialect::Messages;
-        let passed = PASSED.into_iter().filter(|_| is_messages).filter_map(|name| Some((name.clone(), call.headers.get(&name)?.clone())));
         Ok(Self {
             operation: call.operation,
             in_path: call.in_path.clone(),
+            forwarded: call.forwarded.clone(),
             timeout_ms: head.timeout_ms.or_else(|| text("x-llm-router-timeout-ms")?.parse().ok()),
             strict: head.strict || text("x-llm-router-strict").is_some_and(|v| v == "true" || v == "1"),
-            passed: passed.collect(),
             head,
             body: call.body.clone(),
             inner: OnceLock::new(),

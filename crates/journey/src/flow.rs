@@ -4,13 +4,23 @@ use std::{fmt, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use wire::{Failure, ir::Event, losses::Losses};
+use wire::{Failure, ir::Event, losses::Losses, tap::Seen};
 
 /// Why a streamed answer broke.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Bytes of a streamed answer as the upstream sends them.
 pub type Stream = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send>>;
+
+/// A streamed answer that was read on its way: it knows what it says, and nobody has to read it again.
+pub trait Told: http_body::Body<Data = Bytes, Error = BodyError> + Send {
+    /// What was said so far.
+    fn seen(&self) -> &Seen;
+    /// The client has gone: counts that were read and not said yet are now.
+    fn leave(self: Pin<&mut Self>);
+    /// What of it the client's dialect could not say.
+    fn losses(&self) -> &Losses;
+}
 
 /// An answer on its way to the client.
 #[derive(Debug)]
@@ -29,6 +39,8 @@ pub enum Body {
     Whole(Bytes),
     /// A stream in the caller's dialect.
     Stream(Stream),
+    /// A translated stream, in the caller's dialect.
+    Told(Pin<Box<dyn Told>>),
     /// In the inner language, to be written in the caller's dialect.
     Events(Vec<Event>),
     /// The upstream refused the request itself; said in the caller's dialect.
@@ -60,6 +72,7 @@ impl fmt::Debug for Body {
         match self {
             Self::Whole(bytes) => write!(f, "Whole({} bytes)", bytes.len()),
             Self::Stream(_) => f.write_str("Stream"),
+            Self::Told(_) => f.write_str("Told"),
             Self::Events(events) => write!(f, "Events({})", events.len()),
             Self::Refusal(failure) => write!(f, "Refusal({failure})"),
         }

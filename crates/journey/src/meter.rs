@@ -7,26 +7,76 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use wire::{Code, Dialect, Failure, tap::Tap};
+use wire::{
+    Code, Dialect, Failure,
+    ir::Usage,
+    tap::{Seen, Tap},
+};
 
 use crate::{
-    flow::{BodyError, Stream},
+    call::Operation,
+    flow::{BodyError, Stream, Told},
     permit::Permit,
     receipt::Outcome,
 };
 
+/// The stream that is metered.
+pub enum Source {
+    /// The upstream's bytes, read along here.
+    Raw(Stream, Box<Tap>),
+    /// A translation, which knows what it says.
+    Told(Pin<Box<dyn Told>>),
+}
+
+impl Source {
+    /// The upstream's bytes; `strip_usage` takes the extra usage frame out again.
+    pub fn raw(stream: Stream, operation: Operation, strip_usage: bool) -> Self {
+        let tap = if operation == Operation::Other { Tap::lenient() } else { Tap::new(operation.dialect(), strip_usage) };
+        Self::Raw(stream, Box::new(tap))
+    }
+
+    fn seen(&self) -> &Seen {
+        match self {
+            Self::Raw(_, tap) => tap.seen(),
+            Self::Told(told) => told.seen(),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Raw(stream, _) => stream.as_mut().poll_frame(cx),
+            Self::Told(told) => told.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn feed(&mut self, data: Bytes) -> Bytes {
+        match self {
+            Self::Raw(_, tap) => tap.feed(data),
+            Self::Told(_) => data,
+        }
+    }
+
+    /// What was held back, and whether the client is inside a frame.
+    fn finish(&mut self) -> (Bytes, bool) {
+        match self {
+            Self::Raw(_, tap) => (tap.finish(), tap.is_inside_frame()),
+            Self::Told(_) => (Bytes::new(), false),
+        }
+    }
+}
+
 /// The body of a metered stream. Dropping it before its end records a cancelled request.
 pub struct Meter {
-    stream: Option<Stream>,
-    tap: Tap,
+    source: Source,
+    is_over: bool,
     permit: Option<Permit>,
     dialect: Dialect,
 }
 
 impl Meter {
-    /// Meters a stream.
-    pub fn new(stream: Stream, dialect: Dialect, strip_usage: bool, permit: Permit) -> Self {
-        Self { stream: Some(stream), tap: Tap::new(dialect, strip_usage), permit: Some(permit), dialect }
+    /// Meters a stream for a caller.
+    pub fn new(source: Source, dialect: Dialect, permit: Permit) -> Self {
+        Self { source, is_over: false, permit: Some(permit), dialect }
     }
 
     fn count(&mut self, bytes: &Bytes) {
@@ -40,9 +90,9 @@ impl Meter {
 
     /// The upstream's end: the normal one, or an error that the client must hear of.
     fn end(&mut self, error: Option<BodyError>) -> Option<Bytes> {
-        self.stream = None;
-        let rest = self.tap.finish();
-        let seen = self.tap.seen();
+        self.is_over = true;
+        let (rest, is_inside_frame) = self.source.finish();
+        let seen = self.source.seen();
         let message = match (&error, seen.done, &seen.error) {
             // The upstream's own error frame is all that the client should hear.
             (_, true, _) | (_, _, Some(_)) => None,
@@ -52,7 +102,7 @@ impl Meter {
         let last = match (message, &mut self.permit) {
             (Some(message), Some(permit)) => {
                 // What is left of a frame that never ended would swallow the error.
-                let mut last = if self.tap.is_inside_frame() { Vec::from(b"\n\n") } else { Vec::new() };
+                let mut last = if is_inside_frame { Vec::from(b"\n\n") } else { Vec::new() };
                 let receipt = permit.receipt();
                 receipt.outcome = Outcome::Error;
                 receipt.error_code = Some(Code::UpstreamError.as_str().to_owned());
@@ -69,15 +119,26 @@ impl Meter {
 
     /// Puts into the receipt what the stream has said of its usage and of its end.
     fn note(&mut self) {
-        let seen = self.tap.seen();
         let Some(permit) = &mut self.permit else { return };
+        if let Source::Told(told) = &self.source {
+            permit.receipt().losses.extend(told.losses().clone());
+        }
+        let seen = self.source.seen();
         let receipt = permit.receipt();
-        receipt.usage = seen.usage;
         if seen.error.is_some() {
             receipt.outcome = Outcome::Error;
             receipt.error_code = Some(Code::UpstreamError.as_str().to_owned());
         } else if seen.done {
             receipt.outcome = Outcome::Success;
+        }
+        receipt.usage = seen.usage;
+        if !seen.done && seen.frames > 0 {
+            let said = seen.usage.unwrap_or_default();
+            let guess = Usage { in_fresh: Some(receipt.bytes_in.div_ceil(4)), ..Usage::default() };
+            let input = if said.input() == 0 { guess } else { said };
+            let out_text = Some(said.out_text.unwrap_or(0).max(seen.frames.saturating_sub(said.out_reasoning.unwrap_or(0))));
+            receipt.usage = Some(Usage { out_text, out_reasoning: said.out_reasoning, ..input });
+            receipt.usage_is_estimated = true;
         }
     }
 }
@@ -85,7 +146,13 @@ impl Meter {
 impl Drop for Meter {
     fn drop(&mut self) {
         // Everything that the upstream had to say may have been read although the client took the last bytes and left.
-        self.note();
+        if self.permit.is_some() {
+            match &mut self.source {
+                Source::Raw(_, tap) => drop(tap.finish()),
+                Source::Told(told) => told.as_mut().leave(),
+            }
+            self.note();
+        }
     }
 }
 
@@ -95,11 +162,13 @@ impl Body for Meter {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
-            let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
-            let last = match ready!(stream.as_mut().poll_frame(cx)) {
+            if self.is_over {
+                return Poll::Ready(None);
+            }
+            let last = match ready!(self.source.poll(cx)) {
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
-                    let data = self.tap.feed(data);
+                    let data = self.source.feed(data);
                     if data.is_empty() {
                         continue;
                     }
@@ -114,7 +183,7 @@ impl Body for Meter {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.is_none()
+        self.is_over
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Instant};
 
+use wire::losses::Losses;
+
 use crate::{
     call::{Call, Request},
     caller::Caller,
@@ -49,6 +51,8 @@ impl Permit {
             outcome: Outcome::Cancelled,
             error_code: None,
             usage: None,
+            usage_is_estimated: false,
+            losses: Losses::default(),
             bytes_in: call.body.len() as u64,
             bytes_out: 0,
         };

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use serde::Serialize;
-use wire::chat::types::Usage;
+use wire::{ir::Usage, losses::Losses};
 
 use crate::{call::Operation, caller::KeyRef};
 
@@ -88,6 +88,10 @@ pub struct Receipt {
     pub outcome: Outcome,
     pub error_code: Option<String>,
     pub usage: Option<Usage>,
+    /// The upstream was left before it said its counts: these are what had flowed, a token for four bytes in and one for a piece out.
+    pub usage_is_estimated: bool,
+    /// What translations could not carry, of the request and of the answer.
+    pub losses: Losses,
     pub bytes_in: u64,
     pub bytes_out: u64,
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use config::account::{Reach, matches_model};
+use wire::Dialect;
 
 /// What routing must know of an account.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct AccountRoutes {
     pub name_prefixes: &'static [&'static str],
     /// … but not so.
     pub foreign_prefixes: &'static [&'static str],
+    /// Dialects that it answers without a translation.
+    pub speaks: Vec<Dialect>,
 }
 
 impl AccountRoutes {
@@ -32,6 +35,7 @@ impl AccountRoutes {
         account: &config::account::Account,
         name_prefixes: &'static [&'static str],
         foreign_prefixes: &'static [&'static str],
+        speaks: Vec<Dialect>,
     ) -> Self {
         Self {
             name: account.name.as_str().into(),
@@ -42,6 +46,7 @@ impl AccountRoutes {
             priority: account.priority,
             name_prefixes,
             foreign_prefixes,
+            speaks,
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use config::account::Reach;
 use journey::{Candidate, Plan, Target};
-use wire::{Code, Failure};
+use wire::{Code, Dialect, Failure};
 
 use crate::map::{AccountRoutes, Map, Nodes, Presence};
 
@@ -14,15 +14,21 @@ const ALIAS_DEPTH_MAX: u8 = 8;
 /// Most candidates of one plan.
 const CANDIDATES_MAX: usize = 64;
 
-/// Resolves a request's model name and its fallbacks (`models: []`).
+/// Resolves a request's model name and its fallbacks (`models: []`). Of accounts with the same priority those that speak the
+/// caller's dialect come first: nothing is lost there.
 ///
 /// # Errors
 /// [`Code::ModelNotFound`] with the nearest names; [`Code::NoAvailableTarget`] where only nodes that are away have the model;
 /// [`Code::InvalidRequest`] where no name is given and none is configured.
-pub fn plan(map: &Map, nodes: &dyn Nodes, model: &str, fallbacks: &[String]) -> Result<Plan, Failure> {
-    let mut found = resolve(map, nodes, model, 0);
+pub fn plan(map: &Map, nodes: &dyn Nodes, model: &str, fallbacks: &[String], caller: Dialect) -> Result<Plan, Failure> {
+    let resolved = |name| {
+        let mut found = resolve(map, nodes, name, 0)?;
+        exact_first(map, &mut found.1, caller);
+        Ok(found)
+    };
+    let mut found = resolved(model);
     for name in fallbacks.iter().take(CANDIDATES_MAX) {
-        if let Ok((_, more)) = resolve(map, nodes, name, 0) {
+        if let Ok((_, more)) = resolved(name) {
             match &mut found {
                 Ok((_, candidates)) => candidates.extend(more),
                 Err(_) => found = Ok(("models", more)),
@@ -42,6 +48,20 @@ pub fn plan(map: &Map, nodes: &dyn Nodes, model: &str, fallbacks: &[String]) -> 
 }
 
 type Found = (&'static str, Vec<Candidate>);
+
+/// Reorders neighbours that nobody put in an order: not those of an alias or of `a|b`, nor accounts of different priorities.
+fn exact_first(map: &Map, candidates: &mut [Candidate], caller: Dialect) {
+    let account = |c: &Candidate| match &c.target {
+        Target::Account { name } => map.accounts.iter().find(|a| a.name == *name),
+        _ => None,
+    };
+    let rank = |c: &Candidate| account(c).filter(|_| !matches!(c.reason, "alias" | "any_of")).map(|a| (a.is_fallback(), a.priority));
+    for group in candidates.chunk_by_mut(|a, b| rank(a).is_some() && rank(a) == rank(b)) {
+        if group.len() > 1 {
+            group.sort_by_key(|c| !account(c).is_some_and(|a| a.speaks.contains(&caller)));
+        }
+    }
+}
 
 fn resolve(map: &Map, nodes: &dyn Nodes, model: &str, depth: u8) -> Result<Found, Failure> {
     if let Some(targets) = map.aliases.get(model) {
@@ -237,6 +257,7 @@ mod tests {
             priority: 0,
             name_prefixes: &[],
             foreign_prefixes: &[],
+            speaks: vec![Dialect::Chat],
         }
     }
 
@@ -264,7 +285,7 @@ mod tests {
 
     fn ask(model: &str) -> Result<(&'static str, Vec<String>), Code> {
         let nodes = Fake(&[("local", true), ("away", false), ("gpt-oss:20b", true)]);
-        plan(&map(), &nodes, model, &[]).map_err(|e| e.code).map(|p| {
+        plan(&map(), &nodes, model, &[], Dialect::Chat).map_err(|e| e.code).map(|p| {
             let names = p.candidates.iter().map(|c| match &c.target {
                 Target::Account { name } => format!("{name}/{}", c.model),
                 Target::Fleet => format!("node:{}", c.model),
@@ -298,13 +319,30 @@ mod tests {
     }
 
     #[test]
+    fn equal_accounts_that_speak_the_callers_dialect_come_first() {
+        let speaks = |name, priority, speaks| AccountRoutes { priority, speaks: vec![speaks], ..account(name, "custom", &["m"]) };
+        let accounts = vec![speaks("a", 1, Dialect::Chat), speaks("b", 1, Dialect::Messages), speaks("c", 2, Dialect::Messages)];
+        let aliases = HashMap::from([("mine".to_owned(), vec!["a/m".to_owned(), "b/m".to_owned()])]);
+        let map = Map::new(accounts, aliases, None);
+        let order = |model: &str, caller| {
+            let plan = plan(&map, &Fake(&[]), model, &[], caller).unwrap();
+            plan.candidates
+                .iter()
+                .map(|c| if let Target::Account { name } = &c.target { name.to_string() } else { String::new() })
+                .collect::<String>()
+        };
+        assert_eq!([order("m", Dialect::Chat), order("m", Dialect::Messages)], ["abc", "bac"]);
+        assert_eq!(order("mine", Dialect::Messages), "ab", "an alias is in its own order");
+    }
+
+    #[test]
     fn names_that_lead_nowhere_say_so() {
         assert_eq!(ask("away"), Err(Code::NoAvailableTarget));
         assert_eq!(ask("house-lagre"), Err(Code::ModelNotFound));
         assert_eq!(ask("gpt-oss:99b"), Err(Code::ModelNotFound));
         assert_eq!(ask("loop"), Err(Code::ModelNotFound));
         assert_eq!(ask("openai:"), Err(Code::InvalidRequest));
-        let near = plan(&map(), &Fake(&[]), "house-lagre", &[]).unwrap_err();
+        let near = plan(&map(), &Fake(&[]), "house-lagre", &[], Dialect::Chat).unwrap_err();
         assert!(near.message.contains("house-large"), "{near}");
     }
 
@@ -313,7 +351,7 @@ mod tests {
         let nodes = Fake(&[]);
         let names = |model: &str, more: &[&str]| {
             let more: Vec<String> = more.iter().map(|m| (*m).to_owned()).collect();
-            plan(&map(), &nodes, model, &more).unwrap().candidates.iter().map(|c| c.model.to_string()).collect::<Vec<_>>()
+            plan(&map(), &nodes, model, &more, Dialect::Chat).unwrap().candidates.iter().map(|c| c.model.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(names("m1", &["shared", "m1"]), ["m1", "shared", "shared"]);
         assert_eq!(names("nobody", &["public"]), ["secret-name"]);

@@ -17,3 +17,4 @@ mod reload;
 mod router;
 mod secrets;
 mod streams;
+mod translate;

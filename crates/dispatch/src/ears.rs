@@ -1,0 +1,52 @@
+//! Those who hear a translated answer before the client does.
+
+use journey::Request;
+use wire::{AnswerLosses, Dialect, ir::Event, losses::Losses, tap::Seen};
+
+use crate::{
+    luggage::Sealer,
+    memory::{Listener, Scope},
+    run::Dispatch,
+};
+
+/// One pass over the events of an answer for all that want to know of it.
+pub(crate) struct Ears {
+    listener: Listener,
+    sealer: Sealer,
+    losses: AnswerLosses,
+    seen: Seen,
+}
+
+impl Ears {
+    /// For an answer on `wire`.
+    pub(crate) fn new(d: &Dispatch<'_>, request: &Request, wire: Dialect, scope: Scope) -> Self {
+        let caller = request.operation.dialect();
+        let sealer = Sealer::new(caller, wire, &scope.origin);
+        let listener = Listener::new(d.memory.clone(), scope);
+        Self { listener, sealer, losses: AnswerLosses::new(caller), seen: Seen::default() }
+    }
+
+    /// Keeps what the next turn will need, notes what is said and what gets lost, and seals what only its maker understands.
+    pub(crate) fn hear(&mut self, events: &mut Vec<Event>) {
+        for event in events.iter_mut() {
+            // Not every dialect says when it began.
+            if let Event::Start { created: created @ 0, .. } = event {
+                *created = jiff::Timestamp::now().as_second();
+            }
+            self.listener.hear(event);
+            self.losses.event(event);
+            self.seen.note(event);
+        }
+        self.sealer.seal(events);
+    }
+
+    /// What was said.
+    pub(crate) fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// What the caller's dialect cannot say of it.
+    pub(crate) fn losses(&self) -> &Losses {
+        self.losses.losses()
+    }
+}

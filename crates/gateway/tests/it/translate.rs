@@ -1,0 +1,224 @@
+//! Callers of one dialect at upstreams of another: state that survives, losses that are said, counts that flowed.
+
+use http::Method;
+use serde_json::{Value, json};
+use testkit::{FakeUpstream, Reply, Script};
+
+use crate::router::{Router, Setup, soon};
+
+/// One account for each wire, all at the same upstream.
+fn house(upstream: &FakeUpstream) -> Router {
+    let account = |setup: Setup, name: &str, provider: &str, wire: &str, model: &str| {
+        setup.account(name, &upstream.base_url(), &[model], json!({"provider": provider, "wire": wire}))
+    };
+    let setup = account(Setup::new(), "chats", "openai", "chat", "gpt-mock");
+    let setup = account(setup, "answers", "openai", "responses", "responses-mock");
+    let setup = account(setup, "talks", "anthropic", "messages", "claude-mock");
+    let setup = account(setup, "more-talks", "anthropic", "messages", "claude-other");
+    account(setup, "thinks", "google", "gemini", "gemini-mock").start()
+}
+
+/// What the upstream got last.
+async fn got(upstream: &FakeUpstream) -> Value {
+    let recorded = soon("the upstream's request", upstream.request()).await;
+    serde_json::from_slice(&recorded.body).unwrap()
+}
+
+async fn asked(router: &Router, path: &str, body: &Value) -> Value {
+    let answer = router.ask(Method::POST, path).json(body).send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+fn tools() -> Value {
+    json!([{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {"at": {"type": "string"}}}}}])
+}
+
+fn thinking_call() -> Value {
+    json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-mock", "stop_reason": "tool_use", "stop_sequence": null,
+        "content": [
+            {"type": "thinking", "thinking": "I should look.", "signature": "c2lnbmVk"},
+            {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"at": "sky"}},
+        ],
+        "usage": {"input_tokens": 9, "output_tokens": 7}})
+}
+
+fn said(text: &str) -> Value {
+    json!({"id": "msg_2", "type": "message", "role": "assistant", "model": "claude-mock", "stop_reason": "end_turn", "stop_sequence": null,
+        "content": [{"type": "text", "text": text}], "usage": {"input_tokens": 9, "output_tokens": 2}})
+}
+
+/// The turn as a client keeps it that knows chat and nothing else.
+fn second_turn(model: &str, answer: &Value) -> Value {
+    let call = &answer["choices"][0]["message"]["tool_calls"][0];
+    let kept =
+        json!({"role": "assistant", "content": null, "tool_calls": [{"id": call["id"], "type": "function", "function": call["function"]}]});
+    json!({"model": model, "tools": tools(), "messages": [
+        {"role": "user", "content": "Look up."}, kept, {"role": "tool", "tool_call_id": call["id"], "content": "blue"}]})
+}
+
+#[tokio::test]
+async fn a_client_that_knows_no_signatures_still_gives_them_back() {
+    let upstream = FakeUpstream::start(Script::sequence([Reply::json(&thinking_call()), Reply::json(&said("Blue."))]));
+    let router = house(&upstream);
+    let first = json!({"model": "claude-mock", "tools": tools(), "messages": [{"role": "user", "content": "Look up."}]});
+    let answer = asked(&router, "/v1/chat/completions", &first).await;
+    got(&upstream).await;
+
+    asked(&router, "/v1/chat/completions", &second_turn("claude-mock", &answer)).await;
+    let history = got(&upstream).await;
+    assert_eq!(history["messages"][1]["content"], thinking_call()["content"], "as it was, in its order: {history}");
+
+    asked(&router, "/v1/chat/completions", &second_turn("claude-other", &answer)).await;
+    let elsewhere = got(&upstream).await;
+    assert_eq!(elsewhere["messages"][1]["content"], json!([thinking_call()["content"][1]]), "another model gets nothing of it");
+}
+
+#[tokio::test]
+async fn the_same_holds_for_streams() {
+    let frames = [
+        r#"{"type":"message_start","message":{"id":"m","type":"message","role":"assistant","model":"claude-mock","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":9,"output_tokens":1}}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"I should look."}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"c2lnbmVk"}}"#,
+        r#"{"type":"content_block_stop","index":0}"#,
+        r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"toolu_1","name":"look","input":{}}}"#,
+        r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{\"at\": \"sky\"}"}}"#,
+        r#"{"type":"content_block_stop","index":1}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"tool_use","stop_sequence":null},"usage":{"output_tokens":7}}"#,
+        r#"{"type":"message_stop"}"#,
+    ];
+    let pieces = frames.map(|data| {
+        let kind = serde_json::from_str::<Value>(data).unwrap()["type"].as_str().unwrap().to_owned();
+        format!("event: {kind}\ndata: {data}\n\n")
+    });
+    let upstream = FakeUpstream::start(Script::sequence([Reply::events(pieces), Reply::json(&said("Blue."))]));
+    let router = house(&upstream);
+    let first = json!({"model": "claude-mock", "stream": true, "tools": tools(), "messages": [{"role": "user", "content": "Look up."}]});
+    let streamed = router.ask(Method::POST, "/v1/chat/completions").json(&first).header("x-request-id", "thoughts").send().await.text();
+    got(&upstream).await;
+    assert!(streamed.contains("\"toolu_1\"") && streamed.ends_with("data: [DONE]\n\n"), "{streamed}");
+    let row = router.record("thoughts").await;
+    assert_eq!((row.prompt_tokens, row.completion_tokens, &*row.outcome), (Some(9), Some(7), "success"));
+
+    let call = json!({"id": "toolu_1", "function": {"name": "look", "arguments": "{\"at\":\"sky\"}"}});
+    let answer = json!({"choices": [{"message": {"tool_calls": [call]}}]});
+    asked(&router, "/v1/chat/completions", &second_turn("claude-mock", &answer)).await;
+    assert_eq!(got(&upstream).await["messages"][1]["content"], thinking_call()["content"]);
+}
+
+#[tokio::test]
+async fn state_in_a_clients_luggage_goes_home_and_nowhere_else() {
+    let thought = json!({"responseId": "r", "modelVersion": "gemini-mock",
+        "candidates": [{"index": 0, "finishReason": "STOP", "content": {"role": "model", "parts": [
+            {"text": "Hm.", "thought": true, "thoughtSignature": "Z2VtaW5p"}, {"text": "Blue."}]}}],
+        "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2, "thoughtsTokenCount": 1, "totalTokenCount": 6}});
+    let upstream = FakeUpstream::start(Script::sequence([Reply::json(&thought), Reply::json(&thought), Reply::json(&said("Yes."))]));
+    let router = house(&upstream);
+    let turn = |model: &str, messages: Value| json!({"model": model, "max_tokens": 64, "messages": messages});
+    let first = asked(&router, "/v1/messages", &turn("gemini-mock", json!([{"role": "user", "content": "Which?"}]))).await;
+    got(&upstream).await;
+    assert_eq!(first["content"][0]["thinking"], "Hm.");
+    let signature = first["content"][0]["signature"].as_str().unwrap();
+    assert!(!signature.is_empty() && !signature.contains("Z2VtaW5p"), "sealed: {signature}");
+
+    let history = json!([{"role": "user", "content": "Which?"}, {"role": "assistant", "content": first["content"]}, {"role": "user", "content": "Sure?"}]);
+    asked(&router, "/v1/messages", &turn("gemini-mock", history.clone())).await;
+    let home = got(&upstream).await;
+    assert_eq!(home["contents"][1]["parts"], thought["candidates"][0]["content"]["parts"], "{home}");
+
+    let answer = router.ask(Method::POST, "/v1/messages").json(&turn("claude-mock", history)).send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let abroad = got(&upstream).await;
+    assert_eq!(abroad["messages"][1]["content"], "Blue.", "dropped whole: {abroad}");
+    assert_eq!(answer.header("x-llm-router-fidelity"), "lossy; dropped=messages[1].blocks[0]");
+}
+
+#[tokio::test]
+async fn what_is_lost_is_said_recorded_and_refused_where_asked() {
+    let upstream = FakeUpstream::start(Script::always(Reply::json(&said("Hi."))));
+    let router = house(&upstream);
+    let lossy = json!({"model": "claude-mock", "seed": 7, "messages": [{"role": "user", "content": "Hi"}]});
+    let answer = router.ask(Method::POST, "/v1/chat/completions").json(&lossy).header("x-request-id", "lossy").send().await;
+    assert_eq!((answer.status, answer.header("x-llm-router-fidelity")), (200, "lossy; dropped=seed"));
+    let decision: Value = serde_json::from_str(router.record("lossy").await.decision.as_deref().unwrap()).unwrap();
+    assert_eq!(decision["losses"], json!({"dropped": ["seed"], "changed": []}));
+    soon("the upstream's request", upstream.request()).await;
+
+    let refused = router.ask(Method::POST, "/v1/chat/completions").json(&lossy).header("x-llm-router-strict", "true").send().await;
+    assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (400, Some("lossy_translation")));
+    assert!(refused.text().contains("seed"), "{}", refused.text());
+
+    let exact = json!({"model": "claude-mock", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
+    let answer = router.ask(Method::POST, "/v1/chat/completions").json(&exact).header("x-llm-router-strict", "true").send().await;
+    assert_eq!((answer.status, answer.header("x-llm-router-fidelity")), (200, "exact"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_pays_for_what_had_flowed() {
+    let chunk = |text: &str| {
+        format!("data: {{\"id\":\"c\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}]}}\n\n")
+    };
+    let pieces: Vec<String> = ["one", " two", " three", " four"].into_iter().map(chunk).collect();
+    let three: usize = pieces[..3].iter().map(String::len).sum();
+    let upstream = FakeUpstream::start(Script::always(Reply::events(pieces).stall_after(three)));
+    let router = house(&upstream);
+    let body = json!({"stream": true, "max_tokens": 99, "messages": [{"role": "user", "content": "Count, please."}]});
+    for (path, id) in [("/v1/chat/completions", "raw"), ("/v1/messages", "translated")] {
+        let mut body = body.clone();
+        body["model"] = "gpt-mock".into();
+        let sent = body.to_string().len() as u64;
+        let mut stream = router.ask(Method::POST, path).json(&body).header("x-request-id", id).open().await;
+        stream.until("three").await;
+        drop(stream);
+        soon("the upstream is left", upstream.hangup()).await;
+        let row = router.record(id).await;
+        assert_eq!((&*row.outcome, row.completion_tokens, row.prompt_tokens), ("cancelled", Some(3), Some(sent.div_ceil(4))), "{id}");
+        assert!(row.decision.unwrap().contains("\"usage_is_estimated\":true"), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn any_other_path_goes_to_the_models_account() {
+    let script = Script::default().on("/v1/some/new-thing", Reply::json(&json!({"fine": [1.0, null]})));
+    let upstream = FakeUpstream::start(script.on("/v1/spoken", Reply::whole("audio/mpeg", &b"\xff\xfbsound"[..])));
+    let router = house(&upstream);
+    let body = "{ \"model\": \"gpt-mock\",\"z\":1.50 }";
+    let answer = router.ask(Method::POST, "/v1/some/new-thing?mode=a&key=secret").body(body).send().await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "{\"fine\":[1.0,null]}"));
+    let recorded = soon("the upstream's request", upstream.request()).await;
+    assert_eq!((recorded.target.as_str(), &recorded.body[..]), ("/v1/some/new-thing?mode=a", body.as_bytes()));
+    assert_eq!(recorded.header("authorization"), Some("Bearer upstream-key-of-chats"));
+
+    let spoken = router.ask(Method::POST, "/v1/spoken").body(body).send().await;
+    assert_eq!((spoken.header("content-type"), &spoken.body[..]), ("audio/mpeg", &b"\xff\xfbsound"[..]));
+    soon("the upstream's request", upstream.request()).await;
+
+    for path in ["/v1/models/x", "/v1/router/policy", "/v1/mcp/tools", "/v1/skills"] {
+        let answer = router.ask(Method::POST, path).body(body).send().await;
+        assert!(matches!(answer.status, 404 | 405), "{path} is the router's own: {}", answer.status);
+    }
+    for path in ["/v1/a/../b", "/v1/a//b", "/v1/%2e%2e/b", "/v1/a%2fb", "/v1/..%5cb"] {
+        let answer = router.ask(Method::POST, path).body(body).send().await;
+        assert!(matches!(answer.status, 400 | 404), "{path}: {}", answer.status);
+    }
+    assert_eq!(router.ask(Method::POST, "/v1/some/new-thing").nobody().body(body).send().await.status, 401);
+}
+
+#[tokio::test]
+async fn a_familys_own_headers_stay_in_the_family() {
+    let upstream = FakeUpstream::start(Script::default());
+    let router = house(&upstream);
+    for (model, own) in [("gpt-mock", "openai-project"), ("claude-mock", "anthropic-beta")] {
+        let mut ask = router.ask(Method::POST, "/v1/messages");
+        for name in ["openai-project", "anthropic-beta", "traceparent", "idempotency-key", "cookie"] {
+            ask = ask.header(name, "of-the-client");
+        }
+        ask.json(&json!({"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]})).send().await;
+        let recorded = soon("the upstream's request", upstream.request()).await;
+        for name in ["openai-project", "anthropic-beta", "traceparent", "idempotency-key", "cookie"] {
+            let travels = name == own || name == "traceparent" || name == "idempotency-key";
+            assert_eq!(recorded.header(name).is_some(), travels, "{name} to {model}");
+        }
+    }
+}
