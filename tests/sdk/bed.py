@@ -30,8 +30,8 @@ def _settings(providers):
             "name": f"{wire}-account", "provider": _PROVIDER[wire], "wire": wire, "base_url": providers.base_url(wire), "api_key": key_for(wire),
             "models": names, "model_map": {name: MODELS[wire] for name in names}, "timeouts": {"first_byte": "20s", "idle": "5s"},
         })
-    # One try: what goes wrong is to be seen, not mended.
-    return {"accounts": accounts, "retry": {"max_attempts": 1}}
+    # One try: what goes wrong is to be seen, not mended. Short silences are filled, so that the SDKs meet what fills them.
+    return {"accounts": accounts, "retry": {"max_attempts": 1}, "stream": {"keepalive": "100ms"}}
 
 
 @contextlib.contextmanager

@@ -46,6 +46,7 @@ class Reply:
 
     `stop` is `end`, `length`, `stop_sequence` or `refusal`; calls make themselves known. A streamed answer can break: `broken` is
     `error` (the provider says so), `ended` (the stream ends without its end mark) or `closed` (the connection does).
+    `pause_s` is a silence of so many seconds: before a whole answer, in the middle of a streamed one.
     """
 
     parts: tuple = ()

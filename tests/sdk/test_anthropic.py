@@ -16,7 +16,7 @@ THINK = {"thinking": {"type": "enabled", "budget_tokens": 2000}, "max_tokens": 4
 
 def sdk_for(router, **credential):
     credential = credential or {"api_key": KEY}
-    return anthropic.Anthropic(base_url=router.url, max_retries=0, timeout=30, **credential)
+    return anthropic.Anthropic(base_url=router.url, max_retries=0, timeout=30, _strict_response_validation=True, **credential)
 
 
 @pytest.fixture
@@ -263,6 +263,31 @@ def test_a_stream_that_breaks_raises(sdk, wire, providers, how, what):
     providers.answer(wire, say(*parts, broken=how))
     with pytest.raises(anthropic.APIError), sdk.messages.stream(model=model_on(wire), max_tokens=100, messages=[USER], tools=TOOLS) as stream:
         stream.get_final_message()
+
+
+def test_a_silence_in_a_stream_is_kept_alive(sdk, wire, providers):
+    providers.answer(wire, say(cases.TEXT, pause_s=0.5))
+    settings = {"model": model_on(wire), "max_tokens": 100, "messages": [USER]}
+    with sdk.messages.with_streaming_response.create(**settings, stream=True) as raw:
+        assert sum(line == "event: ping" for line in raw.iter_lines()) >= 2
+    with sdk.messages.stream(**settings) as stream:
+        assert stream.get_final_message().content[0].text == cases.TEXT
+
+
+def test_a_document_arrives(ask, wire, providers):
+    providers.answer(wire, say("a page"))
+    source = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0xLjQK"}
+    ask(messages=[{"role": "user", "content": [{"type": "document", "source": source, "title": "page.pdf"}, {"type": "text", "text": "Read this."}]}])
+    assert "JVBERi0xLjQK" in str(providers.last.body)
+
+
+def test_marks_for_caches_arrive_or_their_loss_is_said(sdk, wire, providers):
+    providers.answer(wire, say(cases.TEXT))
+    marked = [{"type": "text", "text": cases.SYSTEM, "cache_control": {"type": "ephemeral"}}]
+    raw = sdk.messages.with_raw_response.create(model=model_on(wire), max_tokens=100, messages=[USER], system=marked)
+    carried = "cache_control" in str(providers.last.body) or "prompt_cache_breakpoint" in str(providers.last.body)
+    assert carried or raw.headers["x-llm-router-fidelity"].startswith("lossy")
+    assert ("system", cases.SYSTEM) in providers.last.turns
 
 
 def test_tokens_are_counted(sdk, wire, providers):

@@ -267,6 +267,19 @@ def test_a_stream_that_breaks_raises(sdk, wire, providers, how, what):
     assert not reasons
 
 
+def test_a_silence_in_a_stream_is_left_silent(sdk, wire, providers):
+    """Google's SDK takes every line for data, so nothing may be put between."""
+    providers.answer(wire, say(cases.TEXT, pause_s=0.5))
+    chunks = list(sdk.models.generate_content_stream(model=model_on(wire), contents="hi"))
+    assert "".join(chunk.text or "" for chunk in chunks) == cases.TEXT
+
+
+def test_a_file_arrives(ask, wire, providers):
+    providers.answer(wire, say("a page"))
+    ask(contents=["Read this.", types.Part.from_bytes(data=b"%PDF-1.4\n", mime_type="application/pdf")])
+    assert "JVBERi0xLjQK" in json.dumps(providers.last.body)
+
+
 def test_tokens_are_counted(sdk, wire, providers):
     providers.answer(wire, say(cases.TEXT, usage=cases.USAGE))
     count = sdk.models.count_tokens(model=model_on(wire), contents=cases.QUESTION)

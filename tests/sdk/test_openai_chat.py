@@ -28,7 +28,7 @@ class Person(pydantic.BaseModel):
 
 @pytest.fixture
 def sdk(router):
-    with openai.OpenAI(base_url=f"{router.url}/v1", api_key=KEY, max_retries=0, timeout=30) as made:
+    with openai.OpenAI(base_url=f"{router.url}/v1", api_key=KEY, max_retries=0, timeout=30, _strict_response_validation=True) as made:
         yield made
 
 
@@ -250,3 +250,47 @@ def test_calls_that_break_raise(sdk, wire, providers, how):
 def test_models_of_all_wires_are_listed(sdk, wire):
     assert model_on(wire) in {model.id for model in sdk.models.list()}
     assert sdk.models.retrieve(model_on(wire)).id == model_on(wire)
+
+
+def test_a_silence_in_a_stream_is_kept_alive(sdk, wire, providers):
+    providers.answer(wire, say(cases.TEXT, pause_s=0.5))
+    settings = {"model": model_on(wire), "messages": ASK, "stream": True}
+    with sdk.chat.completions.with_streaming_response.create(**settings) as raw:
+        assert sum(line.startswith(":") for line in raw.iter_lines()) >= 2
+    chunks = list(sdk.chat.completions.create(**settings))
+    assert "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices) == cases.TEXT
+
+
+def test_a_late_word_of_the_system_arrives(ask, wire, providers):
+    providers.answer(wire, say(cases.TEXT))
+    late = {"role": "system", "content": "From now on in French."}
+    ask(messages=[*ASK, {"role": "assistant", "content": "Hm."}, {"role": "user", "content": "Well?"}, late])
+    spoken = [turn[1] for turn in providers.last.turns]
+    assert cases.SYSTEM in spoken and any("From now on in French." in text for text in spoken)
+
+
+def test_a_file_arrives(ask, wire, providers):
+    providers.answer(wire, say("a page"))
+    data = "data:application/pdf;base64,JVBERi0xLjQK"
+    part = {"type": "file", "file": {"filename": "page.pdf", "file_data": data}}
+    ask(messages=[{"role": "user", "content": [{"type": "text", "text": "Read this."}, part]}])
+    assert "JVBERi0xLjQK" in json.dumps(providers.last.body)
+
+
+def test_what_a_provider_does_not_know_is_said_and_strict_refuses_it(sdk, wire, providers):
+    providers.answer(wire, say(cases.TEXT))
+    lost = {"logit_bias": {"50256": -100}} if wire == "gemini" else {"seed": 7}
+    settings = {"model": model_on(wire), "messages": ASK, **lost}
+    raw = sdk.chat.completions.with_raw_response.create(**settings)
+    strict = {"x-llm-router-strict": "true"}
+    if wire == "chat":
+        assert raw.headers["x-llm-router-fidelity"] == "exact"
+        assert sdk.chat.completions.create(**settings, extra_headers=strict).choices[0].message.content == cases.TEXT
+        return
+    assert next(iter(lost)) in raw.headers["x-llm-router-fidelity"]
+    assert raw.parse().choices[0].message.content == cases.TEXT
+    before = len(providers.seen)
+    with pytest.raises(openai.BadRequestError) as caught:
+        sdk.chat.completions.create(**settings, extra_headers=strict)
+    assert caught.value.code == "lossy_translation" and len(providers.seen) == before
+    assert sdk.chat.completions.create(model=model_on(wire), messages=ASK, extra_headers=strict).choices[0].message.content == cases.TEXT

@@ -22,7 +22,7 @@ class Person(pydantic.BaseModel):
 
 @pytest.fixture
 def sdk(router):
-    with openai.OpenAI(base_url=f"{router.url}/v1", api_key=KEY, max_retries=0, timeout=30) as made:
+    with openai.OpenAI(base_url=f"{router.url}/v1", api_key=KEY, max_retries=0, timeout=30, _strict_response_validation=True) as made:
         yield made
 
 
@@ -253,8 +253,17 @@ def test_reasoning_is_shown(ask, wire, providers):
     assert providers.last.settings["effort"] == "low"
 
 
+def test_a_silence_in_a_stream_is_kept_alive(sdk, wire, providers):
+    providers.answer(wire, say(cases.TEXT, pause_s=0.5))
+    settings = {"model": model_on(wire), "input": cases.QUESTION, "store": False}
+    with sdk.responses.with_streaming_response.create(**settings, stream=True) as raw:
+        assert sum(line.startswith(":") for line in raw.iter_lines()) >= 2
+    with sdk.responses.stream(**settings) as stream:
+        assert stream.get_final_response().output_text == cases.TEXT
+
+
 def test_the_local_model_answers(house):
-    with openai.OpenAI(base_url=f"{house.url}/v1", api_key=KEY, max_retries=0, timeout=120) as sdk:
+    with openai.OpenAI(base_url=f"{house.url}/v1", api_key=KEY, max_retries=0, timeout=120, _strict_response_validation=True) as sdk:
         settings = {"model": MODEL, "input": cases.QUESTION, "max_output_tokens": 16, "temperature": 0, "store": False}
         answer = sdk.responses.create(**settings)
         assert answer.output_text.strip() and answer.status in ("completed", "incomplete")

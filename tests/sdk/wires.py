@@ -147,12 +147,12 @@ class _Handler(BaseHTTPRequestHandler):
         reply = self.providers.take(seen, wire)
         if isinstance(reply, Refusal):
             return self._json(reply.status, module.error(reply.status, reply.message), reply.headers)
-        time.sleep(reply.pause_s)
         named = body | {"model": module.model_of(seen.path, body)} | ({"counts": True} if ":countTokens" in path else {})
         if module.is_stream(seen.path, body):
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 return self._stream(module, reply, named)
             return None
+        time.sleep(reply.pause_s)
         return self._json(200, module.whole(reply, named))
 
     do_GET = do_POST
@@ -173,7 +173,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        for frame in frames:
+        for index, frame in enumerate(frames):
+            if index == len(frames) // 2:
+                time.sleep(reply.pause_s)
             self.wfile.write(b"%x\r\n%s\r\n" % (len(frame), frame))
         if reply.broken == "closed":
             # Without the last chunk, and with a reset.
