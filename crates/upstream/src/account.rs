@@ -194,10 +194,9 @@ impl Account {
     fn standing(&self, wire: Dialect, now: Instant) -> Standing {
         match self.wire {
             Some(named) if named == wire => Standing::Named,
-            Some(_) => Standing::Never,
             None if self.row.wires.contains(&wire) => Standing::Sure,
             None if self.row.may.contains(&wire) => self.marks.standing(wire, now),
-            None => Standing::Never,
+            _ => Standing::Never,
         }
     }
 
@@ -248,4 +247,4 @@ fn obstacle(account: &config::account::Account) -> Option<Failure> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,12 +2,19 @@
 
 use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use wire::{Dialect, head::Head};
+use serde::Deserialize;
+use wire::Dialect;
 
 use crate::catalog::{Provider, Rebase, Shape};
 
 /// What stands as it is in a segment of a path.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The one member of a body that stands in a path.
+#[derive(Deserialize)]
+struct Named {
+    model: String,
+}
 
 /// The base URL of every wire, and what the paths below it look like.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,8 +53,8 @@ impl Address {
         let mut text = format!("{base}{}", self.under);
         // An operator may have written the deployment into the base.
         if self.deployments && wire == Dialect::Chat && !base.contains("/deployments/") {
-            let model = Head::scan(body).ok()?.model?;
-            text = format!("{text}/deployments/{}", utf8_percent_encode(&model, SEGMENT));
+            let Named { model } = serde_json::from_slice(body).ok()?;
+            text = format!("{text}/deployments/{}", utf8_percent_encode(model.trim(), SEGMENT));
         }
         text.push_str(path);
         if let Some(query) = &self.query {

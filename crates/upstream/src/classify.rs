@@ -119,11 +119,10 @@ fn verdict(status: u16, kind: Kind, said: &Said, also_retried: &[u16]) -> Verdic
         (408 | 425 | 429 | 500..=599, _) => Verdict::Retry,
         (409, _) if said.message_has("lock") => Verdict::Retry,
         (status, _) if also_retried.contains(&status) => Verdict::Retry,
-        // One request beyond the whole limit of a window will not fit later either.
-        (400..=499, Kind::Key | Kind::Model | Kind::Endpoint | Kind::RateLimit) => Verdict::NextTarget,
         (400..=499, Kind::Server | Kind::Overloaded | Kind::Timeout) => Verdict::Retry,
         (400..=499, Kind::ContextLength | Kind::ContentPolicy) => Verdict::GiveBack,
-        (401..=404, _) => Verdict::NextTarget,
+        // One request beyond the whole limit of a window will not fit later either.
+        (400..=499, Kind::Key | Kind::Model | Kind::RateLimit) | (400, Kind::Endpoint) | (401..=404, _) => Verdict::NextTarget,
         _ => Verdict::GiveBack,
     }
 }
@@ -229,10 +228,10 @@ mod tests {
         for code in [408, 425, 429, 500, 501, 502, 503, 504, 529, 418] {
             assert_eq!(judge(code, ""), Verdict::Retry, "{code}");
         }
-        for code in [401, 402, 403, 404, 405] {
+        for code in [401, 402, 403, 404] {
             assert_eq!(judge(code, ""), Verdict::NextTarget, "{code}");
         }
-        for code in [400, 409, 413, 422] {
+        for code in [400, 405, 409, 413, 415, 422] {
             assert_eq!(judge(code, "{}"), Verdict::GiveBack, "{code}");
         }
         assert_eq!(judge(400, "Your credit balance is too low"), Verdict::NextTarget);

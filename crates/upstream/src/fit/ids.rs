@@ -1,6 +1,6 @@
 //! Ids of tool calls in the form that a provider accepts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -17,14 +17,16 @@ pub(super) fn fit(accepted: CallIds, messages: &mut [Value], done: &mut Vec<Fitt
     }
     let is_fine = |id: &str| id.len() == NINE && id.bytes().all(|b| b.is_ascii_alphanumeric());
     let mut given: HashMap<String, String> = HashMap::new();
-    let mut taken: HashMap<String, String> = HashMap::new();
+    let mut taken: HashSet<String> = HashSet::new();
     for (at, message) in messages.iter_mut().enumerate() {
         let mut change = |id: &mut Value, path: String| {
             let Some(old) = id.as_str().filter(|old| !is_fine(old)).map(str::to_owned) else { return };
             let new = given.entry(old.clone()).or_insert_with(|| {
-                let free = (0..).map(|salt| nine(&old, salt)).find(|new| taken.get(new).is_none_or(|owner| *owner == old));
+                // One of so many is free: there are fewer ids than tries.
+                let tries = 0..=taken.len() as u64;
+                let free = tries.map(|salt| nine(&old, salt)).find(|new| !taken.contains(new));
                 let new = free.unwrap_or_default();
-                taken.insert(new.clone(), old.clone());
+                taken.insert(new.clone());
                 new
             });
             *id = new.as_str().into();
