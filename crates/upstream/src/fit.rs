@@ -36,7 +36,8 @@ pub(crate) fn fit(row: &Provider, wire: Dialect, asked: &Reasoning, body: &mut V
     let mut done = Vec::new();
     let Value::Object(body) = body else { return done };
     let model = body.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let thinks = body.get("reasoning_effort").and_then(Value::as_str) != Some("none");
+    let effort = body.get("reasoning_effort").or_else(|| body.get("reasoning")?.get("effort"));
+    let thinks = effort.and_then(Value::as_str) != Some("none");
     for refusal in row.refused.iter().filter(|r| r.wire == wire && holds_for(r, &model, thinks)) {
         refusal.fields.iter().for_each(|field| refuse(body, field, &mut done));
     }

@@ -43,7 +43,7 @@ pub(super) const ROWS: &[Provider] = &[
             "https://platform.openai.com/docs/guides/error-codes",
             "https://platform.openai.com/docs/guides/reasoning",
         ],
-        unverified: "which names its next thinking models will have; whether `reasoning_content` in a message is refused or ignored (it is not sent)",
+        unverified: "which names its next thinking models will have, and which of them do not think unless they are told to (they are taken to think); whether `reasoning_content` in a message is refused or ignored (it is not sent)",
         ..COMPATIBLE
     },
     // `provider: openai` at another address. It may be OpenAI behind a proxy or anything that says it is compatible.

@@ -112,6 +112,10 @@ fn a_budget_of_thinking_has_a_place_at_some() {
 fn other_wires_have_other_rules() {
     let (after, losses, _) = fitted("openai-codex", Dialect::Responses, json!({"model": "m", "max_output_tokens": 5, "store": false}));
     assert_eq!((after, losses.dropped), (json!({"model": "m", "store": false}), vec!["max_output_tokens".to_owned()]));
+    for (effort, dropped) in [("low", &["temperature"][..]), ("none", &[])] {
+        let body = json!({"model": "gpt-5.2", "temperature": 0.5, "reasoning": {"effort": effort}});
+        assert_eq!(fitted("openai", Dialect::Responses, body).1.dropped, dropped, "{effort}");
+    }
     let messages = json!({"model": "m", "max_tokens": 5, "top_k": 3});
     assert_eq!(fitted("openrouter", Dialect::Messages, messages.clone()).0, messages);
     let (_, losses, _) =
