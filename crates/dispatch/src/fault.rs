@@ -21,6 +21,8 @@ pub(crate) struct Fault {
     pub(crate) is_passing: bool,
     /// Nothing was sent: the target could not be called at all.
     pub(crate) obstacle: Option<Failure>,
+    /// The target does not speak the wire that it was asked on; on another it may serve.
+    pub(crate) is_language: bool,
 }
 
 impl Fault {
@@ -74,6 +76,40 @@ pub(crate) fn conclusion(faults: &[Fault], model: &str) -> Failure {
     failure
 }
 
+/// What a fault of the connection is.
+pub(crate) fn fault_of(name: &Arc<str>, error: &net::Error) -> Fault {
+    let outcome = match error {
+        e if e.timeout().is_some() => AttemptOutcome::TimedOut,
+        e if !e.was_sent() => AttemptOutcome::Unreachable,
+        _ => AttemptOutcome::Broken,
+    };
+    fault(name, outcome, None, format!("`{name}`: {}", public(error)))
+}
+
+/// What a client may read of a fault: no address of ours.
+fn public(error: &net::Error) -> String {
+    match error {
+        net::Error::Connect { .. } => "the connection could not be made".to_owned(),
+        net::Error::Closed { .. } => "the connection was closed before an answer".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// A fault that another try may not have.
+pub(crate) fn fault(name: &Arc<str>, outcome: AttemptOutcome, status: Option<u16>, message: String) -> Fault {
+    Fault {
+        target: name.clone(),
+        outcome,
+        status,
+        message,
+        retry_after: None,
+        request_id: None,
+        is_passing: true,
+        obstacle: None,
+        is_language: false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +124,7 @@ mod tests {
             request_id: None,
             is_passing: true,
             obstacle: None,
+            is_language: false,
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use journey::{Forwarded, Operation, Request};
+use upstream::Account;
 use wire::{Code, Dialect, Failure, capsule, head::Edits, losses::Losses};
 
 use crate::{
@@ -18,6 +19,8 @@ pub(crate) struct Address<'a> {
     pub(crate) model: &'a Arc<str>,
     /// It knows `stream_options.include_usage`.
     pub(crate) knows_usage: bool,
+    /// Whose peculiarities a translated body is fitted to; nodes have none.
+    pub(crate) account: Option<&'a Account>,
     /// Whose conversation with whom, and what was kept of it.
     pub(crate) scope: Scope,
     pub(crate) memory: &'a Memory,
@@ -55,13 +58,18 @@ impl Letter {
             Operation::Other => Ok(Self::raw(request, to, request.forwarded.as_ref().map_or("/", Forwarded::path).to_owned())),
             Operation::Count(Dialect::Gemini) => Ok(Self::raw(request, to, format!("/models/{model}:countTokens"))),
             Operation::Count(_) => Ok(Self::raw(request, to, "/messages/count_tokens".to_owned())),
-            // State of another provider's in the body would be refused there.
-            Operation::Generate(dialect) if dialect == wire && !capsule::may_hold(&request.body) => {
+            Operation::Generate(dialect) if dialect == wire && Self::passes(request, to) => {
                 let path = Self::path(request, to);
                 Ok(Self::raw(request, to, path))
             }
             Operation::Generate(dialect) => Self::translated(request, to, dialect),
         }
+    }
+
+    /// Whether the body may go as it is: not with state of another provider's in it, nor unstreamed where only streams are answered.
+    fn passes(request: &Request, to: &Address<'_>) -> bool {
+        let is_streamed = request.head.stream || !to.account.is_some_and(Account::only_streams);
+        is_streamed && !capsule::may_hold(&request.body)
     }
 
     fn path(request: &Request, to: &Address<'_>) -> String {
@@ -85,20 +93,25 @@ impl Letter {
     fn translated(request: &Request, to: &Address<'_>, dialect: Dialect) -> Result<Self, Failure> {
         let mut inner = request.inner()?.clone();
         to.model.as_ref().clone_into(&mut inner.model);
+        let only_streams = to.account.is_some_and(Account::only_streams);
+        inner.stream |= only_streams;
         inner.stream_usage = inner.stream && to.knows_usage;
         let mut losses = Losses::default();
         unseal(&mut inner, &to.scope.origin, &mut losses);
         if to.wire != Dialect::Chat {
             to.memory.restore(&to.scope, &mut inner);
         }
-        let body = to.wire.encode_request(&inner, &mut losses);
+        let mut body = to.wire.encode_request(&inner, &mut losses);
+        if let Some(account) = to.account {
+            account.fit(to.wire, &inner.reasoning, &mut body, &mut losses);
+        }
         if request.strict && !losses.is_exact() {
             let message = format!("`strict` refuses this translation to `{}`: {}", to.wire.name(), losses.header());
             return Err(Failure::new(Code::LossyTranslation, message));
         }
         let is_foreign = dialect != to.wire;
         let strip_usage = !is_foreign && inner.stream_usage && !request.head.include_usage && to.wire == Dialect::Chat;
-        let translate = is_foreign.then_some(to.wire);
+        let translate = (is_foreign || only_streams).then_some(to.wire);
         Ok(Self { path: Self::path(request, to), body: body.to_string().into(), strip_usage, translate, losses })
     }
 }

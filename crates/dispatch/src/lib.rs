@@ -3,6 +3,7 @@
 //! **Invariant:** before the first byte of an answer a failed attempt is unseen by the client; after it nothing is ever tried again.
 //! Of the caller it knows a name that tells conversations apart, of SQL nothing.
 
+mod answer;
 mod attempt;
 mod dummy;
 mod ears;
@@ -12,6 +13,7 @@ mod luggage;
 mod memory;
 mod run;
 mod stream;
+mod way;
 
 pub use memory::Memory;
 pub use run::{Dispatch, Rules, Trail, run};

@@ -5,7 +5,7 @@
 
 use std::{
     collections::hash_map::RandomState,
-    hash::{BuildHasher, Hash, Hasher},
+    hash::{BuildHasher, Hash},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -72,11 +72,7 @@ impl Default for Memory {
 impl Memory {
     /// A hash under keys that nobody else knows, so that nobody can aim at a place.
     fn place(&self, scope: &Scope, mark: &Mark<'_>) -> u128 {
-        let of = |state: &RandomState| {
-            let mut hasher = state.build_hasher();
-            (scope, mark).hash(&mut hasher);
-            u128::from(hasher.finish())
-        };
+        let of = |state: &RandomState| u128::from(state.hash_one((scope, mark)));
         of(&self.hashers.0) << 64 | of(&self.hashers.1)
     }
 
@@ -302,7 +298,9 @@ mod tests {
     fn heard(events: &[Event], scope: &Scope) -> Arc<Memory> {
         let memory = Arc::new(Memory::default());
         let mut listener = Listener::new(memory.clone(), scope.clone());
-        events.iter().for_each(|e| listener.hear(e));
+        for event in events {
+            listener.hear(event);
+        }
         memory
     }
 

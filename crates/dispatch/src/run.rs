@@ -12,10 +12,11 @@ use journey::{Attempt, AttemptOutcome, Body, Candidate, Flow, Operation, Plan, R
 use wire::{Code, Dialect, Failure, losses::Losses};
 
 use crate::{
-    attempt::{Way, attempt, fault},
+    attempt::attempt,
     dummy,
-    fault::{Fault, conclusion},
+    fault::{Fault, conclusion, fault},
     memory::Memory,
+    way::Way,
 };
 
 /// How often and how long.
@@ -134,28 +135,52 @@ async fn candidate_once(
             Ok(Some(guess("node".into(), "node".into(), candidate.model.clone(), request, trail)))
         }
         Target::Account { name } => {
-            if let Some(flow) = d.accounts.get(name).and_then(|account| counted(account, candidate, request, trail)) {
-                return Ok(Some(flow));
-            }
-            let way = match d.accounts.get(name) {
-                Some(account) => Way::to_account(d, account, &candidate.model, request),
-                None => Err(Failure::new(Code::NoAvailableTarget, format!("the account `{name}` is gone"))),
+            let Some(account) = d.accounts.get(name) else {
+                let gone = Failure::new(Code::NoAvailableTarget, format!("the account `{name}` is gone"));
+                faults.push(skipped(name, gone));
+                return Ok(None);
             };
-            match way {
-                Ok(way) => match attempt(d, way, request, deadline, trail).await {
-                    Ok(flow) => return Ok(Some(flow)),
-                    Err(fault) => faults.push(fault),
-                },
-                // What is wrong with the request itself is wrong for every target.
-                Err(failure) if failure.code == Code::InvalidRequest => return Err(failure),
-                Err(obstacle) => faults.push(skipped(name, obstacle)),
-            }
-            Ok(None)
+            account_once(d, account, &candidate.model, request, deadline, faults, trail).await
         }
         // With other candidates to turn to there is nothing to wait for.
         Target::Fleet if !is_only => nodes_once(d, &candidate.model, request, deadline, faults, trail).await,
         Target::Fleet => fleet_once(d, &candidate.model, request, deadline, faults, trail).await,
     }
+}
+
+/// Asks an account: on the caller's own wire where it may speak that, on another once it was found not to.
+async fn account_once(
+    d: &Dispatch<'_>,
+    account: &upstream::Account,
+    model: &Arc<str>,
+    request: &Request,
+    deadline: tokio::time::Instant,
+    faults: &mut Vec<Fault>,
+    trail: &mut Trail<'_>,
+) -> Result<Option<Flow>, Failure> {
+    if let Some(flow) = counted(account, model, request, trail) {
+        return Ok(Some(flow));
+    }
+    for _ in Dialect::ALL {
+        let way = match Way::to_account(d, account, model, request) {
+            Ok(way) => way,
+            // What is wrong with the request itself is wrong for every target.
+            Err(failure) if failure.code == Code::InvalidRequest => return Err(failure),
+            Err(obstacle) => {
+                faults.push(skipped(&account.name, obstacle));
+                break;
+            }
+        };
+        match attempt(d, way, request, deadline, trail).await {
+            Ok(flow) => return Ok(Some(flow)),
+            Err(fault) if fault.is_language => {}
+            Err(fault) => {
+                faults.push(fault);
+                break;
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// How long a request waits for nodes that cannot be reached to come back: a node that is started anew needs about a second.
@@ -224,10 +249,10 @@ fn skipped(name: &Arc<str>, obstacle: Failure) -> Fault {
 }
 
 /// Counting never runs a model: an account that cannot count in the caller's dialect is not asked.
-fn counted(account: &upstream::Account, candidate: &Candidate, request: &Request, trail: &mut Trail<'_>) -> Option<Flow> {
+fn counted(account: &upstream::Account, model: &Arc<str>, request: &Request, trail: &mut Trail<'_>) -> Option<Flow> {
     let Operation::Count(dialect) = request.operation else { return None };
-    let asks = account.wire_for(dialect) == dialect;
-    (!asks).then(|| guess(account.name.clone(), account.provider.clone(), candidate.model.clone(), request, trail))
+    let asks = account.wire_for(dialect) == dialect && account.counts_tokens(dialect);
+    (!asks).then(|| guess(account.name.clone(), account.provider.clone(), model.clone(), request, trail))
 }
 
 fn guess(target: Arc<str>, provider: Arc<str>, model: Arc<str>, request: &Request, trail: &mut Trail<'_>) -> Flow {
@@ -237,6 +262,7 @@ fn guess(target: Arc<str>, provider: Arc<str>, model: Arc<str>, request: &Reques
         _ => wire::messages::encode::count(tokens),
     };
     let mut flow = served_here(target, provider, model, Body::Whole(body.to_string().into()), trail);
+    flow.served.losses.change("input_tokens");
     flow.headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     flow
 }

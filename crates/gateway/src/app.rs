@@ -203,7 +203,7 @@ impl App {
         let _order = self.rebuilding.lock().await;
         let stored = store::keys::list(&self.store).await?;
         let config = self.house().config.clone();
-        self.house.store(Arc::new(House::build(config, &stored).map_err(StartError::Settings)?));
+        self.move_in(House::build(config, &stored).map_err(StartError::Settings)?);
         Ok(())
     }
 
@@ -223,7 +223,7 @@ impl App {
         }
         self.fleet.set_settings(snapshot::fleet_settings(&loaded.config));
         let warnings = loaded.warnings.clone();
-        self.house.store(Arc::new(house));
+        self.move_in(house);
         self.loaded.store(Arc::new(loaded));
         tracing::info!("the configuration was read again");
         Ok(warnings)
@@ -261,6 +261,12 @@ impl App {
     /// Says that the house is closing: probes turn, nothing new begins behind the path.
     pub fn drain(&self) {
         self.draining.store(true, Relaxed);
+    }
+
+    /// Replaces the snapshot; what accounts have learned stays.
+    fn move_in(&self, house: House) {
+        house.inherit(&self.house.load());
+        self.house.store(Arc::new(house));
     }
 
     /// Closes: background work ends, rows are written, the store is closed.

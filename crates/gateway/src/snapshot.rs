@@ -54,6 +54,16 @@ impl House {
         Ok(Self { keys: keys(&config, stored), map, accounts, rules, key_header, config })
     }
 
+    /// Takes over what accounts of an older snapshot have learned of the wires that they speak.
+    pub fn inherit(&self, older: &Self) {
+        let now = std::time::Instant::now();
+        for (name, account) in &self.accounts {
+            if let Some(before) = older.accounts.get(name) {
+                account.inherit(before, now);
+            }
+        }
+    }
+
     /// The credentials that a request shows; `query_key` is `?key=` of Gemini's paths.
     pub fn credentials<'a>(&self, headers: &'a http::HeaderMap, query_key: Option<&'a str>) -> Credentials<'a> {
         Credentials::of(headers, self.key_header.as_ref(), query_key)

@@ -222,3 +222,29 @@ async fn a_familys_own_headers_stay_in_the_family() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_account_is_asked_once_whether_it_speaks_the_callers_dialect() {
+    let missing = Reply::json(&json!({"detail": "Not Found"})).status(404);
+    let upstream = FakeUpstream::start(Script::default().on("/v1/messages", missing));
+    let router = Setup::new().account("server", &upstream.base_url(), &["gpt-mock"], json!({"provider": "vllm"})).start();
+    let body = json!({"model": "gpt-mock", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
+    for paths in [&["/v1/messages", "/v1/chat/completions"][..], &["/v1/chat/completions"]] {
+        assert_eq!(asked(&router, "/v1/messages", &body).await["content"][0]["text"], "Hello world");
+        for path in paths {
+            assert_eq!(soon("the upstream's request", upstream.request()).await.path(), *path);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_count_that_nobody_made_says_so() {
+    let upstream = FakeUpstream::start(Script::always(Reply::json(&json!({"input_tokens": 77}))));
+    let router = house(&upstream);
+    for (model, fidelity) in [("claude-mock", "exact"), ("gpt-mock", "lossy; changed=input_tokens")] {
+        let body = json!({"model": model, "messages": [{"role": "user", "content": "How many?"}]});
+        let answer = router.ask(Method::POST, "/v1/messages/count_tokens").json(&body).send().await;
+        assert_eq!((answer.status, answer.header("x-llm-router-fidelity")), (200, fidelity), "{}", answer.text());
+        assert!(answer.json()["input_tokens"].as_u64().is_some_and(|n| n > 0));
+    }
+}

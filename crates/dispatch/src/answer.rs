@@ -1,0 +1,235 @@
+//! What an upstream answers, read as far as it has to be.
+
+use std::{future::poll_fn, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use fleet::InFlight;
+use http::{HeaderMap, Response, StatusCode, header, response::Parts};
+use http_body::Body as _;
+use journey::{AttemptOutcome, Body, Operation, Request};
+use net::ResponseBody;
+use tokio::time::Instant;
+use upstream::{Account, Kind, Learned, Verdict, judge, limits, message_of};
+use wire::{
+    Code, Dialect, Failure,
+    dialect::Decoder,
+    ir::{Event, Finish},
+    losses::Losses,
+    tap,
+};
+
+use crate::{
+    ears::Ears,
+    fault::{Fault, fault, fault_of},
+    memory::Scope,
+    run::Dispatch,
+    stream::{Committed, Translated},
+    way::Way,
+};
+
+/// Most bytes of an error answer that are read.
+const ERROR_BYTES_MAX: usize = 256 << 10;
+
+/// An answer for the client.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
+    /// What of it the caller's dialect cannot say, as far as it is known by now.
+    pub(crate) losses: Losses,
+}
+
+impl Answer {
+    fn new(status: u16, body: Body) -> Self {
+        Self { status, headers: HeaderMap::new(), body, losses: Losses::default() }
+    }
+
+    /// As it came, with its content type.
+    fn untouched(head: &Parts, body: Body) -> Self {
+        let kind = head.headers.get(header::CONTENT_TYPE);
+        let headers = kind.map(|v| (header::CONTENT_TYPE, v.clone())).into_iter().collect();
+        Self { headers, ..Self::new(head.status.as_u16(), body) }
+    }
+}
+
+/// One exchange with an upstream.
+pub(crate) struct Exchange<'a> {
+    d: &'a Dispatch<'a>,
+    request: &'a Request,
+    name: Arc<str>,
+    account: Option<&'a Account>,
+    wire: Dialect,
+    timeouts: net::Timeouts,
+    deadline: Instant,
+    /// The wire that the answer has to be translated from.
+    translate: Option<Dialect>,
+    scope: Scope,
+}
+
+impl<'a> Exchange<'a> {
+    /// Sends a way's request and reads the answer: a stream up to its first piece, anything else whole.
+    pub(crate) async fn carry_out(
+        d: &'a Dispatch<'a>,
+        way: Way<'a>,
+        request: &'a Request,
+        deadline: Instant,
+        guard: &mut Option<InFlight>,
+    ) -> Result<Answer, Fault> {
+        let Way { name, account, wire, timeouts, request: built, letter, scope, .. } = way;
+        let this = Self { d, request, name, account, wire, timeouts, deadline, translate: letter.translate, scope };
+        let response = d.client.send(built, &timeouts).await.map_err(|e| fault_of(&this.name, &e))?;
+        let (head, body) = response.into_parts();
+        if !head.status.is_success() {
+            let body = net::read_all(body.with_idle_timeout(timeouts.idle), ERROR_BYTES_MAX).await.unwrap_or_default();
+            return this.refused(Response::from_parts(head, body));
+        }
+        this.taught(head.status, &head.headers, &[]);
+        let kind = head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let is_stream = kind.starts_with("text/event-stream");
+        let is_array = this.translate.is_none() && request.in_path.as_ref().is_some_and(|p| p.as_array);
+        let is_asked = request.head.stream || request.operation == Operation::Other;
+        if is_asked && (is_stream || is_array) {
+            let stream = this.committed(body, guard).await?;
+            return Ok(this.streamed(&head, stream));
+        }
+        let whole = net::read_all(body.with_idle_timeout(timeouts.idle), d.body_bytes_max).await.map_err(|e| fault_of(&this.name, &e))?;
+        match request.operation {
+            Operation::Other => Ok(Answer::untouched(&head, Body::Whole(whole))),
+            Operation::Generate(_) if is_stream => this.gathered(&whole),
+            _ => this.whole(&head, whole),
+        }
+    }
+
+    fn streamed(self, head: &Parts, stream: Committed) -> Answer {
+        if self.request.operation == Operation::Other {
+            return Answer::untouched(head, Body::Stream(Box::pin(stream)));
+        }
+        let body: Body = match self.translate {
+            Some(wire) => {
+                let ears = Ears::new(self.d, self.request, wire, self.scope);
+                Body::Told(Box::pin(Translated::new(stream, Decoder::new(wire), self.request.encoder(), ears)))
+            }
+            None => Body::Stream(Box::pin(stream)),
+        };
+        Answer::new(200, body)
+    }
+
+    fn broken(&self, status: StatusCode, what: &str) -> Fault {
+        fault(&self.name, AttemptOutcome::Broken, Some(status.as_u16()), format!("`{}` answered {what}", self.name))
+    }
+
+    /// A whole answer: checked, and read where it has to change its dialect or become a stream.
+    fn whole(self, head: &Parts, whole: Bytes) -> Result<Answer, Fault> {
+        let seen = tap::whole(&whole).ok_or_else(|| self.broken(head.status, "with something that is not JSON"))?;
+        if let Some(error) = seen.error {
+            return Err(self.broken(head.status, &format!("{} with an error inside: {error}", head.status.as_u16())));
+        }
+        let own = match self.request.operation {
+            // An upstream that does not stream: its whole answer becomes one.
+            Operation::Generate(dialect) if self.request.head.stream => Some(dialect),
+            _ => None,
+        };
+        match self.translate.or(own) {
+            Some(wire) => {
+                let events = wire.decode_response(&whole).map_err(|_| self.broken(head.status, "with JSON of another shape"))?;
+                self.events(head.status, wire, events)
+            }
+            None => Ok(Answer::untouched(head, Body::Whole(whole))),
+        }
+    }
+
+    /// A stream that came where a whole answer was wanted: some upstreams know nothing else.
+    fn gathered(self, stream: &[u8]) -> Result<Answer, Fault> {
+        let mut decoder = Decoder::new(self.wire);
+        let mut events = Vec::new();
+        decoder.feed(stream, &mut events).map_err(|e| self.broken(StatusCode::OK, &format!("with a stream that cannot be read: {e}")))?;
+        decoder.finish(&mut events);
+        let wire = self.wire;
+        self.events(StatusCode::OK, wire, events)
+    }
+
+    fn events(self, status: StatusCode, wire: Dialect, mut events: Vec<Event>) -> Result<Answer, Fault> {
+        if events.iter().any(|e| matches!(e, Event::Finish { reason: Finish::MalformedCall, .. })) {
+            return Err(self.broken(status, "with a tool call that the model did not get right"));
+        }
+        if let Some(Event::Failed { message, .. }) = events.iter().find(|e| matches!(e, Event::Failed { .. })) {
+            return Err(self.broken(status, &format!("with a failure: {message}")));
+        }
+        let mut losses = Losses::default();
+        if self.translate.is_some() {
+            let mut ears = Ears::new(self.d, self.request, wire, self.scope);
+            ears.hear(&mut events);
+            losses.extend(ears.losses().clone());
+        }
+        Ok(Answer { losses, ..Answer::new(200, Body::Events(events)) })
+    }
+
+    /// Waits for the first piece: until it is here a stream that dies moves on unseen.
+    async fn committed(&self, mut body: ResponseBody, guard: &mut Option<InFlight>) -> Result<Committed, Fault> {
+        let first = tokio::time::timeout(self.timeouts.first_byte, async {
+            loop {
+                match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) if !data.is_empty() => return Ok(data),
+                        _ => {}
+                    },
+                    Some(Err(e)) => return Err(fault_of(&self.name, &e)),
+                    None => {
+                        let message = format!("the stream of `{}` ended before it began", self.name);
+                        return Err(fault(&self.name, AttemptOutcome::Broken, Some(200), message));
+                    }
+                }
+            }
+        });
+        let first = first.await.map_err(|_| fault_of(&self.name, &net::Error::Timeout(net::Phase::FirstByte)))??;
+        let rest = Box::pin(body.with_idle_timeout(self.timeouts.idle));
+        Ok(Committed::new(first, rest, guard.take(), self.deadline))
+    }
+
+    /// What an answer says about the languages of the account.
+    fn taught(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Learned {
+        match (self.account, self.request.operation) {
+            (Some(account), Operation::Generate(_)) => account.learn(self.wire, status, headers, body, std::time::Instant::now()),
+            _ => Learned::Unclear,
+        }
+    }
+
+    fn refused(self, response: Response<Bytes>) -> Result<Answer, Fault> {
+        let (head, body) = response.into_parts();
+        let (name, status) = (&self.name, head.status);
+        if self.taught(status, &head.headers, &body) == Learned::NotSpoken {
+            let message = format!("`{name}` does not speak `{}`", self.wire.name());
+            return Err(Fault { is_language: true, ..fault(name, AttemptOutcome::Refused, Some(status.as_u16()), message) });
+        }
+        let judged = match self.account {
+            Some(account) => account.judge(status, &body, &self.d.rules.also_retried),
+            None => judge(&upstream::catalog::provider("node"), status, &body, &self.d.rules.also_retried),
+        };
+        if judged.verdict == Verdict::GiveBack && self.translate.is_some() {
+            // The client hears it in its own dialect, with the upstream's words.
+            let said = message_of(&body).unwrap_or_else(|| format!("`{name}` refused the request with status {}", status.as_u16()));
+            let code = match judged.kind {
+                Some(Kind::ContextLength) => Code::ContextLengthExceeded,
+                _ if status == StatusCode::PAYLOAD_TOO_LARGE => Code::PayloadTooLarge,
+                _ => Code::InvalidRequest,
+            };
+            let failure = Failure { status: Some(status.as_u16()), ..Failure::new(code, said) };
+            return Ok(Answer::new(status.as_u16(), Body::Refusal(failure)));
+        }
+        if judged.verdict == Verdict::GiveBack {
+            return Ok(Answer::untouched(&head, Body::Whole(body)));
+        }
+        let said = message_of(&body).map(|m| format!(": {m}")).unwrap_or_default();
+        let message = match status.as_u16() {
+            _ if judged.kind == Some(Kind::Key) => format!("`{name}` refused the router's own credentials with status {}", status.as_u16()),
+            401..=403 => format!("`{name}` refused the router's own credentials with status {}", status.as_u16()),
+            code => format!("`{name}` answered with status {code}{said}"),
+        };
+        Err(Fault {
+            retry_after: limits(&head.headers, &body, std::time::SystemTime::now()).wait(),
+            request_id: head.headers.get("x-request-id").and_then(|v| v.to_str().ok()).map(str::to_owned),
+            is_passing: judged.verdict == Verdict::Retry,
+            ..fault(name, AttemptOutcome::Refused, Some(status.as_u16()), message)
+        })
+    }
+}

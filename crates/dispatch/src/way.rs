@@ -1,0 +1,98 @@
+//! The ways to targets.
+
+use std::sync::Arc;
+
+use fleet::{InFlight, Speaks};
+use http::{HeaderValue, Request as HttpRequest, header};
+use journey::Request;
+use upstream::Account;
+use wire::{Dialect, Failure};
+
+use crate::{
+    letter::{Address, Letter},
+    memory::Scope,
+    run::Dispatch,
+};
+
+/// A target with its request made.
+pub(crate) struct Way<'a> {
+    pub(crate) name: Arc<str>,
+    pub(crate) provider: Arc<str>,
+    pub(crate) node: Option<Arc<str>>,
+    pub(crate) model: Arc<str>,
+    pub(crate) timeouts: net::Timeouts,
+    pub(crate) request: HttpRequest<net::Body>,
+    pub(crate) guard: Option<InFlight>,
+    pub(crate) letter: Letter,
+    pub(crate) scope: Scope,
+    pub(crate) wire: Dialect,
+    /// Nodes have none.
+    pub(crate) account: Option<&'a Account>,
+}
+
+impl<'a> Way<'a> {
+    /// The way to an account.
+    pub(crate) fn to_account(d: &Dispatch<'_>, account: &'a Account, model: &Arc<str>, request: &Request) -> Result<Self, Failure> {
+        let wire = account.wire_for(request.operation.dialect());
+        let scope = Scope { caller: d.caller.clone(), origin: format!("{}/{model}", account.name).into() };
+        let knows_usage = account.knows_stream_usage();
+        let address = Address { wire, model, knows_usage, account: Some(account), scope, memory: d.memory };
+        let letter = Letter::write(request, &address)?;
+        let mut built = account.post(wire, &letter.path, letter.body.clone(), request.head.stream)?;
+        account.pass(wire, d.headers, built.headers_mut());
+        Ok(Self {
+            name: account.name.clone(),
+            provider: account.provider.clone(),
+            node: None,
+            model: model.clone(),
+            timeouts: account.timeouts,
+            request: built,
+            guard: None,
+            letter,
+            scope: address.scope,
+            wire,
+            account: Some(account),
+        })
+    }
+
+    /// The way to a node or agent.
+    pub(crate) fn to_node(
+        d: &Dispatch<'_>,
+        peer: &fleet::Peer,
+        guard: InFlight,
+        model: &Arc<str>,
+        request: &Request,
+    ) -> Result<Self, Failure> {
+        let is_node = peer.speaks == Speaks::OpenAi;
+        let scope = Scope { caller: d.caller.clone(), origin: format!("node/{model}").into() };
+        let address = Address { wire: Dialect::Chat, model, knows_usage: is_node, account: None, scope, memory: d.memory };
+        let letter = Letter::write(request, &address)?;
+        let url = if is_node { format!("{}/v1{}", peer.url, letter.path) } else { format!("{}/infer", peer.url) };
+        let mut built = HttpRequest::new(net::Body::from(letter.body.clone()));
+        *built.method_mut() = http::Method::POST;
+        *built.uri_mut() = url
+            .parse()
+            .map_err(|_| Failure::new(wire::Code::UpstreamError, format!("the address of the node `{}` is not usable", peer.name)))?;
+        let headers = built.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Ok(mut proof) = HeaderValue::from_str(&format!("Bearer {}", peer.router_secret))
+            && !peer.router_secret.is_empty()
+        {
+            proof.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, proof);
+        }
+        Ok(Self {
+            name: peer.name.clone(),
+            provider: if is_node { "node".into() } else { "agent".into() },
+            node: Some(peer.id.clone()),
+            model: model.clone(),
+            timeouts: d.rules.node_timeouts,
+            request: built,
+            guard: Some(guard),
+            letter,
+            scope: address.scope,
+            wire: Dialect::Chat,
+            account: None,
+        })
+    }
+}
