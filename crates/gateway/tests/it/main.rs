@@ -8,6 +8,7 @@ mod client;
 mod dummy;
 mod errors;
 mod faults;
+mod hangups;
 mod keys;
 mod lifecycle;
 mod nodes;

@@ -1,0 +1,134 @@
+//! Callers that hang up: ten thousand streams, of which a random half is left before its end.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use store::{
+    Store,
+    requests::{self, Filter},
+};
+use testkit::{FakeUpstream, Reply, Script};
+
+use crate::router::{Router, Setup, eventually};
+
+const CALLERS: usize = 200;
+const STREAMS_EACH: usize = 50;
+const PIECES: [&str; 4] = ["one", "two", "three", "four"];
+
+fn piece(word: &str) -> String {
+    format!("data: {{\"id\":\"c\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{word}\"}},\"finish_reason\":null}}]}}\n\n")
+}
+
+fn end() -> String {
+    let last = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    let usage = "data: {\"id\":\"c\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}\n\n";
+    [last, usage, "data: [DONE]\n\n"].concat()
+}
+
+/// Numbers that look random and are the same in every run (xorshift; Marsaglia 2003).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
+/// One caller's streams; how many it left.
+async fn call(router: Arc<Router>, caller: usize) -> usize {
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ (caller as u64 + 1));
+    let mut left = 0;
+    for _ in 0..STREAMS_EACH {
+        let leaves = dice.below(2) == 0;
+        let body = json!({
+            "model": if leaves { "endless" } else { "steady" }, "stream": true, "max_tokens": 9,
+            "messages": [{"role": "user", "content": "Count."}],
+        });
+        // Half of them come through a translation.
+        let path = ["/v1/chat/completions", "/v1/messages"][dice.below(2)];
+        let mut stream = router.post(path, &body).open().await;
+        assert_eq!(stream.status, 200);
+        if leaves {
+            stream.until(PIECES[dice.below(PIECES.len())]).await;
+            left += 1;
+        } else {
+            let said = stream.rest().await;
+            assert!(said.contains("four") && (said.contains("[DONE]") || said.contains("message_stop")), "{said}");
+        }
+    }
+    left
+}
+
+/// All rows of an outcome, page by page.
+async fn rows(store: &Store, outcome: &str) -> Vec<requests::Row> {
+    let mut rows = Vec::new();
+    let mut filter = Filter { limit: requests::ROWS_MAX, outcome: Some(outcome.to_owned()), ..Filter::default() };
+    loop {
+        let page = requests::recent(store, &filter).await.unwrap();
+        let Some(last) = page.last() else { return rows };
+        filter.before_seq = Some(last.seq);
+        rows.extend(page.into_iter().map(|stored| stored.row));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_streams_leave_one_record_each_and_nothing_else() {
+    let words = PIECES.map(piece);
+    let all: usize = words.iter().map(String::len).sum();
+    let pieces = || words.iter().cloned().chain([end()]);
+    let steady = FakeUpstream::start(Script::always(Reply::events(pieces())));
+    let endless = FakeUpstream::start(Script::always(Reply::events(pieces()).stall_after(all)));
+    let setup = Setup::new().account("steady", &steady.base_url(), &["steady"], json!({}));
+    let router = Arc::new(setup.account("endless", &endless.base_url(), &["endless"], json!({})).start());
+
+    let callers: Vec<_> = (0..CALLERS).map(|caller| tokio::spawn(call(router.clone(), caller))).collect();
+    let counting = async {
+        let mut left = 0;
+        for caller in callers {
+            left += caller.await.unwrap();
+        }
+        left
+    };
+    // The upstream remembers a bounded number of hang-ups, so they are counted while they come.
+    let (counted, mut seen) = (tokio::sync::watch::channel(None), 0);
+    let hangups = async {
+        let mut wanted = counted.1.clone();
+        loop {
+            let missing = *wanted.borrow() != Some(seen);
+            if !missing {
+                return seen;
+            }
+            tokio::select! {
+                _ = endless.hangup() => seen += 1,
+                changed = wanted.changed() => changed.unwrap(),
+            }
+        }
+    };
+    let (left, cancelled) = tokio::join!(
+        async {
+            let left = counting.await;
+            counted.0.send(Some(left)).unwrap();
+            left
+        },
+        async { tokio::time::timeout(crate::router::PATIENCE * 10, hangups).await.expect("every stream that was left is left upstream too") }
+    );
+    assert_eq!(left, cancelled);
+
+    for name in ["router_open_streams", "router_active_requests"] {
+        eventually(name, || async { (router.metric(name).await as usize == 0).then_some(()) }).await;
+    }
+    let store = router.store().await;
+    let total = CALLERS * STREAMS_EACH;
+    eventually("all records", || async { (requests::count(&store).await.unwrap() as usize == total).then_some(()) }).await;
+    let (cancelled, success) = (rows(&store, "cancelled").await, rows(&store, "success").await);
+    assert_eq!((cancelled.len(), success.len()), (left, total - left));
+    for stored in &cancelled {
+        let flowed = stored.completion_tokens;
+        assert!(flowed.is_some_and(|n| (1..=PIECES.len() as u64).contains(&n)), "{stored:?}");
+        assert!(stored.prompt_tokens.is_some_and(|n| n > 0), "{stored:?}");
+    }
+    assert!(success.iter().all(|row| (row.prompt_tokens, row.completion_tokens) == (Some(3), Some(4))));
+}
