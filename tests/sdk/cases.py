@@ -75,12 +75,3 @@ def assert_schema_came(seen):
     """The provider was given the schema, however it writes it."""
     schema = seen.settings["schema"]
     assert set(schema["properties"]) == {"name", "age"} and set(schema["required"]) == {"name", "age"}
-
-
-def input_tokens(wire, usage):
-    """All input. Gemini does not say what was written to a cache, so there it is fresh input."""
-    return usage.fresh + usage.read + usage.written
-
-
-def written_tokens(wire, usage):
-    return None if wire == "gemini" else usage.written

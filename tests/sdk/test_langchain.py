@@ -167,9 +167,9 @@ def test_the_local_model_answers(house):
     assert "".join(piece.text for piece in model.stream(cases.QUESTION)) == message.text
 
 
-def test_reasoning_is_shown_in_responses(model, ask, wire, providers):
-    if model.dialect == "chat":
-        pytest.skip("LangChain's chat client knows no reasoning")
+@pytest.mark.parametrize("model", ["responses"], indirect=True)
+def test_reasoning_is_shown(model, ask, wire, providers):
+    """LangChain's client of chat knows no reasoning."""
     providers.answer(wire, say(Thought(cases.THOUGHT, cases.SEAL), cases.TEXT))
     message = ask(model(reasoning={"effort": "low", "summary": "auto"}), ASK)
     thoughts = [block["reasoning"] for block in message.content_blocks if block["type"] == "reasoning" and block.get("reasoning")]

@@ -294,3 +294,12 @@ def test_what_a_provider_does_not_know_is_said_and_strict_refuses_it(sdk, wire, 
         sdk.chat.completions.create(**settings, extra_headers=strict)
     assert caught.value.code == "lossy_translation" and len(providers.seen) == before
     assert sdk.chat.completions.create(model=model_on(wire), messages=ASK, extra_headers=strict).choices[0].message.content == cases.TEXT
+
+
+@pytest.mark.parametrize("wire", ["responses"], indirect=True)
+def test_what_responses_does_by_default_is_not_wished(ask, wire, providers):
+    """A provider of Responses stores answers and holds tools to their schema unless told otherwise; chat does neither."""
+    providers.answer(wire, say(cases.TEXT))
+    ask(tools=TOOLS)
+    assert providers.last.body["store"] is False
+    assert [tool["strict"] for tool in providers.last.body["tools"]] == [False, False]

@@ -239,10 +239,10 @@ def test_a_stream_that_breaks_does_not_end_well(sdk, wire, providers, how, what)
         stream.get_final_response()
 
 
-def test_nothing_is_stored_at_another_providers(ask, wire, providers):
-    """Who says nothing about storing gets an answer all the same; a provider reached by translation must not store it."""
+def test_who_says_nothing_about_storing_is_answered(ask, wire, providers):
     providers.answer(wire, say(cases.TEXT))
-    assert ask(store=None).output_text == cases.TEXT
+    assert ask(store=openai.omit).output_text == cases.TEXT
+    assert "store" not in providers.last.body, "where it is the wire the body is the caller's own; elsewhere nothing is stored by default"
 
 
 def test_reasoning_is_shown(ask, wire, providers):

@@ -118,7 +118,7 @@ def _camel(value, name=""):
 
 def asked(body):
     """The request's turns as plain tuples, the same for all wires."""
-    body = _camel(body)
+    body = _camel(body.get("generateContentRequest", body))
     turns = [("system", part["text"]) for part in (body.get("systemInstruction") or {}).get("parts", [])]
     for content in body["contents"]:
         role = "assistant" if content.get("role") == "model" else "user"
@@ -153,7 +153,7 @@ def _url(blob):
 
 def settings(body):
     """The settings that have a twin on every wire."""
-    body = _camel(body)
+    body = _camel(body.get("generateContentRequest", body))
     config = body.get("generationConfig") or {}
     calling = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
     words = {"AUTO": "auto", "NONE": "none", "ANY": "required"}

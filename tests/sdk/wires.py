@@ -20,7 +20,7 @@ WIRES = {"chat": wire_chat, "responses": wire_responses, "messages": wire_messag
 # The providers' names for the models; the router's callers have other names for them.
 MODELS = {"chat": "gpt-5.2", "responses": "gpt-5.2", "messages": "claude-opus-4-6", "gemini": "gemini-3-pro"}
 # Whether the SDKs are here whose types are the measure; an environment with another SDK alone does without.
-HAS_TYPES = all(importlib.util.find_spec(name) for name in ("openai", "anthropic", "google.genai")) if importlib.util.find_spec("google") else False
+HAS_TYPES = all(importlib.util.find_spec(name) for name in ("openai", "anthropic", "google"))
 
 
 def key_for(wire):
@@ -45,6 +45,9 @@ class Seen:
     @property
     def settings(self):
         return WIRES[self.wire].settings(self.body)
+
+    def to_json(self):
+        return {"wire": self.wire, "path": self.path, "headers": self.headers, "body": self.body, "turns": self.turns, "settings": self.settings}
 
     def of(self, kind):
         """The turns of a kind: `system`, `user`, `assistant`, `call`, `result`, `thought`, `image`."""
@@ -192,10 +195,6 @@ class _Handler(BaseHTTPRequestHandler):
             providers.answer(path.removeprefix("answer/"), *(replies.from_json(one) for one in value))
             return self._json(200, {})
         if path == "seen":
-            seen = [
-                {"wire": s.wire, "path": s.path, "headers": s.headers, "body": s.body, **({"turns": s.turns, "settings": s.settings} if ":countTokens" not in s.path else {})}
-                for s in providers.seen
-            ]
-            return self._json(200, {"seen": seen, "refused": providers.refused})
+            return self._json(200, {"seen": [seen.to_json() for seen in providers.seen], "refused": providers.refused})
         providers.clear()
         return self._json(200, {})
