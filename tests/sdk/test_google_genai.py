@@ -274,7 +274,7 @@ def test_a_stream_that_breaks_raises(sdk, wire, providers, how, what):
 
 def test_a_silence_in_a_stream_is_left_silent(sdk, wire, providers):
     """Google's SDK takes every line for data, so nothing may be put between."""
-    providers.answer(wire, say(cases.TEXT, pause_s=0.5))
+    providers.answer(wire, say(cases.TEXT, pause_s=0.35))
     chunks = list(sdk.models.generate_content_stream(model=model_on(wire), contents="hi"))
     assert "".join(chunk.text or "" for chunk in chunks) == cases.TEXT
 

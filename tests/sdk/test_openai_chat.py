@@ -102,20 +102,23 @@ def test_a_choice_of_tools_arrives(ask, wire, providers, choice, wanted):
 
 
 def test_results_of_other_providers_calls_are_taken(ask, wire, providers):
-    """A history that began elsewhere: ids of any form, text beside calls, a result that is JSON, more text after it."""
-    providers.answer(wire, say(cases.TEXT))
+    """A history that began elsewhere: ids of any form, text beside calls, more text after the results. Another conversation, in which
+    the same calls were made after some thought, has no place in it."""
+    providers.answer(wire, cases.thinking_calls(wire), say(cases.TEXT))
+    ask(tools=TOOLS)
     call = {"id": "call/of another:provider|1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
     time = {"id": "call 2", "type": "function", "function": {"name": "get_time", "arguments": ""}}
     if wire == "chat":
         time["function"]["arguments"] = "{}"
     ask(tools=TOOLS, messages=[
-        *ASK, {"role": "assistant", "content": "I look.", "tool_calls": [call, time]},
+        {"role": "user", "content": "Another question, of somebody else."}, {"role": "assistant", "content": "I look.", "tool_calls": [call, time]},
         {"role": "tool", "tool_call_id": call["id"], "content": cases.RESULTS["get_weather"]},
         {"role": "tool", "tool_call_id": time["id"], "content": cases.RESULTS["get_time"]},
         {"role": "user", "content": "And tomorrow?"},
     ])
     cases.assert_results_came(providers.last)
     assert providers.last.turns[-1] == ("user", "And tomorrow?")
+    assert not providers.last.of("thought"), providers.last.turns
 
 
 def test_an_image_arrives(ask, wire, providers):
@@ -253,10 +256,10 @@ def test_models_of_all_wires_are_listed(sdk, wire):
 
 
 def test_a_silence_in_a_stream_is_kept_alive(sdk, wire, providers):
-    providers.answer(wire, say(cases.TEXT, pause_s=0.5))
+    providers.answer(wire, say(cases.TEXT, pause_s=0.35))
     settings = {"model": model_on(wire), "messages": ASK, "stream": True}
     with sdk.chat.completions.with_streaming_response.create(**settings) as raw:
-        assert sum(line.startswith(":") for line in raw.iter_lines()) >= 2
+        assert sum(line.startswith(":") for line in raw.iter_lines()) >= 1
     chunks = list(sdk.chat.completions.create(**settings))
     assert "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices) == cases.TEXT
 

@@ -58,7 +58,8 @@ def _check_items(items, need, issued):
             need(item.get("id", "").startswith("rs_"), f"{where}.id: Expected an ID that begins with 'rs'")
             text = "".join(part["text"] for part in item["summary"])
             need(item.get("encrypted_content"), f"{where}: an item with this id was not found; items are not stored with `store: false`")
-            need((text, item["encrypted_content"]) in issued, f"{where}: invalid_encrypted_content: {item}")
+            known = [(said, seal) for said, seal in issued if seal == item["encrypted_content"] and text in ("", said)]
+            need(known, f"{where}: invalid_encrypted_content: {item}")
             following = items[index + 1].get("type", "message") if index + 1 < len(items) else None
             follows = following in ("function_call", "reasoning") or items[index + 1:][:1] and items[index + 1].get("role") == "assistant"
             need(follows, f"{where}: reasoning was provided without its required following item")
@@ -151,10 +152,11 @@ def _part(reply, text):
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-def _item(reply, part, index, with_seal):
+def _item(reply, part, index, body):
     if isinstance(part, Thought):
-        seal = {"encrypted_content": part.seal} if with_seal else {}
-        return {"id": f"rs_mock_{index}", "type": "reasoning", "summary": [{"type": "summary_text", "text": part.text}], **seal}
+        # Neither is given to those who do not ask for it.
+        seal = {"encrypted_content": part.seal} if "reasoning.encrypted_content" in (body.get("include") or []) else {}
+        return {"id": f"rs_mock_{index}", "type": "reasoning", "summary": [{"type": "summary_text", "text": part.text}] if _shows(body) else [], **seal}
     if isinstance(part, Call):
         arguments = json.dumps(part.arguments)
         return {"id": f"fc_mock_{index}", "type": "function_call", "status": "completed", "call_id": part.id, "name": part.name, "arguments": arguments}
@@ -176,12 +178,12 @@ def _status(reply):
     return "incomplete" if reply.stop == "length" else "completed"
 
 
-def _seals(body):
-    return "reasoning.encrypted_content" in (body.get("include") or [])
+def _shows(body):
+    return bool((body.get("reasoning") or {}).get("summary"))
 
 
 def whole(reply, body):
-    return _response(reply, body, [_item(reply, part, index, _seals(body)) for index, part in enumerate(reply.parts)], _status(reply))
+    return _response(reply, body, [_item(reply, part, index, body) for index, part in enumerate(reply.parts)], _status(reply))
 
 
 def frames(reply, body):
@@ -189,10 +191,10 @@ def frames(reply, body):
     begun = _response(reply, body, [], "in_progress")
     out = [{"type": "response.created", "response": begun}, {"type": "response.in_progress", "response": begun}]
     for index, part in enumerate(reply.parts):
-        item = _item(reply, part, index, _seals(body))
+        item = _item(reply, part, index, body)
         here = {"item_id": item["id"], "output_index": index}
         if isinstance(part, Thought):
-            empty, events = item | {"summary": []}, _thought_events(here | {"summary_index": 0}, part)
+            empty, events = item | {"summary": []}, _thought_events(here | {"summary_index": 0}, part) if _shows(body) else []
         elif isinstance(part, Call):
             empty, events = item | {"arguments": "", "status": "in_progress"}, _call_events(here, item)
         else:

@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import replies
@@ -30,6 +31,13 @@ def key_for(wire):
 
 class Wrong(Exception):
     """What the provider refuses."""
+
+
+def with_new_ids(reply, number):
+    """The same with ids that no other answer has."""
+    if isinstance(reply, Refusal):
+        return reply
+    return replace(reply, parts=tuple(replace(part, id=f"{part.id}_{number}") if isinstance(part, Call) else part for part in reply.parts))
 
 
 class Seen:
@@ -59,6 +67,8 @@ class Providers:
 
     def __init__(self):
         self._lock = threading.Lock()
+        # What was sealed stays good, as the real ones have it.
+        self._issued, self._answered = set(), 0
         self.clear()
         owner = self
 
@@ -76,7 +86,7 @@ class Providers:
 
     def clear(self):
         with self._lock:
-            self.seen, self.refused, self._replies, self._issued = [], [], {}, set()
+            self.seen, self.refused, self._replies = [], [], {}
 
     def base_url(self, wire):
         return f"{self.url}/{wire}/{'v1beta' if wire == 'gemini' else 'v1'}"
@@ -103,6 +113,8 @@ class Providers:
         with self._lock:
             waiting = self._replies.get(wire) or [Reply(parts=("nobody said what to answer",))]
             reply = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+            self._answered += 1
+            reply = with_new_ids(reply, self._answered)
             for part in getattr(reply, "parts", ()):
                 if isinstance(part, Thought):
                     self._issued.add((part.text, part.seal))
