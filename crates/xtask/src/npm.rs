@@ -1,11 +1,6 @@
 //! Packages of npm in the cache: one folder per lock file, linked into the tests that use them.
 
-use std::{
-    fs,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
@@ -64,9 +59,9 @@ pub(crate) fn install(folder: &Path) -> Result<()> {
 }
 
 /// Makes `at` a link to `target`. A folder that somebody's own `npm install` left there is an error, not thrown away.
-fn link(target: &PathBuf, at: &Path) -> Result<()> {
+fn link(target: &Path, at: &Path) -> Result<()> {
     match fs::read_link(at) {
-        Ok(there) if there == *target => return Ok(()),
+        Ok(there) if there == target => return Ok(()),
         Ok(_) => fs::remove_file(at)?,
         Err(_) if at.exists() => bail!("{} is not the link that this makes: remove it", at.display()),
         Err(_) => {}
