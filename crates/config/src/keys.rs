@@ -192,7 +192,6 @@ pub(crate) const KEYS: &[Key] = &[
 /// that begins to read one takes it out of this list.
 pub(crate) const WITHOUT_EFFECT: &[&str] = &[
     "task_routes",
-    "fallback_models",
     "routes",
     "complexity",
     "model_profiles",
@@ -201,7 +200,6 @@ pub(crate) const WITHOUT_EFFECT: &[&str] = &[
     "semantic_classifier",
     "route_reranker",
     "profiles",
-    "retry.retry_budget",
     "ledger.when_full",
     "auth.oauth.enabled",
     "auth.oidc",

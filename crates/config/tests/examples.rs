@@ -36,7 +36,7 @@ fn services() {
 #[test]
 fn open_llm_router() {
     let loaded = example("open-llm-router.yaml", &[("BACKEND_API_KEY", "k")]);
-    assert_eq!(loaded.warnings, ["accepted, but without effect in this version: task_routes, fallback_models, complexity"]);
+    assert_eq!(loaded.warnings, ["accepted, but without effect in this version: task_routes, complexity"]);
     assert_eq!(loaded.config.default_model.as_deref(), Some("gpt-5.2"));
     assert_eq!(loaded.config.task_routes["general"].low, ["gpt-5.2-mini"]);
     assert_eq!(loaded.config.accounts[0].base_url, "http://127.0.0.1:11434/v1");

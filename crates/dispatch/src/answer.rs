@@ -37,11 +37,13 @@ pub(crate) struct Answer {
     pub(crate) body: Body,
     /// What of it the caller's dialect cannot say, as far as it is known by now.
     pub(crate) losses: Losses,
+    /// A refusal that another model may not have.
+    pub(crate) may_fit_elsewhere: bool,
 }
 
 impl Answer {
     fn new(status: u16, body: Body) -> Self {
-        Self { status, headers: HeaderMap::new(), body, losses: Losses::default() }
+        Self { status, headers: HeaderMap::new(), body, losses: Losses::default(), may_fit_elsewhere: false }
     }
 
     /// As it came, with its content type.
@@ -205,6 +207,7 @@ impl<'a> Exchange<'a> {
             Some(account) => account.judge(status, &body, &self.d.rules.also_retried),
             None => judge(&upstream::catalog::provider("node"), status, &body, &self.d.rules.also_retried),
         };
+        let may_fit_elsewhere = matches!(judged.kind, Some(Kind::ContextLength | Kind::ContentPolicy));
         if judged.verdict == Verdict::GiveBack && self.translate.is_some() {
             // The client hears it in its own dialect, with the upstream's words.
             let said = message_of(&body).unwrap_or_else(|| format!("`{name}` refused the request with status {}", status.as_u16()));
@@ -214,10 +217,10 @@ impl<'a> Exchange<'a> {
                 _ => Code::InvalidRequest,
             };
             let failure = Failure { status: Some(status.as_u16()), ..Failure::new(code, said) };
-            return Ok(Answer::new(status.as_u16(), Body::Refusal(failure)));
+            return Ok(Answer { may_fit_elsewhere, ..Answer::new(status.as_u16(), Body::Refusal(failure)) });
         }
         if judged.verdict == Verdict::GiveBack {
-            return Ok(Answer::untouched(&head, Body::Whole(body)));
+            return Ok(Answer { may_fit_elsewhere, ..Answer::untouched(&head, Body::Whole(body)) });
         }
         let said = message_of(&body).map(|m| format!(": {m}")).unwrap_or_default();
         let message = match status.as_u16() {

@@ -56,5 +56,5 @@ pub(crate) async fn attempt(
     losses.extend(answer.losses);
     let attempts = trail.attempts.len() as u32;
     let served = Served { target: name, provider, node, model, attempts, strip_usage, waited_ms: trail.waited_ms, losses };
-    Ok(Flow { status: answer.status, headers: answer.headers, body: answer.body, served })
+    Ok(Flow { status: answer.status, headers: answer.headers, body: answer.body, served, may_fit_elsewhere: answer.may_fit_elsewhere })
 }

@@ -40,7 +40,12 @@ impl Fault {
 pub(crate) fn conclusion(faults: &[Fault], model: &str) -> Failure {
     let called: Vec<&Fault> = faults.iter().filter(|f| f.obstacle.is_none()).collect();
     let Some(last) = called.last() else {
-        let first = faults.iter().find_map(|f| f.obstacle.clone());
+        let obstacles = || faults.iter().filter_map(|f| f.obstacle.as_ref());
+        let first = obstacles().next().cloned().map(|first| Failure {
+            // Of many that are left alone the one that comes back soonest counts.
+            retry_after: obstacles().filter(|o| o.code == first.code).filter_map(|o| o.retry_after).min(),
+            ..first
+        });
         return first.unwrap_or_else(|| {
             Failure::new(Code::NoAvailableTarget, format!("no target for the model `{model}` is available now"))
                 .retry_after(Duration::from_secs(1))

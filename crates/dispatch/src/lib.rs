@@ -8,6 +8,7 @@ mod attempt;
 mod dummy;
 mod ears;
 mod fault;
+mod health;
 mod letter;
 mod luggage;
 mod memory;
@@ -15,5 +16,6 @@ mod run;
 mod stream;
 mod way;
 
+pub use health::{Health, Resting, Vital};
 pub use memory::Memory;
 pub use run::{Dispatch, Rules, Trail, run};

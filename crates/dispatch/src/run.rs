@@ -15,6 +15,7 @@ use crate::{
     attempt::attempt,
     dummy,
     fault::{Fault, conclusion, fault},
+    health::{Health, Resting, Vital},
     memory::Memory,
     way::Way,
 };
@@ -29,6 +30,8 @@ pub struct Rules {
     pub backoff_max: Duration,
     /// Statuses that the operator wants retried, besides those that always are.
     pub also_retried: Vec<u16>,
+    /// Retries of the same targets as a share of requests.
+    pub retry_share: f64,
     /// The whole request.
     pub total: Duration,
     /// Timers of nodes.
@@ -41,6 +44,9 @@ pub struct Dispatch<'a> {
     pub accounts: &'a HashMap<Arc<str>, Arc<upstream::Account>>,
     pub fleet: &'a Arc<Fleet>,
     pub rules: &'a Rules,
+    /// What is known of accounts from the requests before.
+    pub health: &'a Health,
+    pub vitals: &'a HashMap<Arc<str>, Arc<Vital>>,
     /// What was kept of conversations.
     pub memory: &'a Arc<Memory>,
     /// Whose request it is: the id of the key.
@@ -73,6 +79,7 @@ impl Trail<'_> {
 pub async fn run(d: &Dispatch<'_>, plan: &Plan, request: &Request, trail: &mut Trail<'_>) -> Result<Flow, Failure> {
     let total = request.timeout_ms.map_or(d.rules.total, |ms| Duration::from_millis(ms).min(d.rules.total));
     let deadline = tokio::time::Instant::from_std(trail.began) + total;
+    d.health.budget.earn(d.rules.retry_share);
     let work = rounds(d, plan, request, deadline, trail);
     match tokio::time::timeout_at(deadline, work).await {
         Ok(result) => result,
@@ -90,16 +97,26 @@ async fn rounds(
     let mut open: Vec<&Candidate> = plan.candidates.iter().collect();
     let mut faults: Vec<Fault> = Vec::new();
     let mut pause = d.rules.backoff_min;
+    let called = |faults: &[Fault]| faults.iter().filter(|f| f.obstacle.is_none()).count() as u32;
+    // A refusal that another model may not have, said if no other model helps.
+    let mut held: Option<Flow> = None;
+    let conclude = |held: Option<Flow>, faults: &[Fault]| held.map_or_else(|| Err(conclusion(faults, &plan.requested)), Ok);
     loop {
         let mut again = Vec::new();
         let mut wait = None;
         for candidate in open {
-            if faults.len() as u32 >= d.rules.attempts_max {
-                return Err(conclusion(&faults, &plan.requested));
+            if called(&faults) >= d.rules.attempts_max {
+                return conclude(held, &faults);
+            }
+            if held.as_ref().is_some_and(|flow| flow.served.model == candidate.model) {
+                continue;
             }
             let before = faults.len();
             let is_only = plan.candidates.len() == 1;
             match candidate_once(d, candidate, is_only, request, deadline, &mut faults, trail).await? {
+                Some(flow) if flow.may_fit_elsewhere && held.is_none() => held = Some(flow),
+                // Nor does it fit here: the first refusal is of the model that was asked for.
+                Some(flow) if flow.may_fit_elsewhere => {}
                 Some(flow) => return Ok(flow),
                 None => {
                     if faults[before..].iter().any(|f| f.is_passing) {
@@ -111,8 +128,9 @@ async fn rounds(
         }
         open = again;
         let pause_now = wait.unwrap_or(pause).max(pause);
-        if open.is_empty() || faults.len() as u32 >= d.rules.attempts_max || pause_now > d.rules.backoff_max {
-            return Err(conclusion(&faults, &plan.requested));
+        let is_over = open.is_empty() || held.is_some() || called(&faults) >= d.rules.attempts_max || pause_now > d.rules.backoff_max;
+        if is_over || !d.health.budget.spend() {
+            return conclude(held, &faults);
         }
         tokio::time::sleep(pause_now).await;
         pause = (pause * 2).min(d.rules.backoff_max);
@@ -161,6 +179,11 @@ async fn account_once(
     if let Some(flow) = counted(account, model, request, trail) {
         return Ok(Some(flow));
     }
+    let vital = d.vitals.get(&account.name);
+    if let Some(Err(resting)) = vital.map(|vital| vital.ask(Instant::now())) {
+        faults.push(left_alone(&account.name, resting));
+        return Ok(None);
+    }
     for _ in Dialect::ALL {
         let way = match Way::to_account(d, account, model, request) {
             Ok(way) => way,
@@ -171,7 +194,11 @@ async fn account_once(
                 break;
             }
         };
-        match attempt(d, way, request, deadline, trail).await {
+        let result = attempt(d, way, request, deadline, trail).await;
+        if let Some(vital) = vital {
+            report(vital, &result, trail);
+        }
+        match result {
             Ok(flow) => return Ok(Some(flow)),
             Err(fault) if fault.is_language => {}
             Err(fault) => {
@@ -181,6 +208,38 @@ async fn account_once(
         }
     }
     Ok(None)
+}
+
+/// What an attempt says of its account. A model that is missing there says nothing of it.
+fn report(vital: &Vital, result: &Result<Flow, Fault>, trail: &Trail<'_>) {
+    let now = Instant::now();
+    match result {
+        Ok(_) => {
+            let took_ms = trail.attempts.last().map_or(0.0, |attempt| attempt.duration_ms);
+            vital.succeeded(Duration::from_secs_f64(took_ms.max(0.0) / 1e3));
+        }
+        Err(fault) if fault.is_language => {}
+        Err(fault) => match (fault.status, fault.retry_after) {
+            (Some(429), wanted) => vital.rests(now, wanted, true),
+            (_, wanted @ Some(_)) => {
+                vital.failed(now);
+                vital.rests(now, wanted, false);
+            }
+            (Some(404), None) => {}
+            _ => vital.failed(now),
+        },
+    }
+}
+
+/// An account that is not asked now.
+fn left_alone(name: &Arc<str>, resting: Resting) -> Fault {
+    let (code, why) = match resting.is_limited {
+        true => (Code::RateLimitExceeded, "has reached its limit"),
+        false => (Code::NoAvailableTarget, "has failed several times"),
+    };
+    let message = format!("the account `{name}` {why} and is left alone for {:.0} s", resting.remaining.as_secs_f64().ceil());
+    let obstacle = Failure::new(code, message).retry_after(resting.remaining);
+    Fault { is_passing: true, retry_after: Some(resting.remaining), ..skipped(name, obstacle) }
 }
 
 /// How long a request waits for nodes that cannot be reached to come back: a node that is started anew needs about a second.
@@ -295,5 +354,5 @@ fn served_here(target: Arc<str>, provider: Arc<str>, model: Arc<str>, body: Body
     let attempts = trail.attempts.len() as u32;
     let served =
         Served { target, provider, node: None, model, attempts, strip_usage: false, waited_ms: trail.waited_ms, losses: Losses::default() };
-    Flow { status: 200, headers: HeaderMap::new(), body, served }
+    Flow { status: 200, headers: HeaderMap::new(), body, served, may_fit_elsewhere: false }
 }

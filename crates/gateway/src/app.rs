@@ -11,6 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use config::{AuthMode, Config, Environment, LoadArgs, Loaded, StoreUrl, config::ManagementAuth};
+use dispatch::Health;
 use fleet::Fleet;
 use journey::Settle;
 use ledger::Ledger;
@@ -57,6 +58,8 @@ pub struct App {
     pub node_client: net::Client,
     pub sessions: Sessions,
     pub sink: Arc<dyn Settle>,
+    /// What is known of accounts, kept over changes of the configuration.
+    pub health: Arc<Health>,
     /// What providers want back in the next turn.
     pub memory: Arc<dispatch::Memory>,
     pub started: Instant,
@@ -98,7 +101,8 @@ impl App {
         let changes = store.changes();
         let made = first_run::prepare(&config, &store).await?;
         let stored = store::keys::list(&store).await?;
-        let house = House::build(config.clone(), &stored).map_err(StartError::Settings)?;
+        let health: Arc<Health> = Arc::default();
+        let house = House::build(config.clone(), &stored, &health).map_err(StartError::Settings)?;
         let client = net::Client::new(net::Settings { proxy: sources.proxy.clone(), ..net::Settings::default() });
         // Nodes are on our own network: no proxy stands between.
         let node_client = net::Client::new(net::Settings::default());
@@ -106,7 +110,7 @@ impl App {
         let sessions = first_run::sessions(&config)?;
         let metrics = Arc::new(Metrics::new());
         let ledger = Ledger::start(store.clone())?;
-        let sink = Arc::new(Desk::new(metrics.clone(), ledger.recorder(), logs.as_ref().and_then(Logs::ready_lines)));
+        let sink = Arc::new(Desk::new(metrics.clone(), ledger.recorder(), health.clone(), logs.as_ref().and_then(Logs::ready_lines)));
         let app = Arc::new(Self {
             store,
             fleet,
@@ -117,6 +121,7 @@ impl App {
             sessions,
             control: OnceLock::new(),
             sink,
+            health,
             memory: Arc::default(),
             started: Instant::now(),
             back: tokio::runtime::Handle::current(),
@@ -203,7 +208,7 @@ impl App {
         let _order = self.rebuilding.lock().await;
         let stored = store::keys::list(&self.store).await?;
         let config = self.house().config.clone();
-        self.move_in(House::build(config, &stored).map_err(StartError::Settings)?);
+        self.move_in(House::build(config, &stored, &self.health).map_err(StartError::Settings)?);
         Ok(())
     }
 
@@ -217,7 +222,7 @@ impl App {
         let loaded = config::load(&self.sources.args, &environment)?;
         self.check_openness(&loaded.config)?;
         let stored = store::keys::list(&self.store).await?;
-        let house = House::build(Arc::new(loaded.config.clone()), &stored).map_err(StartError::Settings)?;
+        let house = House::build(Arc::new(loaded.config.clone()), &stored, &self.health).map_err(StartError::Settings)?;
         if let Some(logs) = &*self.logs.lock().unwrap_or_else(PoisonError::into_inner) {
             logs.set_level(&loaded.config.log.level).map_err(|e| StartError::Settings(e.to_string()))?;
         }

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use dispatch::{Dispatch, Trail};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
-use journey::{Body, BodyError, Call, Flow, Meter, Operation, Outcome, Permit, Plan, Request, Source, Target};
+use journey::{Body, BodyError, Call, Caller, Flow, Meter, Operation, Outcome, Permit, Plan, Request, Source, Target};
 use serde_json::json;
 use telemetry::metrics::hold;
 use wire::{
@@ -42,7 +42,7 @@ async fn live(shard: &Shard, call: &Call) -> Result<Response<Out>, Failure> {
     let caller = admin::identify(app, &house, &call.headers, call.query_key.as_deref(), call.received_at).map_err(refuse)?; // who
     let request = Request::read(call).map_err(refuse)?; // what: the head; the bytes stay as they came
     let mut permit = policy::admit(&caller, call, &request, &app.sink).map_err(refuse)?; // may they; from here on one receipt
-    let plan = match plan(shard, &house, &request) {
+    let plan = match plan(shard, &house, &caller, &request) {
         Ok(plan) => plan, // where to, in order, with reasons
         Err(failure) => return Err(refused(permit, failure)),
     };
@@ -57,13 +57,19 @@ async fn live(shard: &Shard, call: &Call) -> Result<Response<Out>, Failure> {
     }
 }
 
-fn plan(shard: &Shard, house: &House, request: &Request) -> Result<Plan, Failure> {
+fn plan(shard: &Shard, house: &House, caller: &Caller, request: &Request) -> Result<Plan, Failure> {
     let view = shard.app.fleet.view();
     let model = match (request.model(), &house.config.default_embedding_model) {
         ("", Some(default)) if request.operation == Operation::Embeddings => default,
         (named, _) => named,
     };
-    let plan = routing::plan(&house.map, &FleetNodes(&view), model, &request.head.models, request.operation.dialect())?;
+    let generates = matches!(request.operation, Operation::Generate(_) | Operation::Completions);
+    let configured = house.config.fallback_models.iter().filter(|name| generates && caller.may_use(name));
+    let fallbacks: Vec<&str> = request.head.models.iter().chain(configured).map(String::as_str).collect();
+    let mut plan = routing::plan(&house.map, &FleetNodes(&view), model, &fallbacks, request.operation.dialect())?;
+    if let Some(wanted) = &request.head.preferences {
+        plan.candidates = routing::prefer(&house.map, house, plan.candidates, wanted)?;
+    }
     let (member, is_there) = request.operation.input(&request.head);
     if !is_there && plan.candidates.iter().any(|c| c.target != Target::Dummy) {
         return Err(Failure::invalid(member, format!("`{member}` is missing")));
@@ -84,6 +90,8 @@ async fn carry_out(
         accounts: &house.accounts,
         fleet: &shard.app.fleet,
         rules: &house.rules,
+        health: &shard.app.health,
+        vitals: &house.vitals,
         memory: &shard.app.memory,
         headers: &call.headers,
         caller: permit.receipt().key.as_ref().map_or_else(|| "anyone".into(), |key| key.id.clone()),
@@ -116,7 +124,7 @@ fn reply(
     mut permit: Permit,
     place: RequestPlace,
 ) -> Response<Out> {
-    let Flow { status, headers, body, served } = flow;
+    let Flow { status, headers, body, served, .. } = flow;
     let elapsed_ms = permit.elapsed_ms();
     let overhead_ms = (elapsed_ms - served.waited_ms).max(0.0);
     let receipt = permit.receipt();

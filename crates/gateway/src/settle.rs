@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, sync::Arc, time::Duration};
 
+use dispatch::Health;
 use jiff::Timestamp;
 use journey::{Attempt, AttemptOutcome, Receipt, Settle};
 use ledger::Recorder;
@@ -17,13 +18,14 @@ use wire::losses::Losses;
 pub struct Desk {
     metrics: Arc<Metrics>,
     recorder: Recorder,
+    health: Arc<Health>,
     lines: Option<ReadyLines>,
 }
 
 impl Desk {
     /// A desk that counts in `metrics`, records through `recorder` and writes its line to `lines`, or as an event where there are none.
-    pub fn new(metrics: Arc<Metrics>, recorder: Recorder, lines: Option<ReadyLines>) -> Self {
-        Self { metrics, recorder, lines }
+    pub fn new(metrics: Arc<Metrics>, recorder: Recorder, health: Arc<Health>, lines: Option<ReadyLines>) -> Self {
+        Self { metrics, recorder, health, lines }
     }
 
     fn count(&self, receipt: &Receipt) {
@@ -46,6 +48,9 @@ impl Desk {
             if let Some(first) = receipt.first_byte_ms {
                 backend.first_byte.observe(seconds(first));
             }
+        }
+        if let (true, Some(target), Some(first), Some(usage)) = (receipt.stream, &receipt.target, receipt.first_byte_ms, receipt.usage) {
+            self.health.streamed(target, usage.output(), Duration::from_secs_f64((receipt.duration_ms - first).max(0.0) / 1e3));
         }
         if let (Some(model), Some(usage)) = (&receipt.model_served, receipt.usage) {
             let model = self.metrics.model(model);

@@ -3,13 +3,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use config::{Account as AccountConfig, AuthMode, Balancer as Wanted, Config};
-use dispatch::Rules;
+use dispatch::{Health, Rules, Vital};
 use fleet::{Balancer, FleetSettings, FleetView};
 use http::HeaderName;
 use jiff::Timestamp;
 use journey::{Scope, Scopes};
 use policy::{Credentials, KeyEntry, Keys};
-use routing::{AccountRoutes, Map, Nodes, Presence};
+use routing::{AccountRoutes, Figures, Map, Nodes, Presence};
 use upstream::{Account, catalog};
 use wire::Dialect;
 
@@ -20,6 +20,8 @@ pub struct House {
     pub map: Map,
     pub accounts: HashMap<Arc<str>, Arc<Account>>,
     pub rules: Rules,
+    /// What is known of each account.
+    pub vitals: HashMap<Arc<str>, Arc<Vital>>,
     /// The operator's own header for keys.
     pub key_header: Option<HeaderName>,
 }
@@ -29,7 +31,7 @@ impl House {
     ///
     /// # Errors
     /// In words: an account whose header or key cannot be sent.
-    pub fn build(config: Arc<Config>, stored: &[store::keys::Key]) -> Result<Self, String> {
+    pub fn build(config: Arc<Config>, stored: &[store::keys::Key], health: &Health) -> Result<Self, String> {
         let enabled = || config.accounts.iter().filter(|a| a.enabled);
         let accounts = enabled()
             .map(|a| Account::new(a).map(|made| (made.name.clone(), Arc::new(made))))
@@ -47,11 +49,14 @@ impl House {
             backoff_min: config.retry.backoff_min,
             backoff_max: config.retry.backoff_max,
             also_retried: config.retry_statuses.clone(),
+            retry_share: config.retry.budget,
             total: config.timeouts.total.max(config.fleet.node_request_timeout),
             node_timeouts,
         };
         let key_header = config.auth.header_name.parse().ok();
-        Ok(Self { keys: keys(&config, stored), map, accounts, rules, key_header, config })
+        let vitals = accounts.keys().map(|name| (name.clone(), health.vital(name))).collect();
+        health.keep_only(|name| accounts.contains_key(name));
+        Ok(Self { keys: keys(&config, stored), map, accounts, vitals, rules, key_header, config })
     }
 
     /// Takes over what accounts of an older snapshot have learned of the wires that they speak.
@@ -126,6 +131,22 @@ pub fn fleet_settings(config: &Config) -> FleetSettings {
         },
         max_waiters: fleet.max_waiters as usize,
         queue_timeout: fleet.queue_timeout,
+    }
+}
+
+impl Figures for House {
+    fn price(&self, model: &str) -> Option<(f64, f64)> {
+        let price = self.config.models.iter().find(|m| m.id == model)?.price.as_ref()?;
+        let of = |names: [&str; 2]| names.iter().find_map(|name| price[*name].as_f64());
+        Some((of(["input", "prompt"])?, of(["output", "completion"])?))
+    }
+
+    fn latency_s(&self, account: &str) -> Option<f64> {
+        self.vitals.get(account)?.latency_s()
+    }
+
+    fn tokens_per_s(&self, account: &str) -> Option<f64> {
+        self.vitals.get(account)?.tokens_per_s()
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderMap;
-use wire::{Dialect, Failure, dialect::Encoder, head::Head, ir};
+use wire::{Dialect, Failure, dialect::Encoder, head::Head, ir, preferences::Preferences};
 
 /// What kind of work is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -144,12 +144,14 @@ impl Request {
             head.stream = in_path.stream;
         }
         let text = |name: &str| call.headers.get(name).and_then(|v| v.to_str().ok());
+        preferences_of(&mut head, text);
+        let requires_all = head.preferences.as_ref().and_then(|p| p.require_parameters) == Some(true);
         Ok(Self {
             operation: call.operation,
             in_path: call.in_path.clone(),
             forwarded: call.forwarded.clone(),
             timeout_ms: head.timeout_ms.or_else(|| text("x-llm-router-timeout-ms")?.parse().ok()),
-            strict: head.strict || text("x-llm-router-strict").is_some_and(|v| v == "true" || v == "1"),
+            strict: head.strict || requires_all || text("x-llm-router-strict").is_some_and(|v| v == "true" || v == "1"),
             head,
             body: call.body.clone(),
             inner: OnceLock::new(),
@@ -193,5 +195,30 @@ impl Request {
     /// Tokens of the input, guessed as one for four bytes of text: where nobody counts them.
     pub fn guessed_tokens(&self) -> u64 {
         (self.body.len() as u64).div_ceil(4)
+    }
+}
+
+/// The nested controls of `provider`, flat by their last word as headers; what the body says wins.
+fn preferences_of<'a>(head: &mut Head, text: impl Fn(&str) -> Option<&'a str>) {
+    let list = |name: &str| -> Vec<String> {
+        let names = text(name).unwrap_or_default().split(',').map(str::trim).filter(|n| !n.is_empty());
+        names.map(str::to_owned).collect()
+    };
+    let said = [
+        ("x-llm-router-order", (|p| &mut p.order) as fn(&mut Preferences) -> &mut Vec<String>),
+        ("x-llm-router-only", |p| &mut p.only),
+        ("x-llm-router-ignore", |p| &mut p.ignore),
+    ];
+    for (name, place) in said {
+        let names = list(name);
+        if !names.is_empty() {
+            let place = place(head.preferences.get_or_insert_default());
+            if place.is_empty() {
+                *place = names;
+            }
+        }
+    }
+    if let Some(text) = text("x-llm-router-allow-fallbacks") {
+        head.preferences.get_or_insert_default().allow_fallbacks.get_or_insert(text != "false" && text != "0");
     }
 }

@@ -31,6 +31,8 @@ pub struct Flow {
     pub headers: HeaderMap,
     pub body: Body,
     pub served: Served,
+    /// A refusal that another model may not have: the input is too long for this one, or against its maker's policy.
+    pub may_fit_elsewhere: bool,
 }
 
 /// The forms of an answer.

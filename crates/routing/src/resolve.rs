@@ -20,7 +20,7 @@ const CANDIDATES_MAX: usize = 64;
 /// # Errors
 /// [`Code::ModelNotFound`] with the nearest names; [`Code::NoAvailableTarget`] where only nodes that are away have the model;
 /// [`Code::InvalidRequest`] where no name is given and none is configured.
-pub fn plan(map: &Map, nodes: &dyn Nodes, model: &str, fallbacks: &[String], caller: Dialect) -> Result<Plan, Failure> {
+pub fn plan(map: &Map, nodes: &dyn Nodes, model: &str, fallbacks: &[&str], caller: Dialect) -> Result<Plan, Failure> {
     let resolved = |name| {
         let mut found = resolve(map, nodes, name, 0)?;
         exact_first(map, &mut found.1, caller);
@@ -350,8 +350,7 @@ mod tests {
     fn fallbacks_follow_and_stand_in() {
         let nodes = Fake(&[]);
         let names = |model: &str, more: &[&str]| {
-            let more: Vec<String> = more.iter().map(|m| (*m).to_owned()).collect();
-            plan(&map(), &nodes, model, &more, Dialect::Chat).unwrap().candidates.iter().map(|c| c.model.to_string()).collect::<Vec<_>>()
+            plan(&map(), &nodes, model, more, Dialect::Chat).unwrap().candidates.iter().map(|c| c.model.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(names("m1", &["shared", "m1"]), ["m1", "shared", "shared"]);
         assert_eq!(names("nobody", &["public"]), ["secret-name"]);

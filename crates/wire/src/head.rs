@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use crate::{
     error::{Code, Failure},
     json,
+    preferences::Preferences,
 };
 
 /// Longest model name, in bytes.
@@ -58,7 +59,7 @@ struct Route {
 }
 
 /// What the head says, and where it stands in the body.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Head {
     /// The model's name; `None` if missing, null or blank.
     pub model: Option<String>,
@@ -76,6 +77,8 @@ pub struct Head {
     pub models: Vec<String>,
     /// `timeout_ms`: the caller's own deadline for the whole call.
     pub timeout_ms: Option<u64>,
+    /// `provider`: which accounts are preferred.
+    pub preferences: Option<Box<Preferences>>,
     /// `metadata` as it stands, for the record.
     pub metadata: Option<Range<usize>>,
     model_at: Option<Range<usize>>,
@@ -130,6 +133,7 @@ impl Head {
             strict: members.route.is_some_and(|r| serde_json::from_str::<Route>(r.get()).is_ok_and(|r| r.strict)),
             models: typed(members.models, "models", "a list of model names")?.unwrap_or_default(),
             timeout_ms: typed(members.timeout_ms, "timeout_ms", "a number of milliseconds")?,
+            preferences: members.provider.map(preferences).transpose()?.flatten(),
             metadata: members.metadata.map(span),
             model_at: members.model.map(span),
             stream_options_at: members.stream_options.map(span),
@@ -243,6 +247,22 @@ fn typed<T: de::DeserializeOwned>(value: Option<&RawValue>, name: &str, wanted: 
             serde_json::from_str(v.get()).map_err(|_| Failure::invalid(name, format!("`{name}` must be {wanted}, not {}", kind_of(v))))
         })
         .transpose()
+}
+
+/// `provider`; null is nothing, and a list is no object although serde would take one.
+fn preferences(value: &RawValue) -> Result<Option<Box<Preferences>>, Failure> {
+    let wrong = |why: &str| Failure::invalid("provider", format!("`provider` must be {}{why}", Preferences::FORM));
+    match value.get().as_bytes().first() {
+        Some(b'n') => Ok(None),
+        Some(b'{') => serde_json::from_str(value.get()).map(Some).map_err(|e| wrong(&format!(": {}", without_place(&e)))),
+        _ => Err(wrong(&format!(", not {}", kind_of(value)))),
+    }
+}
+
+/// serde's words without the line and column of the member, which are not those of the body.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.clone(), |(words, _)| words.to_owned())
 }
 
 /// What a JSON value is, in words; never the value itself, which may be the user's text.

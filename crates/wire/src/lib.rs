@@ -20,6 +20,7 @@ pub mod json;
 pub mod losses;
 pub mod messages;
 mod names;
+pub mod preferences;
 pub mod responses;
 pub mod sse;
 pub mod tap;

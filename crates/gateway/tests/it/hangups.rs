@@ -113,7 +113,9 @@ async fn ten_thousand_streams_leave_one_record_each_and_nothing_else() {
             counted.0.send(Some(left)).unwrap();
             left
         },
-        async { tokio::time::timeout(crate::router::PATIENCE * 10, hangups).await.expect("every stream that was left is left upstream too") }
+        async {
+            tokio::time::timeout(crate::router::PATIENCE * 10, hangups).await.expect("every stream that was left is left upstream too")
+        }
     );
     assert_eq!(left, cancelled);
 

@@ -4,6 +4,7 @@
 
 mod access;
 mod attempts;
+mod choices;
 mod client;
 mod dummy;
 mod errors;

@@ -1,0 +1,253 @@
+//! What is known of accounts from the requests before: whether they should be left alone, and how fast they are.
+//!
+//! A breaker opens after failures in a row and lets one request probe when its time is over; a 429 lets the account rest for as long as
+//! it asks. Everything is an atomic number: the path takes no lock.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+/// Failures in a row that open the breaker.
+const FAILURES_MAX: u32 = 5;
+/// How long it stays open, and how long a probe may take before another is let through.
+const OPEN_FOR: Duration = Duration::from_secs(30);
+/// How long an account rests after a 429 that does not say.
+const REST_DEFAULT: Duration = Duration::from_secs(30);
+/// The longest rest that an upstream can ask for.
+const REST_MAX: Duration = Duration::from_mins(10);
+/// Share of a new measurement in the running mean.
+const NEW_SHARE: f64 = 0.2;
+/// Retries that are free at the start and that can be saved up, in thousandths.
+const SAVED_MAX: i64 = 10_000;
+
+/// The state of every account, by name; kept over changes of the configuration.
+#[derive(Default)]
+pub struct Health {
+    accounts: RwLock<HashMap<Arc<str>, Arc<Vital>>>,
+    pub(crate) budget: Budget,
+}
+
+impl Health {
+    /// The state of an account, made at the first ask. Behind the path: it takes a lock.
+    pub fn vital(&self, name: &Arc<str>) -> Arc<Vital> {
+        let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
+        accounts.entry(name.clone()).or_default().clone()
+    }
+
+    /// A streamed answer of an account had so many tokens in such a time.
+    pub fn streamed(&self, name: &str, tokens: u64, took: Duration) {
+        if let Some(vital) = self.accounts.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            vital.streamed(tokens, took);
+        }
+    }
+
+    /// Forgets accounts that are gone.
+    pub fn keep_only(&self, is_there: impl Fn(&str) -> bool) {
+        self.accounts.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| is_there(name));
+    }
+}
+
+/// Retries as a share of requests, so that a failing upstream is not stormed (Google SRE book, "Handling Overload").
+pub(crate) struct Budget {
+    saved: AtomicI64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { saved: AtomicI64::new(SAVED_MAX) }
+    }
+}
+
+impl Budget {
+    /// A request has come: it earns its share of a retry.
+    pub(crate) fn earn(&self, share: f64) {
+        let earned = (share * 1e3) as i64;
+        let _ = self.saved.fetch_update(Relaxed, Relaxed, |saved| (saved < SAVED_MAX).then(|| (saved + earned).min(SAVED_MAX)));
+    }
+
+    /// Takes a retry, if one is left.
+    pub(crate) fn spend(&self) -> bool {
+        self.saved.fetch_update(Relaxed, Relaxed, |saved| (saved >= 1000).then(|| saved - 1000)).is_ok()
+    }
+}
+
+/// The state of one account.
+#[derive(Debug)]
+pub struct Vital {
+    began: Instant,
+    failures: AtomicU32,
+    /// Milliseconds from `began` until which it is left alone.
+    closed_until: AtomicU64,
+    /// The rest is because of a limit, not of failures.
+    is_limited: AtomicBool,
+    /// Mean time to the first byte, microseconds; 0 if unknown.
+    first_byte_us: AtomicU64,
+    /// Mean tokens per second, thousandths; 0 if unknown.
+    speed: AtomicU64,
+}
+
+impl Default for Vital {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            failures: AtomicU32::default(),
+            closed_until: AtomicU64::default(),
+            is_limited: AtomicBool::default(),
+            first_byte_us: AtomicU64::default(),
+            speed: AtomicU64::default(),
+        }
+    }
+}
+
+/// Why an account is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resting {
+    /// For how long still.
+    pub remaining: Duration,
+    /// It answered 429.
+    pub is_limited: bool,
+}
+
+impl Vital {
+    fn ms(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.began).as_millis() as u64
+    }
+
+    /// Whether it may be asked at `now`. Of a breaker whose time is over one caller gets leave to probe, the others wait for it.
+    ///
+    /// # Errors
+    /// [`Resting`] where it may not.
+    pub(crate) fn ask(&self, now: Instant) -> Result<(), Resting> {
+        let resting =
+            |remaining_ms: u64| Resting { remaining: Duration::from_millis(remaining_ms), is_limited: self.is_limited.load(Relaxed) };
+        let (now_ms, until) = (self.ms(now), self.closed_until.load(Relaxed));
+        if now_ms < until {
+            return Err(resting(until - now_ms));
+        }
+        if self.failures.load(Relaxed) < FAILURES_MAX {
+            return Ok(());
+        }
+        let next = now_ms + OPEN_FOR.as_millis() as u64;
+        match self.closed_until.compare_exchange(until, next, Relaxed, Relaxed) {
+            Ok(_) => Ok(()),
+            Err(other) => Err(resting(other.saturating_sub(now_ms))),
+        }
+    }
+
+    /// It answered, were it with a refusal of the request.
+    pub(crate) fn succeeded(&self, first_byte: Duration) {
+        if self.failures.swap(0, Relaxed) >= FAILURES_MAX {
+            self.closed_until.store(0, Relaxed);
+        }
+        mean(&self.first_byte_us, first_byte.as_micros() as f64);
+    }
+
+    /// It failed in a way that is its own.
+    pub(crate) fn failed(&self, now: Instant) {
+        if self.failures.fetch_add(1, Relaxed) + 1 >= FAILURES_MAX {
+            self.is_limited.store(false, Relaxed);
+            self.closed_until.fetch_max(self.ms(now + OPEN_FOR), Relaxed);
+        }
+    }
+
+    /// It asked to be left alone.
+    pub(crate) fn rests(&self, now: Instant, wanted: Option<Duration>, is_limited: bool) {
+        self.is_limited.store(is_limited, Relaxed);
+        self.closed_until.fetch_max(self.ms(now + wanted.unwrap_or(REST_DEFAULT).min(REST_MAX)), Relaxed);
+    }
+
+    /// An answer had so many tokens in such a time.
+    fn streamed(&self, tokens: u64, took: Duration) {
+        if tokens > 0 && !took.is_zero() {
+            mean(&self.speed, tokens as f64 / took.as_secs_f64() * 1e3);
+        }
+    }
+
+    /// Mean seconds to the first byte.
+    pub fn latency_s(&self) -> Option<f64> {
+        Some(self.first_byte_us.load(Relaxed)).filter(|n| *n > 0).map(|us| us as f64 / 1e6)
+    }
+
+    /// Mean tokens per second.
+    pub fn tokens_per_s(&self) -> Option<f64> {
+        Some(self.speed.load(Relaxed)).filter(|n| *n > 0).map(|n| n as f64 / 1e3)
+    }
+
+    /// Why and for how long it is left alone.
+    pub fn resting(&self, now: Instant) -> Option<Resting> {
+        let remaining_ms = self.closed_until.load(Relaxed).saturating_sub(self.ms(now));
+        let is_limited = self.is_limited.load(Relaxed);
+        (remaining_ms > 0).then(|| Resting { remaining: Duration::from_millis(remaining_ms), is_limited })
+    }
+}
+
+/// A running mean; two writers at once lose one measurement, which does not matter.
+fn mean(place: &AtomicU64, measured: f64) {
+    let old = place.load(Relaxed);
+    let new = if old == 0 { measured } else { old as f64 * (1.0 - NEW_SHARE) + measured * NEW_SHARE };
+    place.store((new as u64).max(1), Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(vital: &Vital, seconds: u64) -> Instant {
+        vital.began + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn failures_in_a_row_open_the_breaker_and_one_probe_closes_it() {
+        let vital = Vital::default();
+        for _ in 1..FAILURES_MAX {
+            vital.failed(at(&vital, 0));
+        }
+        assert_eq!(vital.ask(at(&vital, 0)), Ok(()));
+        vital.failed(at(&vital, 0));
+        assert_eq!(vital.ask(at(&vital, 10)), Err(Resting { remaining: Duration::from_secs(20), is_limited: false }));
+        assert_eq!(vital.ask(at(&vital, 30)), Ok(()), "the probe");
+        assert!(vital.ask(at(&vital, 30)).is_err(), "only one");
+        vital.failed(at(&vital, 31));
+        assert!(vital.ask(at(&vital, 60)).is_err(), "a probe that fails opens it again");
+        assert_eq!(vital.ask(at(&vital, 61)), Ok(()));
+        vital.succeeded(Duration::from_millis(5));
+        assert_eq!(vital.ask(at(&vital, 61)), Ok(()));
+        assert_eq!(vital.resting(at(&vital, 61)), None);
+    }
+
+    #[test]
+    fn a_probe_that_never_comes_back_does_not_block_for_ever() {
+        let vital = Vital::default();
+        (0..FAILURES_MAX).for_each(|_| vital.failed(at(&vital, 0)));
+        assert_eq!(vital.ask(at(&vital, 30)), Ok(()));
+        assert_eq!(vital.ask(at(&vital, 60)), Ok(()));
+    }
+
+    #[test]
+    fn an_account_rests_as_long_as_it_asks() {
+        let vital = Vital::default();
+        vital.rests(at(&vital, 0), Some(Duration::from_secs(3)), true);
+        assert_eq!(vital.ask(at(&vital, 2)), Err(Resting { remaining: Duration::from_secs(1), is_limited: true }));
+        assert_eq!(vital.ask(at(&vital, 3)), Ok(()));
+        vital.rests(at(&vital, 3), None, true);
+        assert!(vital.ask(at(&vital, 32)).is_err());
+        vital.rests(at(&vital, 3), Some(Duration::from_hours(24)), true);
+        assert_eq!(vital.ask(at(&vital, 3 + REST_MAX.as_secs())), Ok(()), "no upstream can bench itself for a day");
+    }
+
+    #[test]
+    fn retries_are_a_share_of_requests() {
+        let budget = Budget::default();
+        let spent = |budget: &Budget| std::iter::repeat_with(|| budget.spend()).take_while(|is_left| *is_left).take(1000).count();
+        assert_eq!(spent(&budget), 10);
+        (0..100).for_each(|_| budget.earn(0.2));
+        assert_eq!(spent(&budget), 10, "what is saved has a bound");
+        (0..25).for_each(|_| budget.earn(0.2));
+        assert_eq!(spent(&budget), 5);
+    }
+}

@@ -1,0 +1,125 @@
+//! Which account serves: rests, breakers, fallbacks and what the caller prefers.
+
+use http::Method;
+use serde_json::{Value, json};
+use testkit::{FakeUpstream, Reply, Script};
+
+use crate::router::{Router, Setup};
+
+fn two(first: &FakeUpstream, second: &FakeUpstream) -> Setup {
+    let account = |setup: Setup, name: &str, upstream: &FakeUpstream, priority: u32| {
+        setup.account(name, &upstream.base_url(), &["m"], json!({"priority": priority}))
+    };
+    account(account(Setup::new(), "first", first, 0), "second", second, 1).set("retry", json!({"max_attempts": 2, "backoff": "1ms..2ms"}))
+}
+
+async fn target(router: &Router, more: Value) -> String {
+    let answer = router.chat("m", more).send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.header("x-llm-router-target").to_owned()
+}
+
+#[tokio::test]
+async fn an_account_that_asks_for_rest_is_left_alone() {
+    let (first, second) = (FakeUpstream::start(Script::always(Reply::rate_limited(600))), FakeUpstream::start(Script::default()));
+    let router = two(&first, &second).start();
+    for _ in 0..4 {
+        assert_eq!(target(&router, json!({})).await, "second");
+    }
+    assert_eq!(first.requests().len(), 1);
+
+    let only = router.chat("m", json!({"provider": {"only": ["first"]}})).send().await;
+    assert_eq!((only.status, only.code().as_str()), (429, "rate_limit_exceeded"), "{}", only.text());
+    let wait: u64 = only.header("retry-after").parse().unwrap();
+    assert!((500..=600).contains(&wait), "{wait}");
+}
+
+#[tokio::test]
+async fn an_account_that_fails_again_and_again_is_left_alone() {
+    let (first, second) = (FakeUpstream::start(Script::always(Reply::error(500))), FakeUpstream::start(Script::default()));
+    let router = two(&first, &second).start();
+    for _ in 0..9 {
+        assert_eq!(target(&router, json!({})).await, "second");
+    }
+    assert_eq!(first.requests().len(), 5, "the breaker is open after five failures in a row");
+    let only = router.chat("m", json!({"provider": {"only": ["first"]}})).send().await;
+    assert_eq!((only.status, only.code().as_str()), (503, "no_available_target"), "{}", only.text());
+    assert!(!only.header("retry-after").is_empty());
+}
+
+#[tokio::test]
+async fn retries_of_a_lone_failing_account_are_a_share_of_its_requests() {
+    let upstream = FakeUpstream::start(Script::always(Reply::error(400).status(408)));
+    let setup = Setup::new().upstream("mock", &upstream);
+    let router = setup.set("retry", json!({"max_attempts": 3, "backoff": "1ms..2ms", "retry_budget": "20%"})).start();
+    for _ in 0..60 {
+        let answer = router.chat("gpt-mock", json!({})).send().await;
+        assert!(answer.status >= 500, "{}", answer.status);
+    }
+    let sent = upstream.requests().len();
+    assert!(sent <= 60 + 10 + 12, "{sent} requests went upstream");
+}
+
+#[tokio::test]
+async fn another_model_takes_over() {
+    let (first, second) = (FakeUpstream::start(Script::always(Reply::error(503))), FakeUpstream::start(Script::default()));
+    let setup =
+        Setup::new().account("first", &first.base_url(), &["big"], json!({})).account("second", &second.base_url(), &["small"], json!({}));
+    let router = setup.set("fallback_models", json!(["small"])).set("retry", json!({"max_attempts": 2, "backoff": "1ms..2ms"})).start();
+    let answer = router.chat("big", json!({})).send().await;
+    assert_eq!((answer.status, answer.header("x-llm-router-model")), (200, "small"), "{}", answer.text());
+
+    let (_, limited) = router.new_key(json!({"allowed_models": ["big"]})).await;
+    let refused = router.chat("big", json!({})).key(&limited).send().await;
+    assert_eq!(refused.status, 503, "a key that may not use the other model does not get it: {}", refused.text());
+    assert_eq!(refused.header("x-llm-router-attempts"), "2");
+}
+
+#[tokio::test]
+async fn what_is_too_long_for_one_model_goes_to_the_next() {
+    let too_long = Reply::json(&json!({"error": {"message": "maximum context length is 8 tokens", "type": "invalid_request_error",
+        "code": "context_length_exceeded", "param": "messages"}}))
+    .status(400);
+    let (first, second) = (FakeUpstream::start(Script::always(too_long.clone())), FakeUpstream::start(Script::default()));
+    let setup =
+        Setup::new().account("first", &first.base_url(), &["big"], json!({})).account("second", &second.base_url(), &["small"], json!({}));
+    let router = setup.start();
+    let answer = router.chat("big", json!({"models": ["small"]})).send().await;
+    assert_eq!((answer.status, answer.header("x-llm-router-target")), (200, "second"), "{}", answer.text());
+
+    second.set_script(Script::always(too_long));
+    let refused = router.chat("big", json!({"models": ["small"]})).send().await;
+    assert_eq!((refused.status, refused.code().as_str()), (400, "context_length_exceeded"), "{}", refused.text());
+    assert_eq!(refused.header("x-llm-router-target"), "first", "the refusal is of the model that was asked for");
+    let alone = router.chat("big", json!({})).send().await;
+    assert_eq!(alone.status, 400);
+}
+
+#[tokio::test]
+async fn callers_choose_among_accounts() {
+    let (first, second) = (FakeUpstream::start(Script::default()), FakeUpstream::start(Script::default()));
+    let router = two(&first, &second).start();
+    for (wanted, served) in [
+        (json!({}), "first"),
+        (json!({"order": ["second"]}), "second"),
+        (json!({"only": ["second"]}), "second"),
+        (json!({"ignore": ["first"]}), "second"),
+    ] {
+        assert_eq!(target(&router, json!({"provider": wanted})).await, served, "{wanted}");
+    }
+    let by_header = router.chat("m", json!({})).header("x-llm-router-order", "second").send().await;
+    assert_eq!(by_header.header("x-llm-router-target"), "second");
+
+    first.set_script(Script::always(Reply::error(503)));
+    let alone = router.chat("m", json!({"provider": {"order": ["first"], "allow_fallbacks": false}})).send().await;
+    assert_eq!(alone.status, 503, "{}", alone.text());
+
+    for wrong in [json!([]), json!({"sort": "beauty"}), json!({"onyl": ["x"]}), json!({"only": "second"})] {
+        let answer = router.chat("m", json!({"provider": wrong})).send().await;
+        assert_eq!((answer.status, answer.json()["error"]["param"].as_str()), (400, Some("provider")), "{wrong}");
+    }
+    let nobody =
+        router.ask(Method::POST, "/v1/chat/completions").json(&json!({"model": "m", "messages": [{"role": "user", "content": "x"}],
+        "provider": {"only": ["nobody"]}}));
+    assert_eq!(nobody.send().await.status, 404);
+}
