@@ -21,7 +21,7 @@ use wire::{
 use crate::{
     ears::Ears,
     fault::{Fault, fault, fault_of},
-    memory::Scope,
+    memory::{Context, Scope},
     run::Dispatch,
     stream::{Committed, Translated},
     way::Way,
@@ -66,6 +66,7 @@ pub(crate) struct Exchange<'a> {
     /// The wire that the answer has to be translated from.
     translate: Option<Dialect>,
     scope: Scope,
+    context: Context,
 }
 
 impl<'a> Exchange<'a> {
@@ -78,7 +79,8 @@ impl<'a> Exchange<'a> {
         guard: &mut Option<InFlight>,
     ) -> Result<Answer, Fault> {
         let Way { name, account, wire, timeouts, request: built, letter, scope, .. } = way;
-        let this = Self { d, request, name, account, wire, timeouts, deadline, translate: letter.translate, scope };
+        let this =
+            Self { d, request, name, account, wire, timeouts, deadline, translate: letter.translate, scope, context: letter.context };
         let response = d.client.send(built, &timeouts).await.map_err(|e| fault_of(&this.name, &e))?;
         let (head, body) = response.into_parts();
         if !head.status.is_success() {
@@ -108,7 +110,7 @@ impl<'a> Exchange<'a> {
         }
         let body: Body = match self.translate {
             Some(wire) => {
-                let ears = Ears::new(self.d, self.request, wire, self.scope);
+                let ears = Ears::new(self.d, self.request, wire, self.scope, self.context);
                 Body::Told(Box::pin(Translated::new(stream, Decoder::new(wire), self.request.encoder(), ears)))
             }
             None => Body::Stream(Box::pin(stream)),
@@ -159,7 +161,7 @@ impl<'a> Exchange<'a> {
         }
         let mut losses = Losses::default();
         if self.translate.is_some() {
-            let mut ears = Ears::new(self.d, self.request, wire, self.scope);
+            let mut ears = Ears::new(self.d, self.request, wire, self.scope, self.context);
             ears.hear(&mut events);
             losses.extend(ears.losses().clone());
         }

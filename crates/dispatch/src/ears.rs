@@ -5,7 +5,7 @@ use wire::{AnswerLosses, Dialect, ir::Event, losses::Losses, tap::Seen};
 
 use crate::{
     luggage::Sealer,
-    memory::{Listener, Scope},
+    memory::{Context, Listener, Scope},
     run::Dispatch,
 };
 
@@ -19,10 +19,10 @@ pub(crate) struct Ears {
 
 impl Ears {
     /// For an answer on `wire`.
-    pub(crate) fn new(d: &Dispatch<'_>, request: &Request, wire: Dialect, scope: Scope) -> Self {
+    pub(crate) fn new(d: &Dispatch<'_>, request: &Request, wire: Dialect, scope: Scope, context: Context) -> Self {
         let caller = request.operation.dialect();
         let sealer = Sealer::new(caller, wire, &scope.origin);
-        let listener = Listener::new(d.memory.clone(), scope);
+        let listener = Listener::new(d.memory.clone(), scope, context);
         Self { listener, sealer, losses: AnswerLosses::new(caller), seen: Seen::default() }
     }
 

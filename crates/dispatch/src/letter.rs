@@ -9,7 +9,7 @@ use wire::{Code, Dialect, Failure, capsule, head::Edits, losses::Losses};
 
 use crate::{
     luggage::unseal,
-    memory::{Memory, Scope},
+    memory::{Context, Memory, Scope},
 };
 
 /// Where a letter goes.
@@ -36,6 +36,8 @@ pub(crate) struct Letter {
     pub(crate) strip_usage: bool,
     /// The wire that the answer comes on, where it is not the caller's.
     pub(crate) translate: Option<Dialect>,
+    /// The conversation that the answer goes on with.
+    pub(crate) context: Context,
     /// What the translation cannot carry.
     pub(crate) losses: Losses,
 }
@@ -87,7 +89,7 @@ impl Letter {
         // Gemini's model stands in the path.
         let named = request.in_path.is_none().then_some(&**to.model);
         let body = head.rewrite(&request.body, Edits { model: named, include_usage: add_usage });
-        Self { path, body, strip_usage: add_usage, translate: None, losses: Losses::default() }
+        Self { path, body, strip_usage: add_usage, translate: None, context: Context::default(), losses: Losses::default() }
     }
 
     fn translated(request: &Request, to: &Address<'_>, dialect: Dialect) -> Result<Self, Failure> {
@@ -98,7 +100,9 @@ impl Letter {
         inner.stream_usage = inner.stream && to.knows_usage;
         let mut losses = Losses::default();
         unseal(&mut inner, &to.scope.origin, &mut losses);
+        let mut context = Context::default();
         if to.wire != Dialect::Chat {
+            context = to.memory.context(&inner.messages);
             to.memory.restore(&to.scope, &mut inner);
         }
         let mut body = to.wire.encode_request(&inner, &mut losses);
@@ -112,6 +116,6 @@ impl Letter {
         let is_foreign = dialect != to.wire;
         let strip_usage = !is_foreign && inner.stream_usage && !request.head.include_usage && to.wire == Dialect::Chat;
         let translate = (is_foreign || only_streams).then_some(to.wire);
-        Ok(Self { path: Self::path(request, to), body: body.to_string().into(), strip_usage, translate, losses })
+        Ok(Self { path: Self::path(request, to), body: body.to_string().into(), strip_usage, translate, context, losses })
     }
 }

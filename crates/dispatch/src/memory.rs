@@ -1,11 +1,12 @@
 //! What a provider wants back in the next turn, kept for clients whose dialect has no place for it.
 //!
-//! A turn is known again by the ids of its calls, by its calls' names and arguments where a client makes up ids of its own, or by its
-//! words. What was kept goes back only to the place that made it (account and model) and only for the caller that got the answer.
+//! A turn is known again by the ids of its calls; where ids are not the provider's own, by its calls' names and arguments, or by its
+//! words, and then only behind the same conversation: "OK" has been said before. What was kept goes back only to the place that made it
+//! (account and model) and only for the caller that got the answer.
 
 use std::{
     collections::hash_map::RandomState,
-    hash::{BuildHasher, Hash},
+    hash::{BuildHasher, Hash, Hasher},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -76,18 +77,27 @@ impl Memory {
         of(&self.hashers.0) << 64 | of(&self.hashers.1)
     }
 
-    fn keep(&self, scope: &Scope, turn: Turn, words: &str) {
+    /// What tells the conversation up to here from others.
+    pub(crate) fn context(&self, messages: &[Message]) -> Context {
+        let mut so_far = self.hashers.0.build_hasher();
+        messages.iter().for_each(|message| hash(message, &mut so_far));
+        Context(so_far.finish())
+    }
+
+    fn keep(&self, scope: &Scope, context: Context, turn: Turn, words: &str) {
         let turn = Arc::new(turn);
         let mut is_called = false;
         for piece in turn.pieces.iter().take(CALLS_MAX) {
             if let Piece::Call { id, name, arguments, .. } = piece {
                 is_called = true;
-                self.turns.insert(self.place(scope, &Mark::Id(id)), turn.clone());
-                self.turns.insert(self.place(scope, &Mark::Call(name, &canonical(arguments))), turn.clone());
+                if is_telling(id) {
+                    self.turns.insert(self.place(scope, &Mark::Id(id)), turn.clone());
+                }
+                self.turns.insert(self.place(scope, &Mark::Call(context, name, &canonical(arguments))), turn.clone());
             }
         }
         if !is_called && !words.is_empty() {
-            self.turns.insert(self.place(scope, &Mark::Words(words)), turn);
+            self.turns.insert(self.place(scope, &Mark::Words(context, words)), turn);
         }
         self.is_used.store(true, Relaxed);
     }
@@ -98,33 +108,37 @@ impl Memory {
             return;
         }
         let messages = &mut request.messages;
+        let mut so_far = self.hashers.0.build_hasher();
         let mut from = 0;
         while from < messages.len() {
             // One turn may stand in several messages behind each other.
             let length = messages[from..].iter().take_while(|m| m.role == Role::Assistant).count();
             if length == 0 {
+                hash(&messages[from], &mut so_far);
                 from += 1;
                 continue;
             }
             let run = &mut messages[from..from + length];
-            if let Some(turn) = self.find(scope, run) {
+            let found = self.find(scope, Context(so_far.finish()), run);
+            run.iter().for_each(|message| hash(message, &mut so_far));
+            if let Some(turn) = found {
                 turn.put_into(run);
             }
             from += length;
         }
     }
 
-    fn find(&self, scope: &Scope, run: &[Message]) -> Option<Arc<Turn>> {
+    fn find(&self, scope: &Scope, context: Context, run: &[Message]) -> Option<Arc<Turn>> {
         let blocks = || run.iter().flat_map(|m| &m.blocks);
         let calls = || {
             blocks().filter_map(|b| if let Block::ToolCall { id, name, arguments, .. } = b { Some((id, name, arguments)) } else { None })
         };
         if let Some((id, name, arguments)) = calls().next() {
-            let by_id = self.turns.get(&self.place(scope, &Mark::Id(id)));
-            return by_id.or_else(|| self.turns.get(&self.place(scope, &Mark::Call(name, &canonical(arguments)))));
+            let by_id = if is_telling(id) { self.turns.get(&self.place(scope, &Mark::Id(id))) } else { None };
+            return by_id.or_else(|| self.turns.get(&self.place(scope, &Mark::Call(context, name, &canonical(arguments)))));
         }
         let words: String = blocks().filter_map(|b| if let Block::Text { text } = b { Some(text.as_str()) } else { None }).collect();
-        self.turns.get(&self.place(scope, &Mark::Words(words.trim())))
+        self.turns.get(&self.place(scope, &Mark::Words(context, words.trim())))
     }
 }
 
@@ -132,8 +146,41 @@ impl Memory {
 #[derive(Hash)]
 enum Mark<'a> {
     Id(&'a str),
-    Call(&'a str, &'a str),
-    Words(&'a str),
+    Call(Context, &'a str, &'a str),
+    Words(Context, &'a str),
+}
+
+/// A conversation up to a turn, as a hash.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Context(u64);
+
+/// What of a message every client gives back: words, calls and results in their order, however they are cut into messages. Instructions
+/// may change from turn to turn (today's date), thoughts and ids are the client's to keep or to drop.
+fn hash(message: &Message, into: &mut impl Hasher) {
+    let is_said = match message.role {
+        Role::System | Role::Developer => return,
+        Role::Assistant => true,
+        Role::User | Role::Tool => false,
+    };
+    for block in &message.blocks {
+        match block {
+            Block::Text { text } | Block::Refusal { text } if !text.trim().is_empty() => (is_said, text.trim()).hash(into),
+            Block::ToolCall { name, arguments, .. } => (name, canonical(arguments)).hash(into),
+            Block::ToolResult { blocks, .. } => {
+                for block in blocks {
+                    if let Block::Text { text } = block {
+                        text.trim().hash(into);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether an id is one that no other conversation has: not `call_0` and its like.
+fn is_telling(id: &str) -> bool {
+    id.len() >= 8 && !id.strip_prefix("call_").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Clients write arguments anew.
@@ -191,6 +238,7 @@ fn sign(run: &mut [Message], signature: Option<&State>, is_it: impl Fn(&Block) -
 pub(crate) struct Listener {
     memory: Arc<Memory>,
     scope: Scope,
+    context: Context,
     turn: Turn,
     words: String,
     /// The block that is being written.
@@ -200,9 +248,9 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn new(memory: Arc<Memory>, scope: Scope) -> Self {
+    pub(crate) fn new(memory: Arc<Memory>, scope: Scope, context: Context) -> Self {
         let turn = Turn { pieces: Vec::new(), bytes: TURN_BYTES };
-        Self { memory, scope, turn, words: String::new(), open: None, has_state: false, is_too_long: false }
+        Self { memory, scope, context, turn, words: String::new(), open: None, has_state: false, is_too_long: false }
     }
 
     /// Hears one event. Only the first choice is a turn that can be gone on with.
@@ -248,7 +296,7 @@ impl Listener {
 
     fn end(&mut self) {
         if self.has_state && !self.is_too_long {
-            self.memory.keep(&self.scope, std::mem::take(&mut self.turn), self.words.trim());
+            self.memory.keep(&self.scope, self.context, std::mem::take(&mut self.turn), self.words.trim());
         }
     }
 }
@@ -287,9 +335,9 @@ mod tests {
         let thought = |text: &str| vec![Delta::Reasoning(text.to_owned()), Delta::State(signed(text))];
         [
             block(0, BlockKind::Reasoning, thought("one")),
-            block(1, call("a", "f"), vec![Delta::Arguments("{\"x\": 1}".to_owned())]),
+            block(1, call("toolu_aa", "f"), vec![Delta::Arguments("{\"x\": 1}".to_owned())]),
             block(2, BlockKind::Reasoning, thought("two")),
-            block(3, call("b", "g"), vec![Delta::Arguments("{}".to_owned()), Delta::State(signed("call"))]),
+            block(3, call("toolu_bb", "g"), vec![Delta::Arguments("{}".to_owned()), Delta::State(signed("call"))]),
             vec![Event::End],
         ]
         .concat()
@@ -297,7 +345,8 @@ mod tests {
 
     fn heard(events: &[Event], scope: &Scope) -> Arc<Memory> {
         let memory = Arc::new(Memory::default());
-        let mut listener = Listener::new(memory.clone(), scope.clone());
+        let context = memory.context(&[Message::text(Role::User, "hi")]);
+        let mut listener = Listener::new(memory.clone(), scope.clone(), context);
         for event in events {
             listener.hear(event);
         }
@@ -329,11 +378,14 @@ mod tests {
     fn a_turn_gets_its_thoughts_back_where_they_stood() {
         let here = scope("key", "account/m");
         let memory = heard(&answer(), &here);
-        let forgetful = vec![vec![call("a", "f", "{\"x\":1}"), call("b", "g", "{}")]];
-        let in_pieces = vec![vec![call("a", "f", "{\"x\":1}")], vec![call("b", "g", "{}")]];
+        let forgetful = vec![vec![call("toolu_aa", "f", "{\"x\":1}"), call("toolu_bb", "g", "{}")]];
+        let in_pieces = vec![vec![call("toolu_aa", "f", "{\"x\":1}")], vec![call("toolu_bb", "g", "{}")]];
         let other_ids = vec![vec![call("call_0", "f", "{\"x\":1}"), call("call_1", "g", "")]];
-        let shortened =
-            vec![vec![Block::Reasoning { text: "on".to_owned(), state: None }, call("a", "f", "{\"x\":1}"), call("b", "g", "{}")]];
+        let shortened = vec![vec![
+            Block::Reasoning { text: "on".to_owned(), state: None },
+            call("toolu_aa", "f", "{\"x\":1}"),
+            call("toolu_bb", "g", "{}"),
+        ]];
         for turns in [forgetful, in_pieces, shortened] {
             let mut request = request(turns);
             memory.restore(&here, &mut request);
@@ -345,10 +397,27 @@ mod tests {
     }
 
     #[test]
+    fn another_conversation_with_the_same_calls_or_words_gets_nothing() {
+        let here = scope("key", "account/m");
+        let mut words = block(0, BlockKind::Reasoning, vec![Delta::Reasoning("hm".to_owned()), Delta::State(signed("s"))]);
+        words.extend(block(1, BlockKind::Text, vec![Delta::Text("OK".to_owned())]));
+        words.push(Event::End);
+        for (events, turn) in [(answer(), vec![call("mine_0001", "f", "{\"x\":1}")]), (words, vec![Block::Text { text: "OK".to_owned() }])]
+        {
+            let memory = heard(&events, &here);
+            let mut other = request(vec![turn]);
+            other.messages[0] = Message::text(Role::User, "Something else.");
+            let before = other.clone();
+            memory.restore(&here, &mut other);
+            assert_eq!(other, before);
+        }
+    }
+
+    #[test]
     fn nobody_else_gets_it_and_no_other_place() {
         let memory = heard(&answer(), &scope("key", "account/m"));
         for other in [scope("another key", "account/m"), scope("key", "account/n")] {
-            let mut request = request(vec![vec![call("a", "f", "{\"x\":1}")]]);
+            let mut request = request(vec![vec![call("toolu_aa", "f", "{\"x\":1}")]]);
             let before = request.clone();
             memory.restore(&other, &mut request);
             assert_eq!(request, before);
