@@ -4,7 +4,7 @@ use crate::{
     citations::{Carried, carried},
     custom,
     dialect::Dialect,
-    ir::{BlockKind, Citation, Delta, Event, Family, Finish},
+    ir::{BlockKind, Delta, Event, Family, Finish},
     losses::Losses,
 };
 
@@ -18,12 +18,14 @@ pub struct AnswerLosses {
     losses: Losses,
     /// A refusal was written, which says by itself why the answer ended. Only the first 64 choices are told apart.
     refused: u64,
+    /// A call was written that the dialect can show.
+    called: u64,
 }
 
 impl AnswerLosses {
     /// For a caller that speaks `dialect`.
     pub fn new(dialect: Dialect) -> Self {
-        Self { dialect, losses: Losses::default(), refused: 0 }
+        Self { dialect, losses: Losses::default(), refused: 0, called: 0 }
     }
 
     /// What was lost so far.
@@ -43,7 +45,7 @@ impl AnswerLosses {
                 delta: Delta::Text(_) | Delta::Reasoning(_) | Delta::Refusal(_) | Delta::Arguments(_) | Delta::State(_),
                 ..
             } => {}
-            Event::Delta { choice, delta, .. } if self.has(*choice) => self.delta(delta),
+            Event::Delta { choice, delta, .. } if self.has(*choice) => self.delta(*choice, delta),
             Event::BlockStart { choice, block, kind } if self.has(*choice) => self.block(*choice, *block, kind),
             Event::Finish { choice, reason } if self.has(*choice) => self.finish(*choice, reason),
             Event::BlockStart { choice, .. } | Event::Finish { choice, .. } => self.losses.drop(format!("answer.choices[{choice}]")),
@@ -66,54 +68,55 @@ impl AnswerLosses {
         choice == 0 || matches!(self.dialect, Dialect::Chat | Dialect::Gemini)
     }
 
-    fn delta(&mut self, delta: &Delta) {
+    fn delta(&mut self, choice: u32, delta: &Delta) {
         match delta {
-            Delta::Logprobs(_) if self.dialect == Dialect::Messages => self.losses.drop("answer.logprobs"),
-            Delta::Citation(citation) => self.citation(citation),
+            Delta::Logprobs(_) if self.dialect == Dialect::Messages => self.losses.drop(path(choice, "logprobs")),
+            Delta::Citation(citation) => match carried(citation, self.dialect) {
+                Carried::Exactly => {}
+                Carried::InPart => self.losses.change(path(choice, "citations")),
+                Carried::No => self.losses.drop(path(choice, "citations")),
+            },
             _ => {}
-        }
-    }
-
-    fn citation(&mut self, citation: &Citation) {
-        match carried(citation, self.dialect) {
-            Carried::Exactly => {}
-            Carried::InPart => self.losses.change("answer.citations"),
-            Carried::No => self.losses.drop("answer.citations"),
         }
     }
 
     fn block(&mut self, choice: u32, block: u32, kind: &BlockKind) {
         match kind {
             BlockKind::Refusal => {
-                self.refused |= 1u64.checked_shl(choice).unwrap_or(0);
+                self.refused |= bit(choice);
                 if matches!(self.dialect, Dialect::Messages | Dialect::Gemini) {
-                    self.losses.change("answer.refusal");
+                    self.losses.change(path(choice, "refusal"));
                 }
             }
+            BlockKind::ToolCall { .. } => self.called |= bit(choice),
             BlockKind::Opaque { family, value } => {
-                let is_custom = *family == Family::Responses && self.dialect == Dialect::Chat && custom::is_call(value);
-                if *family != self.dialect.family() && !is_custom {
-                    let of_choice = if choice == 0 { String::new() } else { format!("choices[{choice}].") };
-                    self.losses.drop(format!("answer.{of_choice}blocks[{block}]"));
+                let is_custom = *family == Family::Responses && custom::is_call(value);
+                if *family != self.dialect.family() && !(is_custom && self.dialect == Dialect::Chat) {
+                    self.losses.drop(path(choice, &format!("blocks[{block}]")));
+                } else if is_custom {
+                    self.called |= bit(choice);
                 }
             }
-            BlockKind::Text | BlockKind::Reasoning | BlockKind::ToolCall { .. } => {}
+            BlockKind::Text | BlockKind::Reasoning => {}
         }
     }
 
     fn finish(&mut self, choice: u32, reason: &Finish) {
-        let refused = self.refused & 1u64.checked_shl(choice).unwrap_or(0) != 0;
+        let (refused, called) = (self.refused & bit(choice) != 0, self.called & bit(choice) != 0);
         let is_kept = match (reason, self.dialect) {
             (Finish::StopSequence(_), dialect) => {
                 if dialect != Dialect::Messages {
-                    self.losses.drop("answer.stop_sequence");
+                    self.losses.drop(path(choice, "stop_sequence"));
                 }
                 true
             }
             (Finish::Stop | Finish::Refusal, Dialect::Gemini) if refused => false,
-            (Finish::Stop | Finish::Length | Finish::ToolCall, _) => true,
-            (Finish::Refusal, Dialect::Chat | Dialect::Responses) => refused,
+            // The call itself could not be shown.
+            (Finish::ToolCall, _) => called,
+            (Finish::Stop | Finish::Length, _) => true,
+            (Finish::Refusal, Dialect::Chat | Dialect::Responses) => refused && !called,
             (Finish::ContextFull | Finish::Paused | Finish::Refusal, dialect) => dialect == Dialect::Messages,
+            (Finish::Filter, Dialect::Chat) => !refused,
             (Finish::Filter, dialect) => dialect != Dialect::Messages,
             (Finish::MalformedCall, dialect) => dialect == Dialect::Gemini,
             (Finish::Other(_), Dialect::Chat | Dialect::Messages) => true,
@@ -121,7 +124,16 @@ impl AnswerLosses {
             (Finish::Other(own), Dialect::Gemini) => crate::gemini::is_reason(own),
         };
         if !is_kept {
-            self.losses.change("answer.finish_reason");
+            self.losses.change(path(choice, "finish_reason"));
         }
     }
+}
+
+/// The first choice goes without saying.
+fn path(choice: u32, name: &str) -> String {
+    if choice == 0 { format!("answer.{name}") } else { format!("answer.choices[{choice}].{name}") }
+}
+
+fn bit(choice: u32) -> u64 {
+    1u64.checked_shl(choice).unwrap_or(0)
 }

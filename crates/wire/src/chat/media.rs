@@ -68,7 +68,13 @@ pub(super) fn written(media: &Media, is_own: bool) -> Option<Value> {
     let data = match &media.source {
         Source::Base64(data) => format!("data:{};base64,{data}", media.mime),
         Source::Url(url) if is_image => url.clone(),
-        Source::File(id) if is_own => return Some(json!({"type": "file", "file": {"file_id": id}})),
+        Source::File(id) if is_own => {
+            let mut file = json!({"file_id": id});
+            if let Some(name) = &media.file_name {
+                file["filename"] = name.as_str().into();
+            }
+            return Some(json!({"type": "file", "file": file}));
+        }
         Source::Url(_) | Source::File(_) => return None,
     };
     if is_image {

@@ -37,7 +37,11 @@ pub fn request(request: &Request, losses: &mut Losses) -> Value {
     if let (1, Some(Message { blocks, .. })) = (first, request.messages.first()) {
         out.insert("instructions".into(), text_of(blocks).into());
     }
-    let items = write_items::items(&request.messages[first..], first, own, losses);
+    let mut items = write_items::items(&request.messages[first..], first, own, losses);
+    if items.is_empty() && !request.messages.is_empty() && !has_other_input(request) {
+        // Without any input it would be refused.
+        items.push(json!({"type": "message", "role": "user", "content": ""}));
+    }
     if !items.is_empty() || !has_other_input(request) {
         out.insert("input".into(), items.into());
     }
@@ -91,8 +95,8 @@ fn generation(request: &Request, out: &mut Map<String, Value>, losses: &mut Loss
     put("user", request.user.clone().map(Into::into));
     for (name, is_set) in [
         ("top_k", g.top_k.is_some()),
-        ("presence_penalty", g.presence_penalty.is_some()),
-        ("frequency_penalty", g.frequency_penalty.is_some()),
+        ("presence_penalty", g.presence_penalty.is_some_and(|p| p != 0.0)),
+        ("frequency_penalty", g.frequency_penalty.is_some_and(|p| p != 0.0)),
         ("seed", g.seed.is_some()),
         ("stop", !g.stop.is_empty()),
         ("n", g.n.is_some_and(|n| n != 1)),
@@ -160,7 +164,8 @@ fn reasoning(request: &Request, out: &mut Map<String, Value>, losses: &mut Losse
     let wanted = &request.reasoning;
     let mut said = Map::new();
     let effort = wanted.effort.clone().or_else(|| wanted.budget_tokens.map(|budget| effort_of(budget).to_owned()));
-    if wanted.budget_tokens.is_some() {
+    // No thinking is the one budget that has a word.
+    if wanted.budget_tokens.is_some_and(|n| n > 0 || effort.as_deref() != Some("none")) {
         losses.change("reasoning.budget_tokens");
     }
     said.extend(effort.map(|e| ("effort".to_owned(), e.into())));

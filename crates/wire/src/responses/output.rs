@@ -396,6 +396,7 @@ impl Encoder {
         self.close_block(out);
         let ending = Ending::of(self.reason.as_ref().unwrap_or(&Finish::Stop), self.has_refused);
         if let Ending::Failed { code, message } = ending {
+            self.close_item("incomplete", out);
             return self.fail(&message, Some(&code), out);
         }
         self.close_item(ending.status(), out);

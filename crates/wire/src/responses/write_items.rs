@@ -157,8 +157,10 @@ impl Writer<'_> {
             }
             // Breakpoints are known to few models: only a caller of this dialect can mean them.
             Block::CacheMark { ttl } if self.own && ttl.is_none() => match open.parts.last_mut() {
-                Some(part) => part["prompt_cache_breakpoint"] = json!({"mode": "explicit"}),
-                None => self.losses.drop(path),
+                Some(part) if part.get("prompt_cache_breakpoint").is_none() => {
+                    part["prompt_cache_breakpoint"] = json!({"mode": "explicit"})
+                }
+                _ => self.losses.drop(path),
             },
             Block::Opaque { family: Family::Responses, value } => {
                 match (value.get("phase"), value.get("annotations"), open.parts.last_mut()) {

@@ -117,7 +117,8 @@ impl Writer<'_> {
             Block::CacheMark { ttl } if self.is_own => {
                 let place =
                     if role == Role::Tool { self.pieces.results.last_mut().and_then(last_part) } else { self.pieces.parts.last_mut() };
-                match (place, ttl) {
+                let is_free = |part: &&mut Value| part.get("prompt_cache_breakpoint").or(part.get("cache_control")).is_none();
+                match (place.filter(is_free), ttl) {
                     (Some(part), None) => part["prompt_cache_breakpoint"] = json!({"mode": "explicit"}),
                     (Some(part), Some(ttl)) => part["cache_control"] = cache_control(Some(ttl)),
                     (None, _) => self.losses.drop(path),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::contents::args;
 use crate::{
     citations,
-    gemini::types::{Answer, Candidate, Content, LogprobsResult, UsageMetadata},
+    gemini::types::{Answer, Candidate, Content, LogprobsResult, TopTokens, UsageMetadata},
     ir::{BlockKind, Citation, Delta, Event, Family, Finish, Usage},
 };
 
@@ -150,6 +150,10 @@ impl Assembler {
             all.extend(part);
             match (probabilities, logprobs) {
                 (Some(ours), Some(more)) => {
+                    // Both lists go by place.
+                    if !more.top_candidates.is_empty() {
+                        ours.top_candidates.resize_with(ours.chosen_candidates.len(), TopTokens::default);
+                    }
                     ours.chosen_candidates.extend(more.chosen_candidates);
                     ours.top_candidates.extend(more.top_candidates);
                 }

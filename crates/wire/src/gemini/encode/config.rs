@@ -73,7 +73,7 @@ fn takes_json_schema(request: &Request) -> bool {
 
 /// `functionCallingConfig`; it may only stand beside functions.
 pub(super) fn tool_choice(request: &Request, losses: &mut Losses) -> Option<Value> {
-    if request.parallel_tool_calls == Some(false) {
+    if request.parallel_tool_calls == Some(false) && !request.tools.is_empty() && request.tool_choice != ToolChoice::None {
         losses.drop("parallel_tool_calls");
     }
     if request.tools.is_empty() {
@@ -148,7 +148,7 @@ fn thinking(request: &Request, losses: &mut Losses) -> Map<String, Value> {
             out.insert("thinkingBudget".to_owned(), tokens.into());
         }
         (Some(effort), budget) if knows_levels => {
-            if budget.is_some() {
+            if budget.is_some() && !off {
                 losses.drop("reasoning.budget_tokens");
             }
             let (level, exact) = level(effort);
@@ -156,6 +156,9 @@ fn thinking(request: &Request, losses: &mut Losses) -> Map<String, Value> {
                 losses.change("reasoning.effort");
             }
             out.insert("thinkingLevel".to_owned(), level.into());
+        }
+        (Some("none"), _) => {
+            out.insert("thinkingBudget".to_owned(), 0.into());
         }
         (Some(effort), budget) => {
             losses.change("reasoning.effort");

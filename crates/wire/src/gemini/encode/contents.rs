@@ -48,6 +48,8 @@ struct Writer<'a> {
     losses: &'a mut Losses,
     entries: Vec<Entry>,
     system: Vec<Value>,
+    /// The message that the last of `system` came from.
+    last_system: usize,
     /// Call id → name as written, and whether the id went along.
     calls: HashMap<String, (String, bool)>,
     /// A signature whose part comes next, and whose words it signs.
@@ -55,7 +57,8 @@ struct Writer<'a> {
 }
 
 pub(super) fn contents(request: &Request, losses: &mut Losses) -> Written {
-    let mut writer = Writer { request, losses, entries: Vec::new(), system: Vec::new(), calls: HashMap::new(), signature: None };
+    let mut writer =
+        Writer { request, losses, entries: Vec::new(), system: Vec::new(), last_system: 0, calls: HashMap::new(), signature: None };
     for (index, message) in request.messages.iter().enumerate() {
         writer.message(index, message);
     }
@@ -80,13 +83,16 @@ impl Writer<'_> {
 
     /// All instructions stand at the top; those from within the conversation have moved.
     fn instructions(&mut self, index: usize, message: &Message) {
-        if !self.entries.is_empty() {
+        if self.request.messages[..index].iter().any(|m| !matches!(m.role, Role::System | Role::Developer)) {
             self.losses.change(format!("messages[{index}]"));
         }
         for (at, block) in message.blocks.iter().enumerate() {
             match block {
                 Block::Text { text } if text.is_empty() => {}
-                Block::Text { text } => self.system.push(json!({"text": text})),
+                Block::Text { text } => {
+                    self.last_system = index;
+                    self.system.push(json!({"text": text}));
+                }
                 _ => self.losses.drop(format!("messages[{index}].blocks[{at}]")),
             }
         }
@@ -178,11 +184,16 @@ impl Writer<'_> {
             None => (write_name(name.unwrap_or(call_id)).0, false),
         };
         let (mut texts, mut attached) = (Vec::new(), Vec::new());
-        for block in blocks {
+        for (at, block) in blocks.iter().enumerate() {
+            let path = format!("{path}.blocks[{at}]");
             match block {
-                Block::Text { text } | Block::Refusal { text } => texts.push(text.as_str()),
-                Block::Media(media) => attached.extend(self.media(media, path)),
-                _ => self.losses.drop(format!("{path}.blocks")),
+                Block::Text { text } => texts.push(text.as_str()),
+                Block::Refusal { text } => {
+                    self.losses.change(path);
+                    texts.push(text.as_str());
+                }
+                Block::Media(media) => attached.extend(self.media(media, &path).map(|part| (path, part))),
+                _ => self.losses.drop(path),
             }
         }
         if texts.len() > 1 {
@@ -195,13 +206,13 @@ impl Writer<'_> {
         // Since the third generation a result may hold media; before, they follow in a content of their own.
         let holds_media = generation_of(&self.request.model).is_none_or(|g| g >= (3, 0));
         if holds_media && !attached.is_empty() {
-            response["parts"] = std::mem::take(&mut attached).into();
+            response["parts"] = std::mem::take(&mut attached).into_iter().map(|(_, part)| part).collect();
         }
         let at = self.results_entry();
         self.entries[at].parts.push(json!({"functionResponse": response}));
         self.entries[at].ids.push(call_id.to_owned());
-        for part in attached {
-            self.losses.change(format!("{path}.blocks"));
+        for (path, part) in attached {
+            self.losses.change(path);
             self.part(Kind::User, part);
         }
     }
@@ -272,7 +283,7 @@ impl Writer<'_> {
             // Contents may not be empty: the instructions are then the question.
             let parts = match self.system.pop() {
                 Some(last) => {
-                    self.losses.change("messages[0]");
+                    self.losses.change(format!("messages[{}]", self.last_system));
                     last
                 }
                 None => json!({"text": ""}),

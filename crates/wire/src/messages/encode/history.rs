@@ -21,6 +21,8 @@ pub(super) struct History<'a> {
     calls: CallIds,
     system: Vec<Value>,
     turns: Vec<Turn>,
+    /// Someone besides the instructions has spoken.
+    has_begun: bool,
     /// Where the block that was written last stood.
     last_path: String,
 }
@@ -41,7 +43,16 @@ enum Last {
 
 impl<'a> History<'a> {
     pub(super) fn new(is_own: bool, marks: Marks, losses: &'a mut Losses) -> Self {
-        Self { is_own, marks, losses, calls: CallIds::default(), system: Vec::new(), turns: Vec::new(), last_path: String::new() }
+        Self {
+            is_own,
+            marks,
+            losses,
+            calls: CallIds::default(),
+            system: Vec::new(),
+            turns: Vec::new(),
+            has_begun: false,
+            last_path: String::new(),
+        }
     }
 
     /// Adds a message; `index` is its place in the request.
@@ -50,12 +61,14 @@ impl<'a> History<'a> {
         if message.name.is_some() && message.role != Role::Tool {
             self.losses.drop(format!("{path}.name"));
         }
+        let is_instruction = matches!(message.role, Role::System | Role::Developer);
         match message.role {
-            Role::System | Role::Developer if self.turns.is_empty() => self.system(&path, &message.blocks),
+            Role::System | Role::Developer if !self.has_begun => self.system(&path, &message.blocks),
             Role::System | Role::Developer => self.late_system(&path, &message.blocks),
             Role::User | Role::Tool => self.turn("user", &path, &message.blocks),
             Role::Assistant => self.turn("assistant", &path, &message.blocks),
         }
+        self.has_begun |= !is_instruction;
     }
 
     /// Adds a text to the instructions at the top.
