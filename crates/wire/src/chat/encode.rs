@@ -69,7 +69,7 @@ fn tools(request: &Request, is_own: bool, out: &mut Map<String, Value>, losses: 
     let mut tools: Vec<Value> = request.tools.iter().map(|t| tool(t, is_own)).collect();
     for (at, tool) in request.tools.iter().enumerate() {
         if tool.cache.is_some() && !is_own {
-            losses.drop(format!("tools[{at}].cache"));
+            losses.drop(format!("tools[{at}].cache_control"));
         }
     }
     for (place, tool) in request.extra.iter().filter_map(|(key, value)| Some((place_of(key)?, other_tool(request.family, value)?))) {

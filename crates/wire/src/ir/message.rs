@@ -142,6 +142,13 @@ pub struct Citation {
     pub own: Value,
 }
 
+impl Block {
+    /// How a loss of this block is named: a cache mark by the member that it was, anything else by its place.
+    pub(crate) fn name_at(&self, path: &str) -> String {
+        if matches!(self, Self::CacheMark { .. }) { format!("{path}.cache_control") } else { path.to_owned() }
+    }
+}
+
 impl Message {
     /// A message of one text block.
     pub fn text(role: Role, text: impl Into<String>) -> Self {

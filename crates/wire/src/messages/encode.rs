@@ -155,7 +155,7 @@ fn tools(request: &Request, marks: &mut Marks, losses: &mut Losses) -> Vec<Value
         written.extend(members.into_iter().map(|(key, v)| (key.to_owned(), v.clone())));
         let mut written = Value::Object(written);
         if let Some(ttl) = &function.cache {
-            marks.put(Some(ttl), Some(&mut written), &format!("{path}.cache"), losses);
+            marks.put(Some(ttl), Some(&mut written), &path, losses);
         }
         out.push(written);
     }

@@ -16,6 +16,9 @@ use crate::{
 /// In `include`: log-probabilities are wanted.
 pub(super) const INCLUDE_LOGPROBS: &str = "message.output_text.logprobs";
 
+/// In `include`: the encrypted form of what was thought is wanted.
+pub(super) const INCLUDE_STATE: &str = "reasoning.encrypted_content";
+
 /// Members that stand for an input of their own: with one of them `input` may be missing.
 pub(super) const OTHER_INPUT: [&str; 3] = ["previous_response_id", "conversation", "prompt"];
 

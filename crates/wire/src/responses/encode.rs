@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use super::{
-    decode::{INCLUDE_LOGPROBS, OTHER_INPUT},
+    decode::{INCLUDE_LOGPROBS, INCLUDE_STATE, OTHER_INPUT},
     output::Encoder,
     write_items,
 };
@@ -91,7 +91,7 @@ fn generation(request: &Request, out: &mut Map<String, Value>, losses: &mut Loss
     put("temperature", g.temperature.map(Into::into));
     put("top_p", g.top_p.map(Into::into));
     put("top_logprobs", g.logprobs.filter(|n| *n > 0).map(Into::into));
-    put("include", g.logprobs.map(|_| json!([INCLUDE_LOGPROBS])));
+    put("include", Some(include(request)).filter(|words| !words.is_empty()).map(Into::into));
     put("user", request.user.clone().map(Into::into));
     for (name, is_set) in [
         ("top_k", g.top_k.is_some()),
@@ -112,7 +112,7 @@ fn write_tools(request: &Request, out: &mut Map<String, Value>, losses: &mut Los
         out.insert("tools".into(), request.tools.iter().map(|t| tool(t, request.family)).collect::<Vec<_>>().into());
     }
     for (at, _) in request.tools.iter().enumerate().filter(|(_, t)| t.cache.is_some()) {
-        losses.drop(format!("tools[{at}].cache"));
+        losses.drop(format!("tools[{at}].cache_control"));
     }
     // Custom tools are OpenAI's in both dialects.
     let is_chat = request.family == Some(Family::Chat);
@@ -169,12 +169,34 @@ fn reasoning(request: &Request, out: &mut Map<String, Value>, losses: &mut Losse
         losses.change("reasoning.budget_tokens");
     }
     said.extend(effort.map(|e| ("effort".to_owned(), e.into())));
-    if wanted.shown == Some(true) {
+    // Chat has no word for it; its clients read what comes.
+    let is_shown = wanted.shown.unwrap_or(request.family == Some(Family::Chat) && thinks(request));
+    if is_shown {
         said.insert("summary".into(), "auto".into());
     }
     if !said.is_empty() {
         out.insert("reasoning".into(), said.into());
     }
+}
+
+/// Whether thinking is wished for.
+fn thinks(request: &Request) -> bool {
+    let wanted = &request.reasoning;
+    match (wanted.effort.as_deref(), wanted.budget_tokens) {
+        (Some(effort), _) => effort != "none",
+        (None, Some(budget)) => budget > 0,
+        (None, None) => wanted.shown == Some(true),
+    }
+}
+
+/// Without stored state, the next turn needs the encrypted form of what was thought. Models that do not think refuse the wish, so it is
+/// made only where thinking is wished for or has been done.
+fn include(request: &Request) -> Vec<Value> {
+    let is_own_thought = |b: &Block| matches!(b, Block::Reasoning { state: Some(state), .. } if state.family == Family::Responses && state.encrypted.is_some());
+    let has_thought = request.messages.iter().flat_map(|m| &m.blocks).any(is_own_thought);
+    let needs_state = request.family.is_some_and(|f| f != Family::Responses) && (thinks(request) || has_thought);
+    let words = [(request.generation.logprobs.is_some(), INCLUDE_LOGPROBS), (needs_state, INCLUDE_STATE)];
+    words.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, word)| word.into()).collect()
 }
 
 /// The effort that a budget of thinking tokens comes nearest to.

@@ -160,7 +160,7 @@ impl Writer<'_> {
                 Some(part) if part.get("prompt_cache_breakpoint").is_none() => {
                     part["prompt_cache_breakpoint"] = json!({"mode": "explicit"})
                 }
-                _ => self.losses.drop(path),
+                _ => self.losses.drop(block.name_at(path)),
             },
             Block::Opaque { family: Family::Responses, value } => {
                 match (value.get("phase"), value.get("annotations"), open.parts.last_mut()) {
@@ -170,7 +170,7 @@ impl Writer<'_> {
                     _ => self.losses.drop(path),
                 }
             }
-            _ => self.losses.drop(path),
+            _ => self.losses.drop(block.name_at(path)),
         }
     }
 }

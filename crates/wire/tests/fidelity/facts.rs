@@ -134,7 +134,7 @@ impl Facts {
                     self.block(&format!("result of {call}"), block, &format!("{path}.blocks[{at}]"));
                 }
             }
-            Block::CacheMark { ttl } => self.say(path, format!("mark {}", ttl.as_deref().unwrap_or_default())),
+            Block::CacheMark { ttl } => self.say(format!("{path}.cache_control"), format!("mark {}", ttl.as_deref().unwrap_or_default())),
             Block::Media(media) => self.media(role, media, path),
             Block::Opaque { family, value } => self.say(path, format!("opaque {family:?} {}", canonical(&without_labels(value)))),
         }
@@ -171,7 +171,7 @@ impl Facts {
                 self.say(format!("{path}.strict"), format!("tool {name} is strict"));
             }
             if let Some(ttl) = cache {
-                self.say(format!("{path}.cache"), format!("mark {ttl}"));
+                self.say(format!("{path}.cache_control"), format!("mark {ttl}"));
             }
         }
         match &request.tool_choice {

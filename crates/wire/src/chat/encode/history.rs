@@ -121,7 +121,7 @@ impl Writer<'_> {
                 match (place.filter(is_free), ttl) {
                     (Some(part), None) => part["prompt_cache_breakpoint"] = json!({"mode": "explicit"}),
                     (Some(part), Some(ttl)) => part["cache_control"] = cache_control(Some(ttl)),
-                    (None, _) => self.losses.drop(path),
+                    (None, _) => self.losses.drop(block.name_at(path)),
                 }
             }
             other => {
@@ -172,7 +172,7 @@ impl Writer<'_> {
             _ => None,
         };
         if written.is_none() {
-            self.losses.drop(path);
+            self.losses.drop(block.name_at(path));
         }
         written
     }

@@ -45,7 +45,7 @@ fn declaration(request: &Request, at: usize, tool: &Tool, losses: &mut Losses) -
         losses.drop(format!("tools[{at}].strict"));
     }
     if tool.cache.is_some() {
-        losses.drop(format!("tools[{at}].cache"));
+        losses.drop(format!("tools[{at}].cache_control"));
     }
     let mut out = json!({"name": name});
     if let Some(text) = &tool.description {

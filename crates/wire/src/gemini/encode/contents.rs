@@ -93,7 +93,7 @@ impl Writer<'_> {
                     self.last_system = index;
                     self.system.push(json!({"text": text}));
                 }
-                _ => self.losses.drop(format!("messages[{index}].blocks[{at}]")),
+                _ => self.losses.drop(block.name_at(&format!("messages[{index}].blocks[{at}]"))),
             }
         }
     }
@@ -118,7 +118,7 @@ impl Writer<'_> {
                 self.flush_signature();
                 self.part(kind, value.clone());
             }
-            Block::Opaque { .. } | Block::CacheMark { .. } => self.losses.drop(path),
+            Block::Opaque { .. } | Block::CacheMark { .. } => self.losses.drop(block.name_at(path)),
         }
     }
 
@@ -193,7 +193,7 @@ impl Writer<'_> {
                     texts.push(text.as_str());
                 }
                 Block::Media(media) => attached.extend(self.media(media, &path).map(|part| (path, part))),
-                _ => self.losses.drop(path),
+                _ => self.losses.drop(block.name_at(&path)),
             }
         }
         if texts.len() > 1 {

@@ -227,7 +227,16 @@ impl Open {
 
     /// A signed part becomes a block of its own, behind a block that holds only its state.
     fn text(&mut self, choice: u32, text: String, signature: Option<String>, out: &mut Vec<Event>) {
-        if let Some(signature) = signature {
+        if let (Some(signature), Some((block, Kind::Text))) = (&signature, self.block) {
+            // The last piece of a text that has begun: one text, and the state behind it, as Google puts it on an empty part.
+            if !text.is_empty() {
+                out.push(Event::Delta { choice, block, delta: Delta::Text(text) });
+            }
+            self.close(choice, out);
+            let block = self.open(choice, Kind::Reasoning, BlockKind::Reasoning, out);
+            out.push(signed(choice, block, signature.clone()));
+            self.close(choice, out);
+        } else if let Some(signature) = signature {
             self.close(choice, out);
             let block = self.open(choice, Kind::Reasoning, BlockKind::Reasoning, out);
             out.push(signed(choice, block, signature));

@@ -147,7 +147,7 @@ const RELEASE_UNKNOWN: &str = "1970-01-01T00:00:00Z";
 
 /// One model of `/v1/models`: its id and its name for people.
 pub fn model(id: &str, display_name: &str) -> Value {
-    json!({"type": "model", "id": id, "display_name": display_name, "created_at": RELEASE_UNKNOWN})
+    json!({"type": "model", "id": id, "display_name": display_name, "created_at": RELEASE_UNKNOWN, "lifecycle": "active"})
 }
 
 /// The whole list of `/v1/models` as its only page, from ids and names for people.

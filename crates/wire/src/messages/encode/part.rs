@@ -98,17 +98,19 @@ impl Marks {
     pub(super) fn put(&mut self, ttl: Option<&str>, target: Option<&mut Value>, path: &str, losses: &mut Losses) {
         if self.skip > 0 {
             self.skip -= 1;
-            return losses.drop(path);
+            return losses.drop(format!("{path}.cache_control"));
         }
         let allowed = |v: &Value| !matches!(v["type"].as_str(), Some("thinking" | "redacted_thinking")) && v.get("cache_control").is_none();
-        let Some(Value::Object(target)) = target.filter(|v| allowed(v)) else { return losses.drop(path) };
+        let Some(Value::Object(target)) = target.filter(|v| allowed(v)) else {
+            return losses.drop(format!("{path}.cache_control"));
+        };
         let mut control = json!({"type": "ephemeral"});
         match ttl {
             None | Some("") => {}
             Some(ttl @ ("5m" | "1h")) => control["ttl"] = ttl.into(),
             Some(_) => {
                 // Others know other times; the longer of the two keeps what was to be kept.
-                losses.change(path);
+                losses.change(format!("{path}.cache_control"));
                 control["ttl"] = "1h".into();
             }
         }
