@@ -210,8 +210,10 @@ impl<'a> Exchange<'a> {
             None => judge(&upstream::catalog::provider("node"), status, &body, &self.d.rules.also_retried),
         };
         let may_fit_elsewhere = matches!(judged.kind, Some(Kind::ContextLength | Kind::ContentPolicy));
-        if judged.verdict == Verdict::GiveBack && self.translate.is_some() {
-            // The client hears it in its own dialect, with the upstream's words.
+        // A refusal in the caller's own dialect goes back as it is; any other is said anew, with the upstream's words.
+        let is_readable = self.translate.is_none()
+            && (self.request.operation == Operation::Other || self.request.operation.dialect().is_refusal(status.as_u16(), &body));
+        if judged.verdict == Verdict::GiveBack && !is_readable {
             let said = message_of(&body).unwrap_or_else(|| format!("`{name}` refused the request with status {}", status.as_u16()));
             let code = match judged.kind {
                 Some(Kind::ContextLength) => Code::ContextLengthExceeded,

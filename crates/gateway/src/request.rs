@@ -7,6 +7,7 @@ use bytes::Bytes;
 use dispatch::{Dispatch, Trail};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use journey::{Body, BodyError, Call, Caller, Flow, Meter, Operation, Outcome, Permit, Plan, Request, Source, Target};
+use routing::Figures as _;
 use serde_json::json;
 use telemetry::metrics::hold;
 use wire::{
@@ -162,11 +163,11 @@ fn reply(
         Body::Events(events) => {
             h.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             permit.receipt().usage = Seen::of(&events).usage;
-            return whole(call, plan, render::whole(operation, &events), response, permit);
+            return whole(house, call, plan, render::whole(operation, &events), response, permit);
         }
         Body::Whole(bytes) => {
             permit.receipt().usage = usage_of(operation, &bytes);
-            return whole(call, plan, bytes, response, permit);
+            return whole(house, call, plan, bytes, response, permit);
         }
         Body::Refusal(failure) => {
             let failure = refused(permit, failure);
@@ -205,7 +206,7 @@ fn usage_of(operation: Operation, bytes: &Bytes) -> Option<Usage> {
 }
 
 /// An answer that is whole: the permit settles here.
-fn whole(call: &Call, plan: &Plan, bytes: Bytes, mut response: Response<Out>, mut permit: Permit) -> Response<Out> {
+fn whole(house: &House, call: &Call, plan: &Plan, bytes: Bytes, mut response: Response<Out>, mut permit: Permit) -> Response<Out> {
     let status = response.status();
     let elapsed_ms = permit.elapsed_ms();
     let is_asked = call.headers.get("x-router-debug").is_some_and(|v| v == "1") || plan.candidates.len() > 1;
@@ -215,6 +216,7 @@ fn whole(call: &Call, plan: &Plan, bytes: Bytes, mut response: Response<Out>, mu
         bytes
     };
     let receipt = permit.receipt();
+    put(response.headers_mut(), HeaderName::from_static("x-llm-router-cost"), &cost(house, receipt).to_string());
     receipt.first_byte_ms = Some(elapsed_ms);
     receipt.bytes_out = bytes.len() as u64;
     if status.is_success() {
@@ -226,6 +228,13 @@ fn whole(call: &Call, plan: &Plan, bytes: Bytes, mut response: Response<Out>, mu
     drop(permit);
     *response.body_mut() = bytes.into();
     response
+}
+
+/// Dollars, by the price that the configuration has for the model; 0 where it has none.
+fn cost(house: &House, receipt: &journey::Receipt) -> f64 {
+    let (Some(usage), Some(model)) = (receipt.usage, &receipt.model_served) else { return 0.0 };
+    let (input, output) = house.price(model).or_else(|| house.price(&receipt.model_requested)).unwrap_or_default();
+    (usage.input() as f64 * input + usage.output() as f64 * output) / 1e6
 }
 
 /// The `router{…}` object of JSON answers.

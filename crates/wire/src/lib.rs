@@ -21,6 +21,7 @@ pub mod losses;
 pub mod messages;
 mod names;
 pub mod preferences;
+mod refusals;
 pub mod responses;
 pub mod sse;
 pub mod tap;

@@ -133,7 +133,11 @@ fn only_four_cache_marks_are_written_and_the_last_ones_win() {
     let content = written["body"]["messages"][0]["content"].as_array().expect("blocks");
     let marked: Vec<bool> = content.iter().map(|b| b["cache_control"]["ttl"] == "1h").collect();
     assert_eq!(marked, [false, false, true, true, true, true]);
-    assert!(written["fidelity"].as_str().is_some_and(|f| f.starts_with("lossy; dropped=messages[0].blocks[1].cache_control,messages[0].blocks[3].cache_control;")));
+    assert!(
+        written["fidelity"]
+            .as_str()
+            .is_some_and(|f| f.starts_with("lossy; dropped=messages[0].blocks[1].cache_control,messages[0].blocks[3].cache_control;"))
+    );
 }
 
 #[test]
