@@ -31,6 +31,8 @@ pub struct Config {
     pub retry_statuses: Vec<u16>,
     /// How often and after what pause.
     pub retry: Retry,
+    /// Accounts that are left alone.
+    pub breaker: Breaker,
     /// Profiles of `auto`, by name.
     pub routes: BTreeMap<String, RouteProfile>,
     /// Time limits of accounts that name none.
@@ -174,6 +176,17 @@ pub struct Retry {
     pub backoff_max: Duration,
     /// Most retries as a share of requests.
     pub budget: f64,
+}
+
+/// When accounts are left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    /// Whether they ever are.
+    pub enabled: bool,
+    /// Failures in a row that it takes.
+    pub failures: u32,
+    /// For how long.
+    pub recovery: Duration,
 }
 
 words! {

@@ -43,6 +43,11 @@ pub(crate) const KEYS: &[Key] = &[
     Key::value("retry.max_attempts", "3", "Most attempts for a request, the first included."),
     Key::value("retry.backoff", "100ms..2s", "Pause before the same target is tried again: the first, and the longest."),
     Key::value("retry.retry_budget", "20%", "Most retries as a share of all requests."),
+    Key::value("breaker.enabled", "true", "Whether accounts that fail again and again, or answer 429, are left alone for a while.")
+        .env(&["CIRCUIT_BREAKER_ENABLED"]),
+    Key::value("breaker.failures", "5", "Failures in a row after which an account is left alone.")
+        .env(&["CIRCUIT_BREAKER_FAILURE_THRESHOLD"]),
+    Key::value("breaker.recovery", "30s", "For how long; then one request probes it.").env(&["CIRCUIT_BREAKER_RECOVERY_TIMEOUT_SECONDS"]),
     Key::whole("routes", Shape::Structure, "Profiles of `auto`: `{strategy, model, quality}` by name."),
     Key::value("timeouts.connect", "5s", "Until a connection to an upstream stands."),
     Key::value("timeouts.first_byte", "60s", "From sending a request to the answer's first byte.")

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::account::Timeouts;
 use crate::config::{
-    Audit, Cache, Config, Fleet, Health, History, Ledger, Log, RateLimit, Retry, Sections, Server, StoreUrl, Stream, Telemetry,
+    Audit, Breaker, Cache, Config, Fleet, Health, History, Ledger, Log, RateLimit, Retry, Sections, Server, StoreUrl, Stream, Telemetry,
 };
 use crate::error::ConfigError;
 use crate::fields::Place;
@@ -31,6 +31,11 @@ pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
         fallback_models: reader.optional("fallback_models")?.unwrap_or_default(),
         retry_statuses: reader.value::<Vec<Status>>("retry_statuses")?.into_iter().map(|s| s.0).collect(),
         retry: retry(reader)?,
+        breaker: Breaker {
+            enabled: reader.value::<bool>("breaker.enabled")?,
+            failures: reader.value::<Count>("breaker.failures")?.0,
+            recovery: reader.value("breaker.recovery")?,
+        },
         routes: models::routes(reader.root, place, reader)?,
         timeouts,
         fleet: fleet(reader)?,

@@ -23,6 +23,8 @@ pub(crate) struct Fault {
     pub(crate) obstacle: Option<Failure>,
     /// The target does not speak the wire that it was asked on; on another it may serve.
     pub(crate) is_language: bool,
+    /// It was not asked only because others might serve sooner.
+    pub(crate) is_guess: bool,
 }
 
 impl Fault {
@@ -112,6 +114,7 @@ pub(crate) fn fault(name: &Arc<str>, outcome: AttemptOutcome, status: Option<u16
         is_passing: true,
         obstacle: None,
         is_language: false,
+        is_guess: false,
     }
 }
 
@@ -130,6 +133,7 @@ mod tests {
             is_passing: true,
             obstacle: None,
             is_language: false,
+            is_guess: false,
         }
     }
 

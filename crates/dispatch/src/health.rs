@@ -12,18 +12,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Failures in a row that open the breaker.
-const FAILURES_MAX: u32 = 5;
-/// How long it stays open, and how long a probe may take before another is let through.
-const OPEN_FOR: Duration = Duration::from_secs(30);
-/// How long an account rests after a 429 that does not say.
-const REST_DEFAULT: Duration = Duration::from_secs(30);
 /// The longest rest that an upstream can ask for.
 const REST_MAX: Duration = Duration::from_mins(10);
 /// Share of a new measurement in the running mean.
 const NEW_SHARE: f64 = 0.2;
 /// Retries that are free at the start and that can be saved up, in thousandths.
 const SAVED_MAX: i64 = 10_000;
+
+/// When accounts are left alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Breaker {
+    /// Whether they ever are.
+    pub enabled: bool,
+    /// Failures in a row that open it.
+    pub failures: u32,
+    /// How long it stays open, how long a probe may take before another is let through, and how long an account stands back after a 429
+    /// that does not say for how long.
+    pub recovery: Duration,
+}
 
 /// The state of every account, by name; kept over changes of the configuration.
 #[derive(Default)]
@@ -85,6 +91,8 @@ pub struct Vital {
     closed_until: AtomicU64,
     /// The rest is because of a limit, not of failures.
     is_limited: AtomicBool,
+    /// Milliseconds from `began` until which others are asked first.
+    behind_until: AtomicU64,
     /// Mean time to the first byte, microseconds; 0 if unknown.
     first_byte_us: AtomicU64,
     /// Mean tokens per second, thousandths; 0 if unknown.
@@ -98,6 +106,7 @@ impl Default for Vital {
             failures: AtomicU32::default(),
             closed_until: AtomicU64::default(),
             is_limited: AtomicBool::default(),
+            behind_until: AtomicU64::default(),
             first_byte_us: AtomicU64::default(),
             speed: AtomicU64::default(),
         }
@@ -111,6 +120,8 @@ pub struct Resting {
     pub remaining: Duration,
     /// It answered 429.
     pub is_limited: bool,
+    /// It did not say for how long: it is asked all the same where nobody else is left.
+    pub is_guess: bool,
 }
 
 impl Vital {
@@ -118,21 +129,32 @@ impl Vital {
         now.saturating_duration_since(self.began).as_millis() as u64
     }
 
-    /// Whether it may be asked at `now`. Of a breaker whose time is over one caller gets leave to probe, the others wait for it.
+    /// Whether it may be asked at `now`, for want of another where `is_last`. Of a breaker whose time is over one caller gets leave to probe,
+    /// the others wait for it.
     ///
     /// # Errors
     /// [`Resting`] where it may not.
-    pub(crate) fn ask(&self, now: Instant) -> Result<(), Resting> {
-        let resting =
-            |remaining_ms: u64| Resting { remaining: Duration::from_millis(remaining_ms), is_limited: self.is_limited.load(Relaxed) };
+    pub(crate) fn ask(&self, rules: Breaker, now: Instant, is_last: bool) -> Result<(), Resting> {
+        if !rules.enabled {
+            return Ok(());
+        }
+        let resting = |remaining_ms: u64| Resting {
+            remaining: Duration::from_millis(remaining_ms),
+            is_limited: self.is_limited.load(Relaxed),
+            is_guess: false,
+        };
         let (now_ms, until) = (self.ms(now), self.closed_until.load(Relaxed));
         if now_ms < until {
             return Err(resting(until - now_ms));
         }
-        if self.failures.load(Relaxed) < FAILURES_MAX {
+        let behind_ms = self.behind_until.load(Relaxed).saturating_sub(now_ms);
+        if behind_ms > 0 && !is_last {
+            return Err(Resting { is_limited: true, is_guess: true, ..resting(behind_ms) });
+        }
+        if self.failures.load(Relaxed) < rules.failures {
             return Ok(());
         }
-        let next = now_ms + OPEN_FOR.as_millis() as u64;
+        let next = now_ms + rules.recovery.as_millis() as u64;
         match self.closed_until.compare_exchange(until, next, Relaxed, Relaxed) {
             Ok(_) => Ok(()),
             Err(other) => Err(resting(other.saturating_sub(now_ms))),
@@ -141,24 +163,30 @@ impl Vital {
 
     /// It answered, were it with a refusal of the request.
     pub(crate) fn succeeded(&self, first_byte: Duration) {
-        if self.failures.swap(0, Relaxed) >= FAILURES_MAX {
+        if self.failures.swap(0, Relaxed) > 0 {
             self.closed_until.store(0, Relaxed);
         }
+        self.behind_until.store(0, Relaxed);
         mean(&self.first_byte_us, first_byte.as_micros() as f64);
     }
 
     /// It failed in a way that is its own.
-    pub(crate) fn failed(&self, now: Instant) {
-        if self.failures.fetch_add(1, Relaxed) + 1 >= FAILURES_MAX {
+    pub(crate) fn failed(&self, rules: Breaker, now: Instant) {
+        if self.failures.fetch_add(1, Relaxed) + 1 >= rules.failures {
             self.is_limited.store(false, Relaxed);
-            self.closed_until.fetch_max(self.ms(now + OPEN_FOR), Relaxed);
+            self.closed_until.fetch_max(self.ms(now + rules.recovery), Relaxed);
         }
     }
 
     /// It asked to be left alone.
-    pub(crate) fn rests(&self, now: Instant, wanted: Option<Duration>, is_limited: bool) {
+    pub(crate) fn rests(&self, now: Instant, wanted: Duration, is_limited: bool) {
         self.is_limited.store(is_limited, Relaxed);
-        self.closed_until.fetch_max(self.ms(now + wanted.unwrap_or(REST_DEFAULT).min(REST_MAX)), Relaxed);
+        self.closed_until.fetch_max(self.ms(now + wanted.min(REST_MAX)), Relaxed);
+    }
+
+    /// It has reached a limit and did not say for how long.
+    pub(crate) fn stands_back(&self, rules: Breaker, now: Instant) {
+        self.behind_until.fetch_max(self.ms(now + rules.recovery), Relaxed);
     }
 
     /// An answer had so many tokens in such a time.
@@ -182,7 +210,7 @@ impl Vital {
     pub fn resting(&self, now: Instant) -> Option<Resting> {
         let remaining_ms = self.closed_until.load(Relaxed).saturating_sub(self.ms(now));
         let is_limited = self.is_limited.load(Relaxed);
-        (remaining_ms > 0).then(|| Resting { remaining: Duration::from_millis(remaining_ms), is_limited })
+        (remaining_ms > 0).then(|| Resting { remaining: Duration::from_millis(remaining_ms), is_limited, is_guess: false })
     }
 }
 
@@ -197,47 +225,72 @@ fn mean(place: &AtomicU64, measured: f64) {
 mod tests {
     use super::*;
 
+    const RULES: Breaker = Breaker { enabled: true, failures: 5, recovery: Duration::from_secs(30) };
+
     fn at(vital: &Vital, seconds: u64) -> Instant {
         vital.began + Duration::from_secs(seconds)
     }
 
+    fn ask(vital: &Vital, seconds: u64) -> Result<(), Resting> {
+        vital.ask(RULES, at(vital, seconds), false)
+    }
+
+    fn broken() -> Vital {
+        let vital = Vital::default();
+        for _ in 0..RULES.failures {
+            assert_eq!(ask(&vital, 0), Ok(()));
+            vital.failed(RULES, at(&vital, 0));
+        }
+        vital
+    }
+
     #[test]
     fn failures_in_a_row_open_the_breaker_and_one_probe_closes_it() {
-        let vital = Vital::default();
-        for _ in 1..FAILURES_MAX {
-            vital.failed(at(&vital, 0));
-        }
-        assert_eq!(vital.ask(at(&vital, 0)), Ok(()));
-        vital.failed(at(&vital, 0));
-        assert_eq!(vital.ask(at(&vital, 10)), Err(Resting { remaining: Duration::from_secs(20), is_limited: false }));
-        assert_eq!(vital.ask(at(&vital, 30)), Ok(()), "the probe");
-        assert!(vital.ask(at(&vital, 30)).is_err(), "only one");
-        vital.failed(at(&vital, 31));
-        assert!(vital.ask(at(&vital, 60)).is_err(), "a probe that fails opens it again");
-        assert_eq!(vital.ask(at(&vital, 61)), Ok(()));
+        let vital = broken();
+        let resting = Resting { remaining: Duration::from_secs(20), is_limited: false, is_guess: false };
+        assert_eq!(ask(&vital, 10), Err(resting));
+        assert_eq!(ask(&vital, 30), Ok(()), "the probe");
+        assert!(ask(&vital, 30).is_err(), "only one");
+        vital.failed(RULES, at(&vital, 31));
+        assert!(ask(&vital, 60).is_err(), "a probe that fails opens it again");
+        assert_eq!(ask(&vital, 61), Ok(()));
         vital.succeeded(Duration::from_millis(5));
-        assert_eq!(vital.ask(at(&vital, 61)), Ok(()));
+        assert_eq!(ask(&vital, 61), Ok(()));
         assert_eq!(vital.resting(at(&vital, 61)), None);
     }
 
     #[test]
     fn a_probe_that_never_comes_back_does_not_block_for_ever() {
-        let vital = Vital::default();
-        (0..FAILURES_MAX).for_each(|_| vital.failed(at(&vital, 0)));
-        assert_eq!(vital.ask(at(&vital, 30)), Ok(()));
-        assert_eq!(vital.ask(at(&vital, 60)), Ok(()));
+        let vital = broken();
+        assert_eq!(ask(&vital, 30), Ok(()));
+        assert_eq!(ask(&vital, 60), Ok(()));
+    }
+
+    #[test]
+    fn a_breaker_that_is_switched_off_never_opens() {
+        let vital = broken();
+        assert_eq!(vital.ask(Breaker { enabled: false, ..RULES }, at(&vital, 1), false), Ok(()));
     }
 
     #[test]
     fn an_account_rests_as_long_as_it_asks() {
         let vital = Vital::default();
-        vital.rests(at(&vital, 0), Some(Duration::from_secs(3)), true);
-        assert_eq!(vital.ask(at(&vital, 2)), Err(Resting { remaining: Duration::from_secs(1), is_limited: true }));
-        assert_eq!(vital.ask(at(&vital, 3)), Ok(()));
-        vital.rests(at(&vital, 3), None, true);
-        assert!(vital.ask(at(&vital, 32)).is_err());
-        vital.rests(at(&vital, 3), Some(Duration::from_hours(24)), true);
-        assert_eq!(vital.ask(at(&vital, 3 + REST_MAX.as_secs())), Ok(()), "no upstream can bench itself for a day");
+        vital.rests(at(&vital, 0), Duration::from_secs(3), true);
+        let resting = Resting { remaining: Duration::from_secs(1), is_limited: true, is_guess: false };
+        assert_eq!(ask(&vital, 2), Err(resting));
+        assert_eq!(vital.ask(RULES, at(&vital, 2), true), Err(resting), "even if it is the last one");
+        assert_eq!(ask(&vital, 3), Ok(()));
+        vital.rests(at(&vital, 3), Duration::from_hours(24), true);
+        assert_eq!(ask(&vital, 3 + REST_MAX.as_secs()), Ok(()), "no upstream can bench itself for a day");
+    }
+
+    #[test]
+    fn one_that_does_not_say_for_how_long_stands_behind_the_others() {
+        let vital = Vital::default();
+        vital.stands_back(RULES, at(&vital, 0));
+        assert!(ask(&vital, 29).is_err_and(|resting| resting.is_guess));
+        assert_eq!(vital.ask(RULES, at(&vital, 1), true), Ok(()), "better than nobody");
+        assert_eq!(ask(&vital, 30), Ok(()));
     }
 
     #[test]

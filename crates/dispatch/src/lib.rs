@@ -16,6 +16,6 @@ mod run;
 mod stream;
 mod way;
 
-pub use health::{Health, Resting, Vital};
+pub use health::{Breaker, Health, Resting, Vital};
 pub use memory::Memory;
 pub use run::{Dispatch, Rules, Trail, run};

@@ -15,7 +15,7 @@ use crate::{
     attempt::attempt,
     dummy,
     fault::{Fault, conclusion, fault},
-    health::{Health, Resting, Vital},
+    health::{Breaker, Health, Resting, Vital},
     memory::Memory,
     way::Way,
 };
@@ -30,6 +30,8 @@ pub struct Rules {
     pub backoff_max: Duration,
     /// Statuses that the operator wants retried, besides those that always are.
     pub also_retried: Vec<u16>,
+    /// When accounts are left alone.
+    pub breaker: Breaker,
     /// Retries of the same targets as a share of requests.
     pub retry_share: f64,
     /// The whole request.
@@ -87,6 +89,17 @@ pub async fn run(d: &Dispatch<'_>, plan: &Plan, request: &Request, trail: &mut T
     }
 }
 
+/// How candidates are asked.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    request: &'a Request,
+    deadline: tokio::time::Instant,
+    /// There is no other candidate.
+    is_only: bool,
+    /// Nobody else is left who could serve sooner.
+    is_last: bool,
+}
+
 async fn rounds(
     d: &Dispatch<'_>,
     plan: &Plan,
@@ -94,59 +107,65 @@ async fn rounds(
     deadline: tokio::time::Instant,
     trail: &mut Trail<'_>,
 ) -> Result<Flow, Failure> {
+    let is_only = plan.candidates.len() == 1;
+    let mut ask = Ask { request, deadline, is_only, is_last: is_only };
     let mut open: Vec<&Candidate> = plan.candidates.iter().collect();
     let mut faults: Vec<Fault> = Vec::new();
     let mut pause = d.rules.backoff_min;
-    let called = |faults: &[Fault]| faults.iter().filter(|f| f.obstacle.is_none()).count() as u32;
     // A refusal that another model may not have, said if no other model helps.
     let mut held: Option<Flow> = None;
-    let conclude = |held: Option<Flow>, faults: &[Fault]| held.map_or_else(|| Err(conclusion(faults, &plan.requested)), Ok);
     loop {
         let mut again = Vec::new();
         let mut wait = None;
         for candidate in open {
-            if called(&faults) >= d.rules.attempts_max {
-                return conclude(held, &faults);
-            }
-            if held.as_ref().is_some_and(|flow| flow.served.model == candidate.model) {
+            let is_refused = held.as_ref().is_some_and(|flow| flow.served.model == candidate.model);
+            if is_refused || called(&faults) >= d.rules.attempts_max {
                 continue;
             }
             let before = faults.len();
-            let is_only = plan.candidates.len() == 1;
-            match candidate_once(d, candidate, is_only, request, deadline, &mut faults, trail).await? {
+            match candidate_once(d, candidate, ask, &mut faults, trail).await? {
                 Some(flow) if flow.may_fit_elsewhere && held.is_none() => held = Some(flow),
                 // Nor does it fit here: the first refusal is of the model that was asked for.
                 Some(flow) if flow.may_fit_elsewhere => {}
                 Some(flow) => return Ok(flow),
-                None => {
-                    if faults[before..].iter().any(|f| f.is_passing) {
-                        again.push(candidate);
-                        wait = wait.max(faults[before..].iter().filter_map(|f| f.retry_after).min());
-                    }
+                None if faults[before..].iter().any(|f| f.is_passing) => {
+                    again.push(candidate);
+                    wait = wait.max(faults[before..].iter().filter_map(|f| f.retry_after).min());
                 }
+                None => {}
             }
+        }
+        if !ask.is_last && called(&faults) == 0 && faults.iter().any(|f| f.is_guess) {
+            ask.is_last = true;
+            faults.clear();
+            open = plan.candidates.iter().collect();
+            continue;
         }
         open = again;
         let pause_now = wait.unwrap_or(pause).max(pause);
         let is_over = open.is_empty() || held.is_some() || called(&faults) >= d.rules.attempts_max || pause_now > d.rules.backoff_max;
         if is_over || !d.health.budget.spend() {
-            return conclude(held, &faults);
+            return held.map_or_else(|| Err(conclusion(&faults, &plan.requested)), Ok);
         }
         tokio::time::sleep(pause_now).await;
         pause = (pause * 2).min(d.rules.backoff_max);
     }
 }
 
+/// Attempts that reached out.
+fn called(faults: &[Fault]) -> u32 {
+    faults.iter().filter(|f| f.obstacle.is_none()).count() as u32
+}
+
 /// One candidate: an account once, the fleet node by node. `None` where all failed; their faults are added.
 async fn candidate_once(
     d: &Dispatch<'_>,
     candidate: &Candidate,
-    is_only: bool,
-    request: &Request,
-    deadline: tokio::time::Instant,
+    ask: Ask<'_>,
     faults: &mut Vec<Fault>,
     trail: &mut Trail<'_>,
 ) -> Result<Option<Flow>, Failure> {
+    let request = ask.request;
     match &candidate.target {
         Target::Dummy => dummy_flow(request, trail).map(Some),
         Target::Fleet if matches!(request.operation, Operation::Count(_)) => {
@@ -158,11 +177,11 @@ async fn candidate_once(
                 faults.push(skipped(name, gone));
                 return Ok(None);
             };
-            account_once(d, account, &candidate.model, request, deadline, faults, trail).await
+            account_once(d, account, &candidate.model, ask, faults, trail).await
         }
         // With other candidates to turn to there is nothing to wait for.
-        Target::Fleet if !is_only => nodes_once(d, &candidate.model, request, deadline, faults, trail).await,
-        Target::Fleet => fleet_once(d, &candidate.model, request, deadline, faults, trail).await,
+        Target::Fleet if !ask.is_only => nodes_once(d, &candidate.model, ask, faults, trail).await,
+        Target::Fleet => fleet_once(d, &candidate.model, ask, faults, trail).await,
     }
 }
 
@@ -171,21 +190,20 @@ async fn account_once(
     d: &Dispatch<'_>,
     account: &upstream::Account,
     model: &Arc<str>,
-    request: &Request,
-    deadline: tokio::time::Instant,
+    ask: Ask<'_>,
     faults: &mut Vec<Fault>,
     trail: &mut Trail<'_>,
 ) -> Result<Option<Flow>, Failure> {
-    if let Some(flow) = counted(account, model, request, trail) {
+    if let Some(flow) = counted(account, model, ask.request, trail) {
         return Ok(Some(flow));
     }
     let vital = d.vitals.get(&account.name);
-    if let Some(Err(resting)) = vital.map(|vital| vital.ask(Instant::now())) {
+    if let Some(Err(resting)) = vital.map(|vital| vital.ask(d.rules.breaker, Instant::now(), ask.is_last)) {
         faults.push(left_alone(&account.name, resting));
         return Ok(None);
     }
     for _ in Dialect::ALL {
-        let way = match Way::to_account(d, account, model, request) {
+        let way = match Way::to_account(d, account, model, ask.request) {
             Ok(way) => way,
             // What is wrong with the request itself is wrong for every target.
             Err(failure) if failure.code == Code::InvalidRequest => return Err(failure),
@@ -194,9 +212,9 @@ async fn account_once(
                 break;
             }
         };
-        let result = attempt(d, way, request, deadline, trail).await;
+        let result = attempt(d, way, ask.request, ask.deadline, trail).await;
         if let Some(vital) = vital {
-            report(vital, &result, trail);
+            report(d.rules.breaker, vital, &result, trail);
         }
         match result {
             Ok(flow) => return Ok(Some(flow)),
@@ -211,7 +229,7 @@ async fn account_once(
 }
 
 /// What an attempt says of its account. A model that is missing there says nothing of it.
-fn report(vital: &Vital, result: &Result<Flow, Fault>, trail: &Trail<'_>) {
+fn report(rules: Breaker, vital: &Vital, result: &Result<Flow, Fault>, trail: &Trail<'_>) {
     let now = Instant::now();
     match result {
         Ok(_) => {
@@ -220,13 +238,14 @@ fn report(vital: &Vital, result: &Result<Flow, Fault>, trail: &Trail<'_>) {
         }
         Err(fault) if fault.is_language => {}
         Err(fault) => match (fault.status, fault.retry_after) {
-            (Some(429), wanted) => vital.rests(now, wanted, true),
-            (_, wanted @ Some(_)) => {
-                vital.failed(now);
+            (Some(429), Some(wanted)) => vital.rests(now, wanted, true),
+            (Some(429), None) => vital.stands_back(rules, now),
+            (_, Some(wanted)) => {
+                vital.failed(rules, now);
                 vital.rests(now, wanted, false);
             }
             (Some(404), None) => {}
-            _ => vital.failed(now),
+            _ => vital.failed(rules, now),
         },
     }
 }
@@ -239,7 +258,7 @@ fn left_alone(name: &Arc<str>, resting: Resting) -> Fault {
     };
     let message = format!("the account `{name}` {why} and is left alone for {:.0} s", resting.remaining.as_secs_f64().ceil());
     let obstacle = Failure::new(code, message).retry_after(resting.remaining);
-    Fault { is_passing: true, retry_after: Some(resting.remaining), ..skipped(name, obstacle) }
+    Fault { is_passing: true, is_guess: resting.is_guess, retry_after: Some(resting.remaining), ..skipped(name, obstacle) }
 }
 
 /// How long a request waits for nodes that cannot be reached to come back: a node that is started anew needs about a second.
@@ -249,17 +268,16 @@ const NODE_RETURN_MAX: Duration = Duration::from_secs(5);
 async fn fleet_once(
     d: &Dispatch<'_>,
     model: &Arc<str>,
-    request: &Request,
-    deadline: tokio::time::Instant,
+    ask: Ask<'_>,
     faults: &mut Vec<Fault>,
     trail: &mut Trail<'_>,
 ) -> Result<Option<Flow>, Failure> {
-    let patience = deadline.min(tokio::time::Instant::now() + NODE_RETURN_MAX);
+    let patience = ask.deadline.min(tokio::time::Instant::now() + NODE_RETURN_MAX);
     let before = faults.len();
     let mut changes = d.fleet.changes();
     loop {
         changes.mark_unchanged();
-        if let Some(flow) = nodes_once(d, model, request, deadline, faults, trail).await? {
+        if let Some(flow) = nodes_once(d, model, ask, faults, trail).await? {
             return Ok(Some(flow));
         }
         let unreachable = faults[before..].iter().all(|f| f.outcome == AttemptOutcome::Unreachable);
@@ -276,14 +294,13 @@ async fn fleet_once(
 async fn nodes_once(
     d: &Dispatch<'_>,
     model: &Arc<str>,
-    request: &Request,
-    deadline: tokio::time::Instant,
+    ask: Ask<'_>,
     faults: &mut Vec<Fault>,
     trail: &mut Trail<'_>,
 ) -> Result<Option<Flow>, Failure> {
     let mut order = d.fleet.view().pick_order(model);
     if order.is_empty() {
-        d.fleet.wait_ready(model, Some(deadline)).await?;
+        d.fleet.wait_ready(model, Some(ask.deadline)).await?;
         order = d.fleet.view().pick_order(model);
     }
     for candidate in order {
@@ -291,8 +308,8 @@ async fn nodes_once(
             break;
         }
         let Some(guard) = candidate.begin() else { continue };
-        match Way::to_node(d, &candidate.peer, guard, model, request) {
-            Ok(way) => match attempt(d, way, request, deadline, trail).await {
+        match Way::to_node(d, &candidate.peer, guard, model, ask.request) {
+            Ok(way) => match attempt(d, way, ask.request, ask.deadline, trail).await {
                 Ok(flow) => return Ok(Some(flow)),
                 Err(fault) => faults.push(fault),
             },

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use config::{Account as AccountConfig, AuthMode, Balancer as Wanted, Config};
-use dispatch::{Health, Rules, Vital};
+use dispatch::{Breaker, Health, Rules, Vital};
 use fleet::{Balancer, FleetSettings, FleetView};
 use http::HeaderName;
 use jiff::Timestamp;
@@ -49,6 +49,7 @@ impl House {
             backoff_min: config.retry.backoff_min,
             backoff_max: config.retry.backoff_max,
             also_retried: config.retry_statuses.clone(),
+            breaker: Breaker { enabled: config.breaker.enabled, failures: config.breaker.failures, recovery: config.breaker.recovery },
             retry_share: config.retry.budget,
             total: config.timeouts.total.max(config.fleet.node_request_timeout),
             node_timeouts,
