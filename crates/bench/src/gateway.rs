@@ -64,7 +64,7 @@ pub(crate) fn compare(options: &Options, peers: &[Peer], install: bool) -> Resul
         }
     }
     let router = Router::start(&bed, &programs, options.keys)?;
-    rows.push(router.row());
+    rows.extend([router.row(), router.translated_row()]);
     let plan = Plan { rounds: options.rounds, seconds: options.dur, idle_streams: options.idle_streams };
     let suite = Suite::new(&bed, rows, plan)?;
     let results = suite.run(router.first_answer_ms)?;

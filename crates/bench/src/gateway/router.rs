@@ -23,6 +23,10 @@ use crate::{
 
 /// The target's name.
 pub(crate) const NAME: &str = "llm-router";
+/// The same router, asked for a model whose account speaks Messages.
+pub(crate) const TRANSLATED: &str = "translated";
+/// That model.
+const TRANSLATED_MODEL: &str = "mock-messages-model";
 /// Keys that the load uses, in turn.
 const KEYS_USED: usize = 64;
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -63,6 +67,11 @@ impl Router {
 
     pub(crate) fn row(&self) -> TargetRow {
         TargetRow { keys: self.keys.clone(), ..row(NAME, self.address, vec![self.process.pid()]) }
+    }
+
+    /// Asked in chat for what has to be translated to Messages and back.
+    pub(crate) fn translated_row(&self) -> TargetRow {
+        TargetRow { name: TRANSLATED.into(), model: TRANSLATED_MODEL.into(), ..self.row() }
     }
 
     fn first_answer(&mut self, started: Instant) -> Result<()> {
@@ -113,12 +122,13 @@ impl Router {
 }
 
 fn configuration(bed: &Bed) -> String {
-    let account = json!({
-        "name": "mock", "provider": "custom", "base_url": format!("http://{}/v1", bed.upstream),
-        "api_key": "sk-upstream", "models": [MODEL],
-    });
+    let account = |name: &str, wire: &str, model: &str| {
+        let base_url = format!("http://{}/v1", bed.upstream);
+        json!({"name": name, "provider": "custom", "wire": wire, "base_url": base_url, "api_key": "sk-upstream", "models": [model]})
+    };
+    let accounts = [account("mock", "chat", MODEL), account("mock-messages", "messages", TRANSLATED_MODEL)];
     // JSON is YAML.
-    json!({"auth": {"mode": "required"}, "accounts": [account]}).to_string()
+    json!({"auth": {"mode": "required"}, "accounts": accounts}).to_string()
 }
 
 /// No setting of the one who measures reaches the router.

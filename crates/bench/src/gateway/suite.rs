@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, process::Stdio};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use super::bed::Bed;
+use super::{bed::Bed, router::TRANSLATED};
 use crate::{
     load::{Report, TargetRow},
     machine::Side,
@@ -58,14 +58,15 @@ impl<'a> Suite<'a> {
     /// Runs every measure.
     pub(crate) fn run(&self, first_answer_ms: f64) -> Result<Results> {
         let all = self.names();
-        let gateways = &all[1..];
+        let plain: Vec<&str> = all.iter().copied().filter(|name| *name != TRANSLATED).collect();
+        let gateways = &plain[1..];
         let Plan { rounds, idle_streams, .. } = self.plan;
         let seconds = self.plan.seconds.to_string();
         let at_rest = self.load("rss", gateways, 1, &["rss"])?;
         let mut unary = BTreeMap::new();
         for rate in RATES {
             eprintln!("\nwhole answers, {rate} a second");
-            let report = self.load("unary", &all, rounds, &["unary", "--rate", &rate.to_string(), "--dur", &seconds])?;
+            let report = self.load("unary", &plain, rounds, &["unary", "--rate", &rate.to_string(), "--dur", &seconds])?;
             unary.insert(rate, report);
         }
         eprintln!("\nclosed loop, 16 connections");
@@ -77,7 +78,7 @@ impl<'a> Suite<'a> {
         eprintln!("\n{EXACT_STREAMS} streams compared byte by byte");
         let count = EXACT_STREAMS.to_string();
         let exact =
-            self.load("exact", &all, 1, &["stream", "--exact", "--conns", &count, "--chunks", "50", "--gap-ms", "2", "--ttft-ms", "10"])?;
+            self.load("exact", &plain, 1, &["stream", "--exact", "--conns", &count, "--chunks", "50", "--gap-ms", "2", "--ttft-ms", "10"])?;
         eprintln!("\n{idle_streams} idle streams");
         let idle = self.load("idle", gateways, 1, &["idle", "--conns", &idle_streams.to_string(), "--gap-ms", "1000", "--chunks", "8"])?;
         Ok(Results { first_answer_ms, idle_streams, at_rest, unary, closed, stream, exact, idle })
