@@ -113,13 +113,12 @@ impl AnswerLosses {
             (Finish::Stop | Finish::Refusal, Dialect::Gemini) if refused => false,
             // The call itself could not be shown.
             (Finish::ToolCall, _) => called,
-            (Finish::Stop | Finish::Length, _) => true,
+            (Finish::Stop | Finish::Length, _) | (Finish::Other(_), Dialect::Chat | Dialect::Messages) => true,
             (Finish::Refusal, Dialect::Chat | Dialect::Responses) => refused && !called,
             (Finish::ContextFull | Finish::Paused | Finish::Refusal, dialect) => dialect == Dialect::Messages,
             (Finish::Filter, Dialect::Chat) => !refused,
             (Finish::Filter, dialect) => dialect != Dialect::Messages,
             (Finish::MalformedCall, dialect) => dialect == Dialect::Gemini,
-            (Finish::Other(_), Dialect::Chat | Dialect::Messages) => true,
             (Finish::Other(_), Dialect::Responses) => false,
             (Finish::Other(own), Dialect::Gemini) => crate::gemini::is_reason(own),
         };

@@ -1,4 +1,5 @@
 //! OpenAI text completions (`POST /v1/completions`).
 
+pub mod decode;
 pub mod encode;
 pub mod types;

@@ -69,13 +69,16 @@ pub(crate) fn flat(nested: &Value) -> Option<Value> {
     for (name, value) in nested.get("custom").filter(|_| nested["type"] == "custom")?.as_object()? {
         out[name] = match (name.as_str(), value.get("grammar")) {
             ("format", Some(Value::Object(grammar))) => {
-                let mut format = json!({"type": "grammar"});
+                let mut format = value.clone();
+                format.as_object_mut().map(|members| members.shift_remove("grammar"));
                 grammar.iter().for_each(|(k, v)| format[k] = v.clone());
                 format
             }
             _ => value.clone(),
         };
     }
+    let beside = nested.as_object().into_iter().flatten().filter(|(name, _)| !matches!(name.as_str(), "type" | "custom"));
+    beside.for_each(|(name, value)| out[name] = value.clone());
     Some(out)
 }
 

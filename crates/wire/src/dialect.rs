@@ -49,7 +49,9 @@ impl Dialect {
     /// What of an answer a caller of this dialect cannot be shown.
     pub fn answer_losses(self, events: &[Event]) -> Losses {
         let mut reader = AnswerLosses::new(self);
-        events.iter().for_each(|event| reader.event(event));
+        for event in events {
+            reader.event(event);
+        }
         reader.into_losses()
     }
 

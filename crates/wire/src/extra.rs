@@ -53,11 +53,12 @@ pub(crate) fn is_wish(family: Option<Family>, key: &str, value: &Value) -> bool 
     }
     let is_default = match (family, key) {
         (Some(Family::Chat | Family::Responses), "store" | "background" | "stream_options.include_obfuscation") => *value == false,
-        (Some(Family::Chat | Family::Responses | Family::Messages), "service_tier") => value == "auto",
+        (Some(Family::Chat | Family::Responses | Family::Messages), "service_tier") | (Some(Family::Responses), "reasoning.context") => {
+            value == "auto"
+        }
         (Some(Family::Chat), "verbosity") | (Some(Family::Responses), "text.verbosity") => value == "medium",
         (Some(Family::Chat), "modalities") => is_list_of(value, "text"),
         (Some(Family::Responses), "truncation") => value == "disabled",
-        (Some(Family::Responses), "reasoning.context") => value == "auto",
         (Some(Family::Responses), "reasoning.mode") => value == "standard",
         // Encrypted thinking is kept by the router, whichever provider thinks.
         (Some(Family::Responses), "include") => is_list_of(value, "reasoning.encrypted_content"),

@@ -157,7 +157,9 @@ impl Seen {
     /// What a whole answer in events says.
     pub fn of(events: &[Event]) -> Self {
         let mut seen = Self::default();
-        events.iter().for_each(|event| seen.note(event));
+        for event in events {
+            seen.note(event);
+        }
         seen
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     leftovers, media,
-    types::{ChatRequest, ChatResponse, Choice, Content, FunctionCall, Logprobs, Message as ChatMessage, ToolCall},
+    types::{ChatRequest, ChatResponse, Choice, Content, FunctionCall, Logprobs, Message as ChatMessage, ResponseFormat, ToolCall},
 };
 use crate::{
     citations, custom,
@@ -279,7 +279,11 @@ fn tool_choice(choice: Option<&Value>, extra: &mut Map<String, Value>) -> Result
 }
 
 fn format(chat: &ChatRequest) -> Result<Format, Failure> {
-    let Some(wanted) = &chat.response_format else { return Ok(Format::Text) };
+    chat.response_format.as_ref().map_or(Ok(Format::Text), format_of)
+}
+
+/// The form of the answer that is wished for.
+pub(crate) fn format_of(wanted: &ResponseFormat) -> Result<Format, Failure> {
     match (wanted.kind.as_str(), &wanted.schema) {
         ("text", _) => Ok(Format::Text),
         ("json_object", None) => Ok(Format::Json),

@@ -112,6 +112,9 @@ fn other_tool(family: Option<Family>, value: &Value) -> Option<Value> {
 const SHARED_WITH_RESPONSES: [&str; 5] =
     ["prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "safety_identifier", "service_tier"];
 
+/// Members of text completions that mean the same here, llama-server's among them.
+const SHARED_WITH_COMPLETIONS: [&str; 6] = ["logit_bias", "min_p", "repeat_penalty", "repeat_last_n", "ignore_eos", "grammar"];
+
 /// The caller's own members. What belongs to a message or tool that is written anew has lost its place.
 fn put_extra(request: &Request, is_own: bool, out: &mut Map<String, Value>, losses: &mut Losses) {
     for (key, value) in &request.extra {
@@ -124,7 +127,8 @@ fn put_extra(request: &Request, is_own: bool, out: &mut Map<String, Value>, loss
                 Some((parent, name)) if out.get(parent).is_some_and(Value::is_object) || parent == "stream_options" => {
                     nested(out, parent, name, value, losses, key);
                 }
-                _ => {
+                Some(_) => losses.drop(key),
+                None => {
                     out.insert(key.clone(), value.clone());
                 }
             }
@@ -134,6 +138,8 @@ fn put_extra(request: &Request, is_own: bool, out: &mut Map<String, Value>, loss
             out.insert("verbosity".to_owned(), value.clone());
         } else if request.family == Some(Family::Responses) && key == "text.format.description" {
             nested(out, "response_format", "json_schema.description", value, losses, key);
+        } else if request.family == Some(Family::Completions) && SHARED_WITH_COMPLETIONS.contains(&key.as_str()) {
+            out.insert(key.clone(), value.clone());
         } else if extra::is_wish(request.family, key, value) {
             losses.drop(key);
         }

@@ -11,6 +11,7 @@ pub(super) fn collect(body: &Map<String, Value>, extra: &mut Map<String, Value>)
     for (index, message) in list(body.get("messages")).enumerate() {
         let path = format!("messages[{index}]");
         keep.object(&path, message, &MESSAGE);
+        keep.object(&format!("{path}.function_call"), &message["function_call"], &["name", "arguments"]);
         for (at, part) in list(message.get("content")).enumerate() {
             keep.part(&format!("{path}.content[{at}]"), part);
         }
@@ -21,8 +22,13 @@ pub(super) fn collect(body: &Map<String, Value>, extra: &mut Map<String, Value>)
     for (index, tool) in list(body.get("tools")).enumerate().filter(|(_, tool)| is_function(tool)) {
         let path = format!("tools[{index}]");
         keep.object(&path, tool, &["type", "function", "cache_control"]);
+        keep.object(&format!("{path}.cache_control"), &tool["cache_control"], &["type", "ttl"]);
         keep.object(&format!("{path}.function"), &tool["function"], &["name", "description", "parameters", "strict"]);
     }
+    for (index, function) in list(body.get("functions")).enumerate() {
+        keep.object(&format!("functions[{index}]"), function, &["name", "description", "parameters", "strict"]);
+    }
+    keep.choice(body.get("tool_choice").unwrap_or(&Value::Null));
     let format = body.get("response_format").unwrap_or(&Value::Null);
     keep.object("response_format", format, &["type", "json_schema", "schema"]);
     keep.object("response_format.json_schema", &format["json_schema"], &["name", "schema", "strict"]);
@@ -52,8 +58,31 @@ impl Keep<'_> {
         }
     }
 
+    /// A choice of a custom tool travels whole.
+    fn choice(&mut self, choice: &Value) {
+        match choice["type"].as_str() {
+            Some("custom") => {}
+            Some("allowed_tools") => {
+                self.object("tool_choice", choice, &["type", "allowed_tools"]);
+                self.object("tool_choice.allowed_tools", &choice["allowed_tools"], &["mode", "tools"]);
+                for (at, tool) in list(choice["allowed_tools"].get("tools")).enumerate() {
+                    let path = format!("tool_choice.allowed_tools.tools[{at}]");
+                    let kind = tool["type"].as_str().unwrap_or("function");
+                    self.object(&path, tool, &["type", kind]);
+                    self.object(&format!("{path}.{kind}"), &tool[kind], &["name"]);
+                }
+            }
+            _ => {
+                self.object("tool_choice", choice, &["type", "function", "name"]);
+                self.object("tool_choice.function", &choice["function"], &["name"]);
+            }
+        }
+    }
+
     /// Parts that no one here knows travel whole.
     fn part(&mut self, path: &str, part: &Value) {
+        self.object(&format!("{path}.cache_control"), &part["cache_control"], &["type", "ttl"]);
+        self.object(&format!("{path}.prompt_cache_breakpoint"), &part["prompt_cache_breakpoint"], &["mode"]);
         let (inner, read): (&str, &[&str]) = match part["type"].as_str() {
             Some("text") => ("text", &[]),
             Some("refusal") => ("refusal", &[]),
@@ -68,6 +97,7 @@ impl Keep<'_> {
 
     fn call(&mut self, path: &str, call: &Value) {
         if call["type"] == "custom" {
+            self.object(&format!("{path}.custom"), &call["custom"], &["name", "input"]);
             return self.object(path, call, &["type", "id", "index", "custom"]);
         }
         self.object(path, call, &["type", "id", "index", "function", "extra_content"]);

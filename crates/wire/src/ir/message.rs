@@ -34,6 +34,8 @@ pub enum Family {
     Responses,
     Messages,
     Gemini,
+    /// Text completions: no wire, but members of their own.
+    Completions,
 }
 
 /// A provider's own state; means something only to the family that made it and travels only there.

@@ -49,8 +49,8 @@ fn read(body: &[u8], is_limit_needed: bool) -> Result<Request, Failure> {
     }
     let messages = messages(&mut fields, &mut extra)?;
     let tools = tools(&mut fields, &mut extra)?;
-    let (tool_choice, parallel_tool_calls) = tool_choice(&mut fields)?;
-    let (reasoning, format) = output(&mut fields)?;
+    let (tool_choice, parallel_tool_calls) = tool_choice(&mut fields, &mut extra)?;
+    let (reasoning, format) = output(&mut fields, &mut extra)?;
     let user = user(&mut fields)?;
     let stream = fields.flag("stream")?.unwrap_or(false);
     let generation = Generation {
@@ -167,7 +167,7 @@ fn tools(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Vec<Tool
     Ok(out)
 }
 
-fn tool_choice(fields: &mut Fields) -> Result<(ToolChoice, Option<bool>), Failure> {
+fn tool_choice(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<(ToolChoice, Option<bool>), Failure> {
     let Some(mut choice) = fields.object("tool_choice")? else { return Ok((ToolChoice::Unset, None)) };
     let parallel = choice.flag("disable_parallel_tool_use")?.map(|disabled| !disabled);
     let wanted = match choice.needed_text("type")?.as_str() {
@@ -177,11 +177,12 @@ fn tool_choice(fields: &mut Fields) -> Result<(ToolChoice, Option<bool>), Failur
         "tool" => ToolChoice::Function(choice.needed_text("name")?),
         other => return Err(choice.wrong("type", &format!("is {other:?}: auto, any, tool and none are allowed"))),
     };
+    choice.keep_rest(extra);
     Ok((wanted, parallel))
 }
 
 /// `thinking` and `output_config`, which say how hard to think and in which form to answer.
-fn output(fields: &mut Fields) -> Result<(Reasoning, Format), Failure> {
+fn output(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<(Reasoning, Format), Failure> {
     let mut reasoning = Reasoning::default();
     let mut config = fields.object("output_config")?;
     if let Some(config) = &mut config {
@@ -209,7 +210,7 @@ fn output(fields: &mut Fields) -> Result<(Reasoning, Format), Failure> {
         None => fields.object("output_format")?,
         some => some,
     };
-    Ok((reasoning, wanted.map_or(Ok(Format::Text), format)?))
+    Ok((reasoning, wanted.map_or(Ok(Format::Text), |wanted| format(wanted, extra))?))
 }
 
 /// Reads `thinking`; what only this family knows stays in it.
@@ -246,10 +247,11 @@ fn thinking(said: &mut Fields, reasoning: &mut Reasoning, config: Option<&mut Fi
     Ok(())
 }
 
-fn format(mut wanted: Fields) -> Result<Format, Failure> {
+fn format(mut wanted: Fields, extra: &mut Map<String, Value>) -> Result<Format, Failure> {
     match wanted.needed_text("type")?.as_str() {
         "json_schema" => {
             let schema = wanted.any("schema").ok_or_else(|| wanted.wrong("schema", "is missing: a JSON Schema is needed"))?;
+            wanted.keep_rest(extra);
             Ok(Format::Schema { name: "answer".to_owned(), schema, strict: None })
         }
         "text" => Ok(Format::Text),

@@ -159,8 +159,11 @@ fn tools(request: &Request, marks: &mut Marks, losses: &mut Losses) -> Vec<Value
         }
         out.push(written);
     }
-    let behind = places.split_off(&out.len());
-    out.extend(behind.into_values().filter_map(|place| place.whole.cloned()));
+    // What is left belongs to no function: tools that run at the provider, or members of a tool that is not there.
+    for (at, place) in places {
+        out.extend(place.whole.filter(|_| at >= out.len()).cloned());
+        place.members.iter().for_each(|(member, _)| losses.drop(format!("tools[{at}].{member}")));
+    }
     out
 }
 
@@ -225,7 +228,7 @@ fn put_extra(request: &Request, out: &mut Map<String, Value>, losses: &mut Losse
             }
         } else if key.starts_with("tools[") {
             // Written with the tools.
-        } else if key.contains('[') {
+        } else if key.contains(['[', '.']) {
             losses.drop(key);
         } else {
             match (out.get_mut(key), value) {

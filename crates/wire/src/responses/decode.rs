@@ -197,13 +197,20 @@ fn tool_choice(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<(T
     };
     match choice["type"].as_str() {
         Some("function") => match choice["name"].as_str().or(choice["function"]["name"].as_str()) {
-            Some(name) => Ok((ToolChoice::Function(name.to_owned()), None)),
+            Some(name) => {
+                keep_unknown(&choice, "tool_choice", &["type", "name", "function"], extra);
+                Ok((ToolChoice::Function(name.to_owned()), None))
+            }
             None => Err(Failure::invalid("tool_choice.name", "`tool_choice.name` is missing: the function's name is needed")),
         },
         Some("allowed_tools") => {
             let allowed = choice["tools"].as_array().ok_or_else(|| {
                 Failure::invalid("tool_choice.tools", "`tool_choice.tools` is missing: a list of the tools that may be called is needed")
             })?;
+            keep_unknown(&choice, "tool_choice", &["type", "mode", "tools"], extra);
+            for (at, tool) in allowed.iter().enumerate() {
+                keep_unknown(tool, &format!("tool_choice.tools[{at}]"), &["type", "name", "server_label"], extra);
+            }
             Ok((word(choice["mode"].as_str().unwrap_or("auto"))?, Some(allowed.clone())))
         }
         Some(_) => {
@@ -211,6 +218,13 @@ fn tool_choice(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<(T
             Ok((ToolChoice::Unset, None))
         }
         None => Err(unknown("tool_choice", "an object without a type", ALLOWED)),
+    }
+}
+
+/// Keeps the members of an object besides those that are read.
+pub(super) fn keep_unknown(value: &Value, path: &str, read: &[&str], extra: &mut Map<String, Value>) {
+    for (key, value) in value.as_object().into_iter().flatten().filter(|(key, value)| !read.contains(&key.as_str()) && !value.is_null()) {
+        extra.insert(format!("{path}.{key}"), value.clone());
     }
 }
 

@@ -272,6 +272,8 @@ fn put_back(key: &str, value: &Value, out: &mut Map<String, Value>, losses: &mut
         key.split_once('.').filter(|(parent, _)| matches!(*parent, "text" | "reasoning" | "stream_options"))
     {
         nested(out, parent, name, value);
+    } else if key.contains('.') {
+        losses.drop(key);
     } else if let (Some(Value::Array(all)), "include", Value::Array(more)) = (out.get_mut(key), key, value) {
         all.extend(more.iter().cloned());
     } else {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::{
+    decode::keep_unknown,
     read::{Fields, unknown, wrong},
     types::{data_url, joined},
 };
@@ -142,8 +143,14 @@ impl Turns<'_> {
 
     fn reasoning(&mut self, mut item: Fields) -> Result<(), Failure> {
         let (id, encrypted) = (item.text("id")?, item.text("encrypted_content")?);
-        let summary = item.list("summary")?.map(|s| joined(&s.into())).unwrap_or_default();
-        let content = item.list("content")?.map(|c| joined(&c.into())).unwrap_or_default();
+        let mut texts = |name: &str| -> Result<String, Failure> {
+            let list = item.list(name)?.unwrap_or_default();
+            for (at, part) in list.iter().enumerate() {
+                keep_unknown(part, &format!("{}[{at}]", item.at(name)), &["type", "text"], self.extra);
+            }
+            Ok(joined(&list.into()))
+        };
+        let (summary, content) = (texts("summary")?, texts("content")?);
         keep_rest(item, self.extra);
         let text = if summary.is_empty() { content } else { summary };
         let state = (id.is_some() || encrypted.is_some()).then_some(State { family: Family::Responses, id, signature: None, encrypted });
@@ -198,7 +205,9 @@ fn keep_rest(item: Fields, extra: &mut Map<String, Value>) {
 fn read_parts(parts: Vec<Value>, path: &str, out: &mut Vec<Block>, extra: &mut Map<String, Value>) -> Result<(), Failure> {
     for (at, part) in parts.into_iter().enumerate() {
         let mut part = Fields::from_value(part, format!("{path}[{at}]"))?;
-        let is_marked = part.take("prompt_cache_breakpoint").is_some();
+        let mark = part.take("prompt_cache_breakpoint");
+        let is_marked = mark.is_some();
+        keep_unknown(&mark.unwrap_or_default(), &part.at("prompt_cache_breakpoint"), &["mode"], extra);
         let annotations = part.take("annotations").filter(|a| a.as_array().is_some_and(|a| !a.is_empty()));
         // Echoed from an answer.
         part.take("logprobs");

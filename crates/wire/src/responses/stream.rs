@@ -48,7 +48,12 @@ impl Decoder {
     /// The bytes have ended; a stream that had no last event gives [`Event::Failed`].
     pub fn finish(&mut self, out: &mut Vec<Event>) {
         let mut sse = std::mem::take(&mut self.sse);
-        sse.finish(|event| self.frame(&event, out));
+        sse.finish(|event| {
+            // The beginning of a frame is no frame of another dialect: it was cut off.
+            if serde_json::from_str::<serde::de::IgnoredAny>(&event.data).is_ok() {
+                self.frame(&event, out);
+            }
+        });
         if !self.is_over {
             let message = "the upstream's stream ended before its last event".to_owned();
             self.fail(message, Some("stream_truncated".to_owned()), out);

@@ -158,7 +158,7 @@ impl Writer<'_> {
             // Breakpoints are known to few models: only a caller of this dialect can mean them.
             Block::CacheMark { ttl } if self.own && ttl.is_none() => match open.parts.last_mut() {
                 Some(part) if part.get("prompt_cache_breakpoint").is_none() => {
-                    part["prompt_cache_breakpoint"] = json!({"mode": "explicit"})
+                    part["prompt_cache_breakpoint"] = json!({"mode": "explicit"});
                 }
                 _ => self.losses.drop(block.name_at(path)),
             },

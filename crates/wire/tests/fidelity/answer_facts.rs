@@ -163,7 +163,7 @@ pub(crate) fn compare(dialect: Dialect, sent: &[Event], got: &[Event]) -> Result
     let is_text_of_refusal = losses.changed.iter().any(|p| p == "answer.refusal" || p.ends_with(".refusal"));
     let said: Vec<&String> = losses.dropped.iter().chain(&losses.changed).collect();
     for (path, line) in &gone {
-        let is_merged = is_text_of_refusal && path.ends_with(".text");
+        let is_merged = is_text_of_refusal && path.rsplit('.').next() == Some("text");
         // A call that cannot be read fails the whole response there.
         let is_failed = dialect == Dialect::Responses && said.iter().any(|s| *s == "answer.finish_reason") && line == "a normal end";
         if !is_merged && !is_failed && !said.iter().any(|s| covers(s, path)) {

@@ -19,7 +19,9 @@ pub(crate) fn written(dialect: Dialect, events: &[Event]) -> Vec<u8> {
         Dialect::Gemini => Encoder::Gemini(wire::gemini::stream::Encoder::new()),
     };
     let mut out = Vec::new();
-    events.iter().for_each(|event| encoder.event(event, &mut out));
+    for event in events {
+        encoder.event(event, &mut out);
+    }
     out
 }
 

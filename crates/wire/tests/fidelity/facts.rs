@@ -59,7 +59,7 @@ fn bytes_of(text: &str, sign: char) -> Option<String> {
     let mut out = parts.next()?.as_bytes().to_vec();
     for part in parts {
         out.push(u8::from_str_radix(part.get(..2)?, 16).ok()?);
-        out.extend_from_slice(part[2..].as_bytes());
+        out.extend_from_slice(&part.as_bytes()[2..]);
     }
     String::from_utf8(out).ok()
 }
@@ -281,9 +281,8 @@ fn without_labels(value: &Value) -> Value {
 fn says_nothing(family: Option<Family>, key: &str, value: &Value) -> bool {
     let openai = matches!(family, Some(Family::Chat | Family::Responses));
     match (key, value) {
-        (_, Value::Null) => true,
+        ("models" | "provider" | "route" | "cache" | "timeout_ms" | "guardrails", _) | (_, Value::Null) => true,
         (_, Value::Array(all)) if all.is_empty() => true,
-        ("models" | "provider" | "route" | "cache" | "timeout_ms" | "guardrails", _) => true,
         ("metadata" | "labels" | "logit_bias" | "chat_template_kwargs", Value::Object(members)) => members.is_empty(),
         ("store" | "background" | "stream_options.include_obfuscation", Value::Bool(false)) => openai,
         ("service_tier", Value::String(tier)) => tier == "auto" && family != Some(Family::Gemini),

@@ -109,9 +109,11 @@ impl Writer<'_> {
             }
             Block::ToolResult { call_id, name, blocks, is_error } => self.result(call_id, name.as_deref(), blocks, *is_error, path),
             Block::Opaque { family: Family::Responses, value } if custom::is_call(value) => {
+                self.note_item(value, &["call_id", "name", "input"], path);
                 self.pieces.calls.push(custom::chat_call(value));
             }
             Block::Opaque { family: Family::Responses, value } if custom::is_output(value) => {
+                self.note_item(value, &["call_id", "output"], path);
                 self.pieces.results.push(custom::chat_output(value));
             }
             Block::CacheMark { ttl } if self.is_own => {
@@ -175,6 +177,14 @@ impl Writer<'_> {
             self.losses.drop(block.name_at(path));
         }
         written
+    }
+
+    /// What an item of Responses says beyond what chat has a member for; labels say nothing.
+    fn note_item(&mut self, item: &Value, read: &[&str], path: &str) {
+        let names = item.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+        names
+            .filter(|name| !read.contains(name) && !["type", "id", "status"].contains(name))
+            .for_each(|name| self.losses.drop(format!("{path}.{name}")));
     }
 
     /// What the part has no member for.

@@ -56,6 +56,8 @@ pub(super) fn system(mut fields: Fields, extra: &mut Map<String, Value>) -> Resu
         let path = format!("{place}[{at}]");
         read_part(Part::read(part, &path)?, &path, &mut Calls::default(), &mut blocks, extra)?;
     }
+    let path = fields.at("");
+    extra.extend(fields.rest().map(|(k, v)| (format!("{path}{k}"), v)));
     Ok(blocks)
 }
 

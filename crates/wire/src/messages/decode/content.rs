@@ -48,7 +48,7 @@ impl ContentReader<'_> {
             }
             "tool_use" => call(&mut fields)?,
             "tool_result" => self.result(&mut fields)?,
-            "image" | "document" => media(&kind, &mut fields)?,
+            "image" | "document" => media(&kind, &mut fields, self.extra)?,
             _ => opaque(&kind, &mut fields),
         };
         fields.keep_rest(self.extra);
@@ -73,7 +73,13 @@ pub(super) fn or_empty_text(blocks: Vec<Block>) -> Vec<Block> {
 /// How long `cache_control`, if there is one, wants to keep: empty where the provider's default is meant.
 pub(super) fn cache_ttl(fields: &mut Fields) -> Result<Option<String>, Failure> {
     let Some(mut control) = fields.object("cache_control")? else { return Ok(None) };
-    Ok(Some(control.text("ttl")?.unwrap_or_default()))
+    let ttl = control.text("ttl")?.unwrap_or_default();
+    control.any("type");
+    let rest = control.drain();
+    if !rest.is_empty() {
+        fields.put("cache_control", rest.into());
+    }
+    Ok(Some(ttl))
 }
 
 fn cache_mark(fields: &mut Fields) -> Result<Option<Block>, Failure> {
@@ -102,7 +108,7 @@ fn opaque(kind: &str, fields: &mut Fields) -> Block {
     Block::Opaque { family: Family::Messages, value: value.into() }
 }
 
-fn media(kind: &str, fields: &mut Fields) -> Result<Block, Failure> {
+fn media(kind: &str, fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Block, Failure> {
     let (hidden, is_image) = if kind == "image" { ("image/*", true) } else { ("application/pdf", false) };
     let mut source =
         fields.object("source")?.ok_or_else(|| fields.wrong("source", "is missing: it holds the data, a URL or a file's id"))?;
@@ -129,6 +135,7 @@ fn media(kind: &str, fields: &mut Fields) -> Result<Block, Failure> {
             return Ok(opaque(kind, fields));
         }
     };
+    source.keep_rest(extra);
     let file_name = if is_image { None } else { fields.text("title")? };
     Ok(Block::Media(Media { mime, source: bytes, file_name, detail: None }))
 }
