@@ -2,6 +2,9 @@
 //!
 //! Source of the shapes: Gemini API reference, "Generating content" (`Content`, `Part`, `GenerationConfig`, `GenerateContentResponse`),
 //! "Caching" (`Tool`, `ToolConfig`, `Schema`) and "Models".
+//!
+//! Google signs parts of every kind. In the inner language only thoughts and calls have a state, so the signature of a text or file is a
+//! thought of its own without words. It stands before what it signs; where a text or file comes right before it, it signs that one.
 
 pub mod decode;
 pub mod encode;

@@ -96,18 +96,9 @@ fn read_part(part: Part, path: &str, calls: &mut Calls, blocks: &mut Vec<Block>,
             let arguments = call.args.map_or_else(|| "{}".to_owned(), |args| args.to_string());
             blocks.push(Block::ToolCall { id, name, arguments, state: signature });
         }
-        Data::Text(text) => {
-            // A state of its own block before the text that it signs.
-            let signed = signature.is_some();
-            blocks.extend(signature.map(|s| Block::Reasoning { text: String::new(), state: Some(s) }));
-            if !text.is_empty() || !signed {
-                blocks.push(Block::Text { text });
-            }
-        }
-        Data::Media(media) => {
-            blocks.extend(signature.map(|s| Block::Reasoning { text: String::new(), state: Some(s) }));
-            blocks.push(Block::Media(media));
-        }
+        Data::Text(text) if text.is_empty() && signature.is_some() => blocks.extend(signature.map(alone)),
+        Data::Text(text) => push_signed(Block::Text { text }, signature, blocks),
+        Data::Media(media) => push_signed(Block::Media(media), signature, blocks),
         Data::Result { id, name, response, media } => {
             let call_id = calls.result(id, &name);
             let (text, is_error) = result_text(response);
@@ -119,6 +110,22 @@ fn read_part(part: Part, path: &str, calls: &mut Calls, blocks: &mut Vec<Block>,
         Data::Opaque(value) => blocks.push(Block::Opaque { family: Family::Gemini, value }),
     }
     Ok(())
+}
+
+/// A state in a block of its own.
+fn alone(state: State) -> Block {
+    Block::Reasoning { text: String::new(), state: Some(state) }
+}
+
+/// The state stands before what it signs, or behind it where it would be taken for that of the block before.
+fn push_signed(block: Block, state: Option<State>, blocks: &mut Vec<Block>) {
+    let is_behind =
+        matches!(blocks.last(), Some(Block::Text { text }) if !text.is_empty()) || matches!(blocks.last(), Some(Block::Media(_)));
+    match state.map(alone) {
+        None => blocks.push(block),
+        Some(state) if is_behind => blocks.extend([block, state]),
+        Some(state) => blocks.extend([state, block]),
+    }
 }
 
 /// A result as text, and whether it reports an error: `{"result": text}` and `{"error": text}` are unwrapped, other objects stay JSON.

@@ -35,6 +35,8 @@ struct Choice {
     open: Option<Open>,
     /// A signature whose part comes next.
     signature: Option<String>,
+    /// The block before was a text.
+    is_after_text: bool,
     refused: bool,
     finish: Option<Finish>,
     citations: Vec<Citation>,
@@ -216,7 +218,16 @@ impl Choice {
         if let Some(Open::Text { .. }) = &self.open {
             self.say(choice, out);
         }
+        let was_after_text = self.is_after_text;
+        if let Some(open) = &self.open {
+            self.is_after_text = matches!(open, Open::Text { .. });
+        }
         match self.open.take() {
+            Some(Open::Thought { text, said: false, signature: Some(signature) }) if text.is_empty() && was_after_text => {
+                // The text has been given out: its signature stands on an empty one behind it, as Google's own streams have it.
+                self.flush_signature(choice, out);
+                out.push(part(choice, json!({"text": "", "thoughtSignature": signature})));
+            }
             Some(Open::Thought { text, said, signature }) => self.stop_thought(choice, text, said, signature, out),
             Some(Open::Call { id, name, arguments, signature }) => {
                 let mut call = json!({"name": name, "args": args(&arguments).0});

@@ -133,7 +133,10 @@ impl Writer<'_> {
             (true, None) => {}
             (true, Some(signature)) => {
                 self.flush_signature();
-                self.signature = Some((kind, signature));
+                match self.signable(kind) {
+                    Some(part) => part["thoughtSignature"] = signature.into(),
+                    None => self.signature = Some((kind, signature)),
+                }
             }
             (false, signature) => {
                 let mut part = json!({"text": text, "thought": true});
@@ -144,6 +147,13 @@ impl Writer<'_> {
                 self.part(kind, part);
             }
         }
+    }
+
+    /// The part right before, if it is a text or file without a signature.
+    fn signable(&mut self, kind: Kind) -> Option<&mut Value> {
+        let part = self.entries.last_mut().filter(|e| e.kind == kind && e.kind == Kind::Model)?.parts.last_mut()?;
+        let is_said = part.get("thought").is_none() && ["text", "inlineData", "fileData"].iter().any(|name| part.get(*name).is_some());
+        (is_said && part.get("thoughtSignature").is_none()).then_some(part)
     }
 
     fn call(&mut self, (id, name, arguments): (&str, &str, &str), state: Option<&State>, path: &str) {

@@ -225,28 +225,27 @@ impl Open {
         Ok(())
     }
 
-    /// A signed part becomes a block of its own, behind a block that holds only its state.
+    /// A signature becomes a block that holds only a state. It stands before the text that it signs, but behind it where that text goes on
+    /// with a text before it, which is given out already: see [`crate::gemini`].
     fn text(&mut self, choice: u32, text: String, signature: Option<String>, out: &mut Vec<Event>) {
-        if let (Some(signature), Some((block, Kind::Text))) = (&signature, self.block) {
-            // The last piece of a text that has begun: one text, and the state behind it, as Google puts it on an empty part.
+        let Some(signature) = signature else {
             if !text.is_empty() {
+                let block = self.open(choice, Kind::Text, BlockKind::Text, out);
                 out.push(Event::Delta { choice, block, delta: Delta::Text(text) });
             }
-            self.close(choice, out);
-            let block = self.open(choice, Kind::Reasoning, BlockKind::Reasoning, out);
-            out.push(signed(choice, block, signature.clone()));
-            self.close(choice, out);
-        } else if let Some(signature) = signature {
-            self.close(choice, out);
-            let block = self.open(choice, Kind::Reasoning, BlockKind::Reasoning, out);
-            out.push(signed(choice, block, signature));
-            self.close(choice, out);
-            if !text.is_empty() {
-                let block = self.open(choice, Kind::SignedText, BlockKind::Text, out);
-                out.push(Event::Delta { choice, block, delta: Delta::Text(text) });
-            }
-        } else if !text.is_empty() {
+            return;
+        };
+        let is_behind = matches!(self.block, Some((_, Kind::Text | Kind::SignedText)));
+        if is_behind && !text.is_empty() {
             let block = self.open(choice, Kind::Text, BlockKind::Text, out);
+            out.push(Event::Delta { choice, block, delta: Delta::Text(text.clone()) });
+        }
+        self.close(choice, out);
+        let block = self.open(choice, Kind::Reasoning, BlockKind::Reasoning, out);
+        out.push(signed(choice, block, signature));
+        self.close(choice, out);
+        if !is_behind && !text.is_empty() {
+            let block = self.open(choice, Kind::SignedText, BlockKind::Text, out);
             out.push(Event::Delta { choice, block, delta: Delta::Text(text) });
         }
     }
