@@ -9,6 +9,7 @@ mod changelog;
 mod checks;
 mod demo;
 mod environment;
+mod fuzz;
 mod http;
 mod install;
 mod model;
@@ -77,6 +78,14 @@ enum Verb {
     Markdown,
     /// Write the pages that are made from the code: the reference of settings.
     Gen,
+    /// Fuzz the decoders of the wire formats; needs a nightly compiler.
+    Fuzz {
+        /// How long, over all targets.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Only this target.
+        target: Option<String>,
+    },
     /// Measure: arguments go to the bench program.
     Bench {
         /// Arguments for the bench program.
@@ -125,6 +134,7 @@ fn carry_out(verb: Verb) -> Result<()> {
         Verb::Deny => checks::deny(),
         Verb::Markdown => checks::markdown(),
         Verb::Gen => checks::generate(),
+        Verb::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
         Verb::Bench { arguments } => checks::bench(&arguments),
         Verb::Install { prefix } => install::install(prefix),
         Verb::Changelog { release } => changelog::run(release.as_deref()),

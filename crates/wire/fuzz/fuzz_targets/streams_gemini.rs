@@ -1,0 +1,6 @@
+//! A stream of Gemini: the same however it is cut, legal, and legal for every client.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| wire_fuzz::stream(wire::Dialect::Gemini, data));
