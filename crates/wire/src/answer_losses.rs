@@ -10,11 +10,13 @@ use crate::{
 
 /// Reads along an answer's events on their way to a dialect and notes what is lost there. Cheap: pieces of text are passed over.
 ///
-/// Not noted, because the router keeps it for the conversation or nobody reads it: a provider's state (signatures, encrypted thinking),
-/// ids, the time.
+/// Not noted, because the router keeps it for the conversation or it says nothing of the answer: a provider's state (signatures, encrypted
+/// thinking), ids, the time, and what a provider tells of its own run (fingerprints, tiers, ratings), which decoders leave out.
 #[derive(Debug)]
 pub struct AnswerLosses {
     dialect: Dialect,
+    /// For text completions, where only text has a place.
+    is_text_only: bool,
     losses: Losses,
     /// A refusal was written, which says by itself why the answer ended. Only the first 64 choices are told apart.
     refused: u64,
@@ -25,7 +27,12 @@ pub struct AnswerLosses {
 impl AnswerLosses {
     /// For a caller that speaks `dialect`.
     pub fn new(dialect: Dialect) -> Self {
-        Self { dialect, losses: Losses::default(), refused: 0, called: 0 }
+        Self { dialect, is_text_only: false, losses: Losses::default(), refused: 0, called: 0 }
+    }
+
+    /// For a caller of text completions.
+    pub fn for_completions() -> Self {
+        Self { is_text_only: true, ..Self::new(Dialect::Chat) }
     }
 
     /// What was lost so far.
@@ -70,7 +77,8 @@ impl AnswerLosses {
 
     fn delta(&mut self, choice: u32, delta: &Delta) {
         match delta {
-            Delta::Logprobs(_) if self.dialect == Dialect::Messages => self.losses.drop(path(choice, "logprobs")),
+            Delta::Citation(_) if self.is_text_only => self.losses.drop(path(choice, "citations")),
+            Delta::Logprobs(_) if self.is_text_only || self.dialect == Dialect::Messages => self.losses.drop(path(choice, "logprobs")),
             Delta::Citation(citation) => match carried(citation, self.dialect) {
                 Carried::Exactly => {}
                 Carried::InPart => self.losses.change(path(choice, "citations")),
@@ -82,6 +90,11 @@ impl AnswerLosses {
 
     fn block(&mut self, choice: u32, block: u32, kind: &BlockKind) {
         match kind {
+            BlockKind::Text => {}
+            _ if self.is_text_only => {
+                self.called |= if matches!(kind, BlockKind::ToolCall { .. }) { bit(choice) } else { 0 };
+                self.losses.drop(path(choice, &format!("blocks[{block}]")));
+            }
             BlockKind::Refusal => {
                 self.refused |= bit(choice);
                 if matches!(self.dialect, Dialect::Messages | Dialect::Gemini) {
@@ -97,7 +110,7 @@ impl AnswerLosses {
                     self.called |= bit(choice);
                 }
             }
-            BlockKind::Text | BlockKind::Reasoning => {}
+            BlockKind::Reasoning => {}
         }
     }
 
@@ -135,4 +148,21 @@ fn path(choice: u32, name: &str) -> String {
 
 fn bit(choice: u32) -> u64 {
     1u64.checked_shl(choice).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_text_reaches_text_completions() {
+        let (choice, tool) = (0, BlockKind::ToolCall { id: "c".to_owned(), name: "f".to_owned() });
+        let mut reader = AnswerLosses::for_completions();
+        for (block, kind) in [(0, BlockKind::Reasoning), (1, BlockKind::Text), (2, BlockKind::Refusal), (3, tool)] {
+            reader.event(&Event::BlockStart { choice, block, kind });
+        }
+        reader.event(&Event::Finish { choice, reason: Finish::ToolCall });
+        assert_eq!(reader.losses().dropped, ["answer.blocks[0]", "answer.blocks[2]", "answer.blocks[3]"]);
+        assert!(reader.into_losses().changed.is_empty());
+    }
 }

@@ -7,7 +7,8 @@ use wire::{Dialect, losses::Losses};
 fuzz_target!(|data: &[u8]| {
     let (Some(&first), rest) = (data.first(), data.get(1..).unwrap_or_default()) else { return };
     let caller = Dialect::ALL[usize::from(first) % 4];
-    let read = if first & 64 == 0 { caller.decode_request(rest, "gemini-2.0-flash", true) } else { wire::completions::decode::request(rest) };
+    let read =
+        if first & 64 == 0 { caller.decode_request(rest, "gemini-2.0-flash", true) } else { wire::completions::decode::request(rest) };
     let Ok(request) = read else { return };
     for wire in Dialect::ALL {
         let mut losses = Losses::default();
