@@ -19,6 +19,8 @@ pub(crate) struct Address<'a> {
     pub(crate) model: &'a Arc<str>,
     /// It knows `stream_options.include_usage`.
     pub(crate) knows_usage: bool,
+    /// Tokens that the model writes at most, where the operator said so.
+    pub(crate) output_max: Option<u32>,
     /// Whose peculiarities a translated body is fitted to; nodes have none.
     pub(crate) account: Option<&'a Account>,
     /// Whose conversation with whom, and what was kept of it.
@@ -51,7 +53,8 @@ impl Letter {
     pub(crate) fn write(request: &Request, to: &Address<'_>) -> Result<Self, Failure> {
         let (wire, model) = (to.wire, to.model);
         match request.operation {
-            Operation::Completions | Operation::Embeddings if wire != Dialect::Chat => {
+            Operation::Completions if wire != Dialect::Chat => Self::translated(request, to, None),
+            Operation::Embeddings if wire != Dialect::Chat => {
                 let message = format!("{} cannot be asked of an account that speaks `{}`", request.operation.name(), wire.name());
                 Err(Failure::new(Code::Unsupported, message).at("model"))
             }
@@ -64,7 +67,7 @@ impl Letter {
                 let path = Self::path(request, to);
                 Ok(Self::raw(request, to, path))
             }
-            Operation::Generate(dialect) => Self::translated(request, to, dialect),
+            Operation::Generate(dialect) => Self::translated(request, to, Some(dialect)),
         }
     }
 
@@ -92,8 +95,10 @@ impl Letter {
         Self { path, body, strip_usage: add_usage, translate: None, context: Context::default(), losses: Losses::default() }
     }
 
-    fn translated(request: &Request, to: &Address<'_>, dialect: Dialect) -> Result<Self, Failure> {
+    /// `dialect` is the caller's; text completions have none of the four.
+    fn translated(request: &Request, to: &Address<'_>, dialect: Option<Dialect>) -> Result<Self, Failure> {
         let mut inner = request.inner()?.clone();
+        to.wire.check_request(&inner)?;
         to.model.as_ref().clone_into(&mut inner.model);
         let only_streams = to.account.is_some_and(Account::only_streams);
         inner.stream |= only_streams;
@@ -105,7 +110,7 @@ impl Letter {
             context = to.memory.context(&inner.messages);
             to.memory.restore(&to.scope, &mut inner);
         }
-        let mut body = to.wire.encode_request(&inner, &mut losses);
+        let mut body = to.wire.encode_request_within(&inner, to.output_max, &mut losses);
         if let Some(account) = to.account {
             account.fit(to.wire, &inner.reasoning, &mut body, &mut losses);
         }
@@ -113,7 +118,7 @@ impl Letter {
             let message = format!("`strict` refuses this translation to `{}`: {}", to.wire.name(), losses.header());
             return Err(Failure::new(Code::LossyTranslation, message));
         }
-        let is_foreign = dialect != to.wire;
+        let is_foreign = dialect != Some(to.wire);
         let strip_usage = !is_foreign && inner.stream_usage && !request.head.include_usage && to.wire == Dialect::Chat;
         let translate = (is_foreign || only_streams).then_some(to.wire);
         Ok(Self { path: Self::path(request, to), body: body.to_string().into(), strip_usage, translate, context, losses })

@@ -34,6 +34,8 @@ pub struct Rules {
     pub breaker: Breaker,
     /// Retries of the same targets as a share of requests.
     pub retry_share: f64,
+    /// Tokens that models write at most, by name, where the operator said so.
+    pub output_max: HashMap<String, u32>,
     /// The whole request.
     pub total: Duration,
     /// Timers of nodes.

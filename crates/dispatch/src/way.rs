@@ -36,7 +36,8 @@ impl<'a> Way<'a> {
         let wire = account.wire_for(request.operation.dialect());
         let scope = Scope { caller: d.caller.clone(), origin: format!("{}/{model}", account.name).into() };
         let knows_usage = account.knows_stream_usage();
-        let address = Address { wire, model, knows_usage, account: Some(account), scope, memory: d.memory };
+        let output_max = d.rules.output_max.get(&**model).or_else(|| d.rules.output_max.get(request.model())).copied();
+        let address = Address { wire, model, knows_usage, output_max, account: Some(account), scope, memory: d.memory };
         let letter = Letter::write(request, &address)?;
         let mut built = account.post(wire, &letter.path, letter.body.clone(), request.head.stream)?;
         account.pass(wire, d.headers, built.headers_mut());
@@ -65,7 +66,8 @@ impl<'a> Way<'a> {
     ) -> Result<Self, Failure> {
         let is_node = peer.speaks == Speaks::OpenAi;
         let scope = Scope { caller: d.caller.clone(), origin: format!("node/{model}").into() };
-        let address = Address { wire: Dialect::Chat, model, knows_usage: is_node, account: None, scope, memory: d.memory };
+        let address =
+            Address { wire: Dialect::Chat, model, knows_usage: is_node, output_max: None, account: None, scope, memory: d.memory };
         let letter = Letter::write(request, &address)?;
         let url = if is_node { format!("{}/v1{}", peer.url, letter.path) } else { format!("{}/infer", peer.url) };
         let mut built = HttpRequest::new(net::Body::from(letter.body.clone()));

@@ -25,6 +25,7 @@ use wire::{Code, Failure};
 
 use crate::{
     admin::session::Sessions,
+    discovery::{Discovery, Lists},
     first_run::{self, FirstRun},
     routes,
     settle::Desk,
@@ -58,6 +59,8 @@ pub struct App {
     pub node_client: net::Client,
     pub sessions: Sessions,
     pub sink: Arc<dyn Settle>,
+    /// Which models services have.
+    pub discovery: Discovery,
     /// What is known of accounts, kept over changes of the configuration.
     pub health: Arc<Health>,
     /// What providers want back in the next turn.
@@ -102,7 +105,7 @@ impl App {
         let made = first_run::prepare(&config, &store).await?;
         let stored = store::keys::list(&store).await?;
         let health: Arc<Health> = Arc::default();
-        let house = House::build(config.clone(), &stored, &health).map_err(StartError::Settings)?;
+        let house = House::build(config.clone(), &stored, &health, &Lists::default()).map_err(StartError::Settings)?;
         let client = net::Client::new(net::Settings { proxy: sources.proxy.clone(), ..net::Settings::default() });
         // Nodes are on our own network: no proxy stands between.
         let node_client = net::Client::new(net::Settings::default());
@@ -121,6 +124,7 @@ impl App {
             sessions,
             control: OnceLock::new(),
             sink,
+            discovery: Discovery::default(),
             health,
             memory: Arc::default(),
             started: Instant::now(),
@@ -147,6 +151,13 @@ impl App {
             tokio::select! {
                 () = app.fleet.tend() => {}
                 () = stop.cancelled() => app.fleet.save().await,
+            }
+        });
+        let (app, stop) = (self.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = Discovery::tend(&app) => {}
+                () = stop.cancelled() => {}
             }
         });
         let (app, stop) = (self.clone(), self.stop.clone());
@@ -208,7 +219,7 @@ impl App {
         let _order = self.rebuilding.lock().await;
         let stored = store::keys::list(&self.store).await?;
         let config = self.house().config.clone();
-        self.move_in(House::build(config, &stored, &self.health).map_err(StartError::Settings)?);
+        self.move_in(House::build(config, &stored, &self.health, &self.discovery.lists()).map_err(StartError::Settings)?);
         Ok(())
     }
 
@@ -222,7 +233,8 @@ impl App {
         let loaded = config::load(&self.sources.args, &environment)?;
         self.check_openness(&loaded.config)?;
         let stored = store::keys::list(&self.store).await?;
-        let house = House::build(Arc::new(loaded.config.clone()), &stored, &self.health).map_err(StartError::Settings)?;
+        let house =
+            House::build(Arc::new(loaded.config.clone()), &stored, &self.health, &self.discovery.lists()).map_err(StartError::Settings)?;
         if let Some(logs) = &*self.logs.lock().unwrap_or_else(PoisonError::into_inner) {
             logs.set_level(&loaded.config.log.level).map_err(|e| StartError::Settings(e.to_string()))?;
         }

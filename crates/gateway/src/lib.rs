@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod app;
 pub mod cli;
+pub mod discovery;
 pub mod first_run;
 pub mod peer;
 pub mod render;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use config::{Account as AccountConfig, AuthMode, Balancer as Wanted, Config};
+use config::{Account as AccountConfig, AuthMode, Balancer as Wanted, Config, account::Reach};
 use dispatch::{Breaker, Health, Rules, Vital};
 use fleet::{Balancer, FleetSettings, FleetView};
 use http::HeaderName;
@@ -12,6 +12,8 @@ use policy::{Credentials, KeyEntry, Keys};
 use routing::{AccountRoutes, Figures, Map, Nodes, Presence};
 use upstream::{Account, catalog};
 use wire::Dialect;
+
+use crate::discovery::Lists;
 
 /// What every request reads. The only way from the control plane to the path.
 pub struct House {
@@ -31,13 +33,13 @@ impl House {
     ///
     /// # Errors
     /// In words: an account whose header or key cannot be sent.
-    pub fn build(config: Arc<Config>, stored: &[store::keys::Key], health: &Health) -> Result<Self, String> {
+    pub fn build(config: Arc<Config>, stored: &[store::keys::Key], health: &Health, lists: &Lists) -> Result<Self, String> {
         let enabled = || config.accounts.iter().filter(|a| a.enabled);
         let accounts = enabled()
             .map(|a| Account::new(a).map(|made| (made.name.clone(), Arc::new(made))))
             .collect::<Result<HashMap<_, _>, String>>()?;
         let aliases = config.aliases.iter().map(|(name, targets)| (name.clone(), targets.clone())).collect();
-        let map = Map::new(enabled().map(|a| routes(a, &accounts)).collect(), aliases, config.default_model.clone());
+        let map = Map::new(enabled().map(|a| routes(a, &accounts, lists)).collect(), aliases, config.default_model.clone());
         let node_timeouts = net::Timeouts {
             connect: config.timeouts.connect,
             first_byte: config.fleet.node_request_timeout,
@@ -51,6 +53,7 @@ impl House {
             also_retried: config.retry_statuses.clone(),
             breaker: Breaker { enabled: config.breaker.enabled, failures: config.breaker.failures, recovery: config.breaker.recovery },
             retry_share: config.retry.budget,
+            output_max: config.models.iter().filter_map(|m| Some((m.id.clone(), m.max_output?))).collect(),
             total: config.timeouts.total.max(config.fleet.node_request_timeout),
             node_timeouts,
         };
@@ -76,12 +79,13 @@ impl House {
     }
 }
 
-fn routes(account: &AccountConfig, made: &HashMap<Arc<str>, Arc<Account>>) -> AccountRoutes {
+fn routes(account: &AccountConfig, made: &HashMap<Arc<str>, Arc<Account>>, lists: &Lists) -> AccountRoutes {
     let row = catalog::provider(&account.provider);
     let speaks = made
         .get(&*account.name)
         .map_or_else(Vec::new, |made| Dialect::ALL.into_iter().filter(|dialect| made.wire_for(*dialect) == *dialect).collect());
-    AccountRoutes::new(account, row.name_prefixes, row.foreign_prefixes, speaks)
+    let discovered = lists.get(&*account.name).filter(|_| account.reach == Reach::Discovered).cloned();
+    AccountRoutes { discovered, ..AccountRoutes::new(account, row.name_prefixes, row.foreign_prefixes, speaks) }
 }
 
 /// Master keys first: a secret that is both is a master key.

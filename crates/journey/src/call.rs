@@ -169,6 +169,7 @@ impl Request {
     /// What the dialect's decoder says of the body.
     pub fn inner(&self) -> Result<&ir::Request, Failure> {
         let read = || match self.operation {
+            Operation::Completions => wire::completions::decode::request(&self.body),
             Operation::Count(Dialect::Messages) => wire::messages::decode::count_request(&self.body),
             Operation::Count(Dialect::Gemini) => wire::gemini::decode::count_request(&self.body, self.model()),
             operation => operation.dialect().decode_request(&self.body, self.model(), self.head.stream),

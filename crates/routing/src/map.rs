@@ -19,6 +19,8 @@ pub struct AccountRoutes {
     pub model_map: BTreeMap<String, String>,
     /// What it serves beyond those.
     pub reach: Reach,
+    /// What its own list says, where that is known.
+    pub discovered: Option<Arc<Vec<String>>>,
     /// Lower is tried first.
     pub priority: i32,
     /// Names that sound like this provider's: they begin so, …
@@ -43,6 +45,7 @@ impl AccountRoutes {
             models: account.models.clone(),
             model_map: account.model_map.clone(),
             reach: account.reach,
+            discovered: None,
             priority: account.priority,
             name_prefixes,
             foreign_prefixes,
@@ -57,12 +60,21 @@ impl AccountRoutes {
 
     /// Whether the account lists the name exactly.
     pub(crate) fn lists(&self, model: &str) -> bool {
-        self.model_map.contains_key(model) || self.models.iter().any(|m| m == model)
+        self.model_map.contains_key(model) || self.models.iter().any(|m| m == model) || self.is_discovered(model)
+    }
+
+    fn is_discovered(&self, model: &str) -> bool {
+        self.discovered.as_ref().is_some_and(|names| names.iter().any(|name| name == model))
+    }
+
+    /// Whether it takes any name: so it was told, or what it has is not known yet.
+    pub(crate) fn takes_any(&self) -> bool {
+        self.reach == Reach::Any || (self.reach == Reach::Discovered && self.discovered.is_none())
     }
 
     /// Whether the account would serve the name: listed, by pattern, or because it serves any.
     pub(crate) fn serves(&self, model: &str) -> bool {
-        self.reach != Reach::Listed || self.matches(model)
+        !matches!(self.reach, Reach::Listed | Reach::Discovered) || self.takes_any() || self.is_discovered(model) || self.matches(model)
     }
 
     /// Whether its map, list or patterns have the name.
@@ -102,7 +114,8 @@ impl Map {
     /// Names that a client can ask for, besides nodes' models and aliases.
     pub fn names(&self) -> impl Iterator<Item = (&str, &AccountRoutes)> {
         self.accounts.iter().flat_map(|account| {
-            let listed = account.models.iter().filter(|m| !m.contains('*')).chain(account.model_map.keys());
+            let discovered = account.discovered.iter().flat_map(|names| names.iter());
+            let listed = account.models.iter().filter(|m| !m.contains('*')).chain(account.model_map.keys()).chain(discovered);
             listed.map(move |name| (name.as_str(), account))
         })
     }

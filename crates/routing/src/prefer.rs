@@ -109,6 +109,7 @@ mod tests {
             models: Vec::new(),
             model_map: BTreeMap::new(),
             reach: Reach::Any,
+            discovered: None,
             priority: 0,
             name_prefixes: &[],
             foreign_prefixes: &[],

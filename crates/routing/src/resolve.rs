@@ -87,7 +87,7 @@ fn resolve(map: &Map, nodes: &dyn Nodes, model: &str, depth: u8) -> Result<Found
     if !by_name.is_empty() {
         return Ok(("name_prefix", by_name));
     }
-    let wide = accounts(map, model, "wildcard", |a| a.matches(model) || matches!(a.reach, Reach::Any | Reach::Discovered));
+    let wide = accounts(map, model, "wildcard", |a| a.matches(model) || a.takes_any());
     if !wide.is_empty() && !is_dummy(model) {
         return Ok(("wildcard", wide));
     }
@@ -199,6 +199,23 @@ fn any_of(map: &Map, nodes: &dyn Nodes, model: &str, depth: u8) -> Result<Found,
             all.extend(candidates.into_iter().map(|c| Candidate { reason: "any_of", ..c }));
         }
     }
+    // Each service takes the first of the names that it has, and services come in their own order, own nodes before them; what else
+    // they have comes after all.
+    let place = |c: &Candidate| match &c.target {
+        Target::Account { name } => map.accounts.iter().position(|a| a.name == *name).map_or(usize::MAX, |at| at + 1),
+        Target::Fleet | Target::Dummy => 0,
+    };
+    let mut seen = Vec::new();
+    let mut options: Vec<(bool, usize, Candidate)> = all
+        .into_iter()
+        .map(|candidate| {
+            let is_again = seen.contains(&candidate.target);
+            seen.push(candidate.target.clone());
+            (is_again, place(&candidate), candidate)
+        })
+        .collect();
+    options.sort_by_key(|(is_again, place, _)| (*is_again, *place));
+    let all: Vec<Candidate> = options.into_iter().map(|(.., candidate)| candidate).collect();
     if all.is_empty() { Err(unknown(map, nodes, model)) } else { Ok(("any_of", all)) }
 }
 
@@ -254,6 +271,7 @@ mod tests {
             models: models.iter().map(|m| (*m).to_owned()).collect(),
             model_map: BTreeMap::new(),
             reach: Reach::Listed,
+            discovered: None,
             priority: 0,
             name_prefixes: &[],
             foreign_prefixes: &[],
@@ -316,6 +334,28 @@ mod tests {
         ] {
             assert_eq!(ask(model), Ok((rule, wanted.into_iter().map(str::to_owned).collect())), "{model}");
         }
+    }
+
+    #[test]
+    fn services_take_what_they_have() {
+        let service = |name, models: Option<&[&str]>| AccountRoutes {
+            reach: Reach::Discovered,
+            discovered: models.map(|names| Arc::new(names.iter().map(|n| (*n).to_owned()).collect())),
+            ..account(name, "custom", &[])
+        };
+        let known = Map::new(vec![service("A", Some(&["x"])), service("B", Some(&["y"]))], HashMap::new(), None);
+        let first = |map: &Map, model: &str| {
+            let plan = plan(map, &Fake(&[]), model, &[], Dialect::Chat).map_err(|e| e.code)?;
+            let Target::Account { name } = &plan.candidates[0].target else { panic!("an account: {plan:?}") };
+            Ok::<_, Code>(format!("{name}/{}", plan.candidates[0].model))
+        };
+        for (model, wanted) in [("y", "B/y"), ("y|x", "A/x"), (" x |y", "A/x"), ("z|y", "B/y"), ("nobody | y | x", "A/x"), ("A:x", "A/x")] {
+            assert_eq!(first(&known, model), Ok(wanted.to_owned()), "{model}");
+        }
+        assert_eq!(first(&known, "nobody"), Err(Code::ModelNotFound));
+        let unknown = Map::new(vec![service("A", None), service("B", Some(&["y"]))], HashMap::new(), None);
+        assert_eq!(first(&unknown, "anything"), Ok("A/anything".to_owned()), "assumed, while its list is not known");
+        assert_eq!(first(&unknown, "y"), Ok("B/y".to_owned()));
     }
 
     #[test]

@@ -162,6 +162,20 @@ impl Account {
     /// # Errors
     /// [`Code::ProviderKeyMissing`] naming the variable, [`Code::Unsupported`] where the account's auth mode is not carried out.
     pub fn post(&self, wire: Dialect, path: &str, body: Bytes, streams: bool) -> Result<Request<net::Body>, Failure> {
+        let mut request = self.request(wire, path, body, streams)?;
+        *request.method_mut() = Method::POST;
+        Ok(request)
+    }
+
+    /// A GET of the models that the account has.
+    ///
+    /// # Errors
+    /// As [`Self::post`].
+    pub fn list(&self) -> Result<Request<net::Body>, Failure> {
+        self.request(self.wire.unwrap_or_else(|| self.sure()), "/models", Bytes::new(), false)
+    }
+
+    fn request(&self, wire: Dialect, path: &str, body: Bytes, streams: bool) -> Result<Request<net::Body>, Failure> {
         if let Some(failure) = &self.obstacle {
             return Err(failure.clone());
         }
@@ -170,7 +184,6 @@ impl Account {
             .uri(wire, path, &body)
             .ok_or_else(|| Failure::new(Code::UpstreamError, format!("the base URL of the account `{}` is not usable", self.name)))?;
         let mut request = Request::new(net::Body::from(body));
-        *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         *request.headers_mut() = self.headers.clone();
         let headers = request.headers_mut();

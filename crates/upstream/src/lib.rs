@@ -10,6 +10,7 @@ mod fit;
 mod goldens;
 mod learn;
 mod limits;
+mod listed;
 mod pass;
 mod reference;
 mod said;
@@ -19,5 +20,6 @@ pub use classify::{Field, Judgement, Kind, Tell, Verdict, classify, judge, messa
 pub use fit::{Fitted, How};
 pub use learn::{Learned, Standing};
 pub use limits::{Bucket, Limits, limits, retry_after};
+pub use listed::{MODELS_MAX, listed};
 pub use pass::may_pass;
 pub use reference::reference_markdown;

@@ -7,6 +7,7 @@ use axum::{
     extract::{Path, State},
     http::{HeaderMap, Uri},
 };
+use config::account::Reach;
 use journey::Scope;
 use serde_json::{Value, json};
 use wire::{Code, Dialect, Failure};
@@ -33,8 +34,29 @@ pub async fn list(State(app): State<Arc<App>>, Known(caller): Known, uri: Uri, h
     Ok(Json(match shape(&uri, &headers) {
         Dialect::Gemini => wire::gemini::encode::models(&named(&mut { models })),
         Dialect::Messages => wire::messages::encode::models(&named(&mut { models })),
-        Dialect::Chat | Dialect::Responses => json!({"object": "list", "data": models.map(|(_, entry)| entry).collect::<Vec<_>>()}),
+        Dialect::Chat | Dialect::Responses => {
+            let data: Vec<Value> = models.map(|(_, entry)| entry).collect();
+            let services = services(&app, data.len());
+            json!({"object": "list", "data": data, "router": services})
+        }
     }))
+}
+
+/// The services behind the list, and how many of them say what they have.
+fn services(app: &App, combined: usize) -> Value {
+    let house = app.house();
+    let mut working = 0;
+    let services: Vec<Value> = house
+        .map
+        .accounts
+        .iter()
+        .map(|account| {
+            working += usize::from(account.discovered.is_some() || account.reach != Reach::Discovered);
+            let count = account.discovered.as_ref().map_or(account.models.len(), |names| names.len());
+            json!({"name": &*account.name, "backend_type": &*account.provider, "models_count": count})
+        })
+        .collect();
+    json!({"total_services": services.len(), "working_services": working, "combined_models": combined, "services": services})
 }
 
 /// One of them; the id may hold `/` and `:`.

@@ -29,7 +29,12 @@ pub(super) fn run(command: Command) -> Result<(), Failed> {
         Command::Check { sources } => {
             let loaded = config::load(&sources.args(), &environment)?;
             // What only shows when accounts are put together.
-            let house = crate::snapshot::House::build(std::sync::Arc::new(loaded.config), &[], &dispatch::Health::default());
+            let house = crate::snapshot::House::build(
+                std::sync::Arc::new(loaded.config),
+                &[],
+                &dispatch::Health::default(),
+                &crate::discovery::Lists::default(),
+            );
             house.map_err(|message| Failed(super::EXIT_CONFIG, message))?;
             for warning in loaded.warnings {
                 eprintln!("warning: {warning}");

@@ -123,3 +123,23 @@ async fn callers_choose_among_accounts() {
         "provider": {"only": ["nobody"]}}));
     assert_eq!(nobody.send().await.status, 404);
 }
+
+#[tokio::test]
+async fn services_are_asked_what_they_have() {
+    let (a, b) = (FakeUpstream::start(Script::default().models(["x"])), FakeUpstream::start(Script::default().models(["y"])));
+    let services = json!([
+        {"name": "A", "backend_type": "custom", "base_url": a.base_url(), "api_key": "k"},
+        {"name": "B", "backend_type": "custom", "base_url": b.base_url(), "api_key": "k", "priority": 1},
+        {"name": "gone", "backend_type": "custom", "base_url": format!("http://{}/v1", crate::router::closed_port()), "api_key": "k", "priority": 2},
+    ]);
+    let router = Setup::new().env("ROUTER_SERVICES", &services.to_string()).start();
+    let listed = crate::router::eventually("both lists", || async {
+        let list = router.get("/v1/models").send().await.json();
+        (list["router"]["working_services"] == 2).then_some(list)
+    })
+    .await;
+    let of = |id: &str| listed["data"].as_array().unwrap().iter().find(|m| m["id"] == id).unwrap()["service"].clone();
+    assert_eq!((of("x"), of("y"), &listed["router"]["total_services"]), (json!("A"), json!("B"), &json!(3)));
+    let target = async |model: &str| router.chat(model, json!({})).send().await.header("x-llm-router-target").to_owned();
+    assert_eq!([target("y").await, target("nobody | y | x").await], ["B", "A"]);
+}

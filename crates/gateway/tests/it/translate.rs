@@ -248,3 +248,43 @@ async fn a_count_that_nobody_made_says_so() {
         assert!(answer.json()["input_tokens"].as_u64().is_some_and(|n| n > 0));
     }
 }
+
+#[tokio::test]
+async fn text_completions_reach_other_wires() {
+    let upstream = FakeUpstream::start(Script::always(Reply::json(&said("there."))));
+    let router = house(&upstream);
+    let body = json!({"model": "claude-mock", "prompt": "Say hello", "max_tokens": 5, "stop": ["\n"], "echo": false});
+    let answer = asked(&router, "/v1/completions", &body).await;
+    assert_eq!((&answer["object"], &answer["choices"][0]["text"]), (&json!("text_completion"), &json!("there.")), "{answer}");
+    assert_eq!(answer["usage"]["total_tokens"], 11);
+    let sent = got(&upstream).await;
+    assert_eq!((&sent["max_tokens"], &sent["stop_sequences"]), (&json!(5), &json!(["\n"])), "{sent}");
+    assert_eq!(sent["messages"][0]["role"], "user");
+
+    let streamed = router.post("/v1/completions", &json!({"model": "claude-mock", "prompt": "Say hello", "stream": true})).send().await;
+    assert!(streamed.text().contains("there.") && streamed.text().ends_with("data: [DONE]\n\n"), "{}", streamed.text());
+}
+
+#[tokio::test]
+async fn what_only_one_server_knows_is_not_sent_to_another() {
+    let upstream = FakeUpstream::start(Script::always(Reply::json(&said("Hi."))));
+    let router = house(&upstream);
+    for (member, value) in [("previous_response_id", json!("resp_1")), ("conversation", json!("conv_1")), ("background", json!(true))] {
+        let mut body = json!({"model": "claude-mock", "input": "Hi"});
+        body[member] = value;
+        let answer = router.post("/v1/responses", &body).send().await;
+        assert_eq!((answer.status, answer.json()["error"]["param"].as_str()), (400, Some(member)), "{}", answer.text());
+    }
+    assert!(upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_may_be_as_long_as_the_operator_says_the_model_writes() {
+    let upstream = FakeUpstream::start(Script::always(Reply::json(&said("Hi."))));
+    let account = json!({"provider": "anthropic", "wire": "messages"});
+    let setup = Setup::new().account("talks", &upstream.base_url(), &["claude-mock"], account);
+    let router = setup.set("models", json!([{"id": "claude-mock", "max_output": 12345}])).start();
+    let body = json!({"model": "claude-mock", "messages": [{"role": "user", "content": "Hi"}]});
+    asked(&router, "/v1/chat/completions", &body).await;
+    assert_eq!(got(&upstream).await["max_tokens"], 12345);
+}
