@@ -16,6 +16,7 @@ mod check;
 pub mod config;
 mod dotenv;
 pub mod durations;
+pub mod edit;
 pub mod env;
 pub mod error;
 mod fields;
