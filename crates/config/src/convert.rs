@@ -8,7 +8,7 @@ use crate::account_fields::ACCOUNT_FIELDS;
 use crate::edit::Document;
 use crate::error::ConfigError;
 use crate::secret_ref;
-use crate::setting::words;
+use crate::setting::{Setting as _, words};
 use crate::{file, known, litellm};
 
 words! {
@@ -20,6 +20,14 @@ words! {
         OpenLlmRouter = "open-llm-router",
         /// The JSON list of the variable `ROUTER_SERVICES`.
         RouterServices = "router-services",
+    }
+}
+
+impl std::str::FromStr for Foreign {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::from_text(text).ok_or_else(Self::allowed)
     }
 }
 

@@ -29,6 +29,7 @@ use crate::{
     routes,
     settle::Desk,
     snapshot::{self, House},
+    stored::Stored,
 };
 
 /// Why the house cannot be opened, in words for the operator.
@@ -100,7 +101,7 @@ impl App {
         let store = Store::open(&store_url(&config.store), &config.server.data_dir).await?;
         let changes = store.changes();
         let made = first_run::prepare(&config, &store).await?;
-        let stored = store::keys::list(&store).await?;
+        let stored = Stored::read(&store).await?;
         let health: Arc<Health> = Arc::default();
         let house = House::build(config.clone(), &stored, &health).map_err(StartError::Settings)?;
         let client = net::Client::new(net::Settings { proxy: sources.proxy.clone(), ..net::Settings::default() });
@@ -160,7 +161,7 @@ impl App {
                     return;
                 }
                 if let Err(error) = app.refresh().await {
-                    tracing::error!(%error, "keys could not be read again; the old ones stay in force");
+                    tracing::error!(%error, "what is stored could not be read again; what was stays in force");
                 }
             }
         });
@@ -200,13 +201,13 @@ impl App {
         self.loaded.load_full()
     }
 
-    /// Builds the snapshot anew from the stored keys.
+    /// Builds the snapshot anew from what is stored.
     ///
     /// # Errors
     /// The store's; the old snapshot stays.
     pub async fn refresh(&self) -> Result<(), StartError> {
         let _order = self.rebuilding.lock().await;
-        let stored = store::keys::list(&self.store).await?;
+        let stored = Stored::read(&self.store).await?;
         let config = self.house().config.clone();
         self.move_in(House::build(config, &stored, &self.health).map_err(StartError::Settings)?);
         Ok(())
@@ -221,7 +222,7 @@ impl App {
         let environment = Environment::of_process()?;
         let loaded = config::load(&self.sources.args, &environment)?;
         self.check_openness(&loaded.config)?;
-        let stored = store::keys::list(&self.store).await?;
+        let stored = Stored::read(&self.store).await?;
         let house = House::build(Arc::new(loaded.config.clone()), &stored, &self.health).map_err(StartError::Settings)?;
         if let Some(logs) = &*self.logs.lock().unwrap_or_else(PoisonError::into_inner) {
             logs.set_level(&loaded.config.log.level).map_err(|e| StartError::Settings(e.to_string()))?;
