@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -31,6 +31,9 @@ use crate::{
     snapshot::{self, House},
     stored::Stored,
 };
+
+/// How long an answer waits to learn whether somebody else has changed the store.
+const LOOK_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// Why the house cannot be opened, in words for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +75,8 @@ pub struct App {
     sources: Sources,
     /// Held while a snapshot is built, so that one of older keys or an older file never follows one of newer.
     rebuilding: tokio::sync::Mutex<()>,
+    /// The count of the store's changes that the snapshot knows of.
+    built_at: AtomicU64,
     /// What was bound at the start; a reload does not move it.
     listening: Vec<SocketAddr>,
     ledger: Mutex<Option<Ledger>>,
@@ -130,6 +135,7 @@ impl App {
             loaded: ArcSwap::from_pointee(loaded),
             sources,
             rebuilding: tokio::sync::Mutex::default(),
+            built_at: AtomicU64::new(0),
             listening: config.server.listeners(),
             ledger: Mutex::new(Some(ledger)),
             draining: AtomicBool::new(false),
@@ -201,15 +207,38 @@ impl App {
         self.loaded.load_full()
     }
 
+    /// Brings the snapshot up to what other processes have stored, for answers about what there is. A database that does not answer soon keeps
+    /// nobody waiting: the snapshot is as good as it gets.
+    pub async fn catch_up(&self) {
+        let looked = tokio::time::timeout(LOOK_TIME_MAX, self.store.look()).await;
+        let is_current = || *self.store.changes().borrow() <= self.built_at.load(Relaxed);
+        if !matches!(looked, Ok(Ok(()))) || is_current() {
+            return;
+        }
+        let _order = self.rebuilding.lock().await;
+        if !is_current()
+            && let Err(error) = self.rebuild().await
+        {
+            tracing::error!(%error, "what is stored could not be read again; what was stays in force");
+        }
+    }
+
     /// Builds the snapshot anew from what is stored.
     ///
     /// # Errors
     /// The store's; the old snapshot stays.
     pub async fn refresh(&self) -> Result<(), StartError> {
         let _order = self.rebuilding.lock().await;
+        self.rebuild().await
+    }
+
+    /// For one at a time.
+    async fn rebuild(&self) -> Result<(), StartError> {
+        let at = *self.store.changes().borrow();
         let stored = Stored::read(&self.store).await?;
         let config = self.house().config.clone();
         self.move_in(House::build(config, &stored, &self.health).map_err(StartError::Settings)?);
+        self.built_at.fetch_max(at, Relaxed);
         Ok(())
     }
 
