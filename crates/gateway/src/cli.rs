@@ -146,7 +146,7 @@ fn parse() -> Command {
     }
     match Cli::parse_from(words).command.unwrap_or(Command::Serve(ServeArgs::default())) {
         Command::Serve(args) => Command::Serve(ServeArgs { as_open_llm_router: name == "open-llm-router", ..args }),
-        Command::Config(args) if name == "smr-config" => Command::Config(args.as_smr_config()),
+        Command::Config(args) if name == "smr-config" => Command::Config(args.like_smr_config()),
         other => other,
     }
 }

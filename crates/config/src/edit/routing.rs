@@ -179,11 +179,13 @@ pub fn set_learned(document: &mut Document, learned: &Learned) -> Result<(), Con
     Ok(())
 }
 
+/// Whole numbers below this are exact.
+const WHOLE_MAX: f64 = 9e15;
+
 /// A number as people write it: `2`, not `2.0`.
 fn number(name: &str, value: f64) -> Result<Value, ConfigError> {
-    let whole = value as i64;
-    if whole as f64 == value && whole.unsigned_abs() < 1 << 53 {
-        return Ok(json!(whole));
+    if value.fract().abs() < f64::EPSILON && value.abs() < WHOLE_MAX {
+        return Ok(json!(value as i64));
     }
     Number::from_f64(value).map(Value::Number).ok_or_else(|| ConfigError::Invalid(format!("{name} must be a finite number")))
 }

@@ -281,45 +281,38 @@ fn routes_fallbacks_and_weights_are_set() {
     assert_eq!(d.text(), format!("{FILE}{want}"), "what is refused changes nothing");
 }
 
-/// A file of a random form, and the paths at which it has something.
+/// A file of a random form.
 fn files() -> impl Strategy<Value = String> {
     let scalar = prop_oneof!["[a-z]{1,6}", "[0-9]{1,3}", Just("'it''s'".to_owned()), Just("\"q: #\"".to_owned()), Just("~".to_owned())];
     let comment = prop_oneof![3 => Just(String::new()), 1 => "[a-z :\\-]{0,8}".prop_map(|c| format!(" #{c}").trim_end().to_owned())];
-    let line = (scalar, comment).prop_map(|(value, comment)| format!("{value}{comment}"));
+    let value = (scalar, comment, prop::bool::weighted(0.2));
+    let value = value.prop_map(|(value, comment, gap)| (format!("{value}{comment}"), if gap { "# gap\n\n" } else { "" }));
     let key = prop::sample::subsequence(vec!["a", "b", "c", "d"], 1..=4);
-    let lines = prop::collection::vec((line.clone(), prop::bool::weighted(0.2)), 4);
-    let shape = prop::collection::vec((0..7_u8, key.clone(), lines), 4);
-    (key, shape, prop::sample::select(vec!["\n", "\r\n"])).prop_map(|(keys, shapes, end)| {
-        let mut text = String::new();
-        for (name, (shape, below, lines)) in keys.iter().zip(shapes) {
-            let values = lines.iter().map(|(line, gap)| format!("{}{line}", if *gap { "# gap\n" } else { "" }));
-            match shape {
-                0 => text.push_str(&format!("{name}: {}\n", lines[0].0)),
-                1 => text.push_str(&format!("{name}: [{}]\n", below.join(", "))),
-                2 => text.push_str(&format!("{name}: {{{}: 1}} # f\n", below.join(": 1, "))),
-                3 => text.push_str(&format!(
-                    "{name}:\n{}",
-                    lines.iter().map(|(line, gap)| format!("{}- {line}\n", if *gap { "# gap\n" } else { "" })).collect::<String>()
-                )),
-                4 => text.push_str(&format!(
-                    "{name}: # m\n{}\n",
-                    below
-                        .iter()
-                        .zip(values)
-                        .map(|(k, v)| if let Some(v) = v.strip_prefix("# gap\n") {
-                            format!("  # gap\n\n  {k}: {v}\n")
-                        } else {
-                            format!("  {k}: {v}\n")
-                        })
-                        .collect::<String>()
-                )),
-                5 => text
-                    .push_str(&format!("{name}:\n{}", below.iter().map(|k| format!("  - a: {k} # i\n    b: [x]\n")).collect::<String>())),
-                _ => text.push_str(&format!("{name}: |\n  one\n   two # no comment\n\n")),
-            }
-        }
-        text.replace('\n', end)
+    let parts = prop::collection::vec((0..7_u8, key.clone(), prop::collection::vec(value, 4)), 4);
+    (key, parts, prop::sample::select(vec!["\n", "\r\n"])).prop_map(|(keys, parts, end)| {
+        let parts = keys.iter().zip(parts).map(|(name, (shape, below, values))| part(name, shape, &below, &values));
+        parts.collect::<Vec<_>>().concat().replace('\n', end)
     })
+}
+
+/// One key with something below it.
+fn part(name: &str, shape: u8, below: &[&str], values: &[(String, &str)]) -> String {
+    let of_keys = |line: &dyn Fn(&str) -> String| below.iter().map(|key| line(key)).collect::<Vec<_>>().concat();
+    match shape {
+        0 => format!("{name}: {}\n", values[0].0),
+        1 => format!("{name}: [{}]\n", below.join(", ")),
+        2 => format!("{name}: {{{}: 1}} # f\n", below.join(": 1, ")),
+        3 => {
+            let items: Vec<String> = values.iter().map(|(value, gap)| format!("{gap}- {value}\n")).collect();
+            format!("{name}:\n{}", items.concat())
+        }
+        4 => {
+            let entries: Vec<String> = below.iter().zip(values).map(|(key, (value, gap))| format!("{gap}  {key}: {value}\n")).collect();
+            format!("{name}: # m\n{}\n", entries.concat())
+        }
+        5 => format!("{name}:\n{}", of_keys(&|key| format!("  - a: {key} # i\n    b: [x]\n"))),
+        _ => format!("{name}: |\n  one\n   two # no comment\n\n"),
+    }
 }
 
 /// The lines from a key to the end of its value.

@@ -44,23 +44,39 @@ pub struct NewKey {
 #[serde(default)]
 struct ChangedKey {
     name: Option<String>,
-    #[serde(deserialize_with = "named")]
-    expires_at: Option<Option<String>>,
+    expires_at: Told<String>,
     scopes: Option<Vec<String>>,
     allowed_models: Option<Vec<String>>,
-    #[serde(deserialize_with = "named")]
-    owner: Option<Option<String>>,
+    owner: Told<String>,
     tags: Option<Vec<String>>,
-    #[serde(deserialize_with = "named")]
-    limits: Option<Option<Map<String, Value>>>,
-    #[serde(deserialize_with = "named")]
-    budget: Option<Option<Value>>,
+    limits: Told<Map<String, Value>>,
+    budget: Told<Value>,
     metadata: Option<Map<String, Value>>,
 }
 
-/// A member that is there, `null` included.
-fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// What is said of something that may be nothing.
+#[derive(Debug, Default)]
+enum Told<T> {
+    #[default]
+    Unsaid,
+    Nothing,
+    Is(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Told<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Nothing, Self::Is))
+    }
+}
+
+impl<T> Told<T> {
+    fn or(self, before: Option<T>) -> Option<T> {
+        match self {
+            Self::Unsaid => before,
+            Self::Nothing => None,
+            Self::Is(value) => Some(value),
+        }
+    }
 }
 
 impl ChangedKey {
@@ -68,19 +84,23 @@ impl ChangedKey {
         if let Some(name) = self.name {
             key.name = checked_name(&name)?;
         }
-        if let Some(expires_at) = self.expires_at {
-            key.expires_at_ms = expires_at.as_deref().map(time).transpose()?;
+        match self.expires_at {
+            Told::Unsaid => {}
+            Told::Nothing => key.expires_at_ms = None,
+            Told::Is(text) => key.expires_at_ms = Some(time(&text)?),
         }
         if let Some(scopes) = self.scopes {
             key.scopes = checked_scopes(scopes)?;
         }
-        if let Some(limits) = self.limits {
-            key.limits = checked_limits(&limits.unwrap_or_default())?;
+        match self.limits {
+            Told::Unsaid => {}
+            Told::Nothing => key.limits = Limits::default(),
+            Told::Is(limits) => key.limits = checked_limits(&limits)?,
         }
         key.allowed_models = self.allowed_models.unwrap_or_else(|| std::mem::take(&mut key.allowed_models));
-        key.owner = self.owner.unwrap_or_else(|| key.owner.take());
+        key.owner = self.owner.or(key.owner.take());
         key.tags = self.tags.unwrap_or_else(|| std::mem::take(&mut key.tags));
-        key.budget = self.budget.unwrap_or_else(|| key.budget.take());
+        key.budget = self.budget.or(key.budget.take());
         key.metadata = self.metadata.unwrap_or_else(|| std::mem::take(&mut key.metadata));
         Ok(())
     }

@@ -68,7 +68,7 @@ struct Convert {
 
 impl ConfigArgs {
     /// As the program of that name has it: its `show` is our `summary`.
-    pub(super) fn as_smr_config(mut self) -> Self {
+    pub(super) fn like_smr_config(mut self) -> Self {
         if matches!(self.command, Command::Show) {
             self.command = Command::Summary;
         }
@@ -167,18 +167,22 @@ fn summary(loaded: &Loaded, as_json: bool) -> Result<(), Failed> {
     }
     let file = loaded.file.as_ref().map_or_else(|| "none".to_owned(), |f| f.display().to_string());
     let default = config.default_model.as_deref().unwrap_or("none");
-    let mut text = format!("file: {file}\ndefault model: {default}\nmodels: {}\naccounts:\n", models.join(", "));
-    for account in &config.accounts {
+    let account = |account: &config::Account| {
         let served = if account.models.is_empty() { "any model".to_owned() } else { account.models.join(", ") };
         let off = if account.enabled { "" } else { " (disabled)" };
-        text.push_str(&format!("  {} [{}]{off}: {served}\n", account.name, account.provider));
-    }
-    text.push_str("routes:\n");
-    for (task, tiers) in &routes {
-        text.push_str(&format!("  {task}: {tiers}\n", tiers = Value::from(tiers.clone())));
-    }
-    text.push_str(&format!("fallbacks: {}\n", config.fallback_models.join(", ")));
-    out::print(&text)
+        format!("  {} [{}]{off}: {served}", account.name, account.provider)
+    };
+    let mut lines = vec![
+        format!("file: {file}"),
+        format!("default model: {default}"),
+        format!("models: {}", models.join(", ")),
+        "accounts:".to_owned(),
+    ];
+    lines.extend(config.accounts.iter().map(account));
+    lines.push("routes:".to_owned());
+    lines.extend(routes.iter().map(|(task, tiers)| format!("  {task}: {tiers}")));
+    lines.push(format!("fallbacks: {}", config.fallback_models.join(", ")));
+    out::line(&lines.join("\n"))
 }
 
 fn run_convert(convert: &Convert, sources: &LoadArgs, environment: &config::Environment) -> Result<(), Failed> {

@@ -131,6 +131,7 @@ pub(super) struct Account {
 
 /// Each with its value, or the variable that has it.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "they are the names of the flags")]
 struct Oauth {
     /// The token that is sent.
     #[arg(long, value_name = "TOKEN", conflicts_with = "oauth_access_token_env")]

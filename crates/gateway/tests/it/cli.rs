@@ -322,9 +322,10 @@ async fn a_refresh_replaces_one_type_and_leaves_the_others() {
     let listed = router.runs(&["model", "list"], &[]);
     assert!(["kept", "gpt-1", "gpt-2"].iter().all(|m| listed.contains(m)) && !listed.contains("gone"), "{listed}");
     assert_eq!(chats(&router, "gpt-2").await, 200);
-    for (script, word) in
-        [(Script::default().on("/v1/models", Reply::error(500)), "500"), (Script::default().models(Vec::<String>::new()), "nothing was changed")]
-    {
+    for (script, word) in [
+        (Script::default().on("/v1/models", Reply::error(500)), "500"),
+        (Script::default().models(Vec::<String>::new()), "nothing was changed"),
+    ] {
         upstream.set_script(script);
         let failed = router.run(&["model", "refresh-openai"], &[]);
         assert!(failed.status.code() == Some(1) && err(&failed).contains(word), "{}", err(&failed));
