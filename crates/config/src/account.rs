@@ -223,6 +223,8 @@ pub enum AccountOrigin {
         /// The variable that made it an account.
         variable: String,
     },
+    /// A model that somebody registered by a command.
+    Registered,
 }
 
 impl fmt::Display for AccountOrigin {
@@ -231,6 +233,7 @@ impl fmt::Display for AccountOrigin {
             Self::File { line } => write!(f, "line {line}"),
             Self::Services { position } => write!(f, "ROUTER_SERVICES[{position}]"),
             Self::Environment { variable } => write!(f, "environment {variable}"),
+            Self::Registered => f.write_str("registered models"),
         }
     }
 }

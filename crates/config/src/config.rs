@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::account::{Account, Timeouts};
 use crate::address::AddressBlock;
+use crate::registered::TypeKeys;
 use crate::secret::Secret;
 use crate::setting::words;
 
@@ -65,6 +66,8 @@ pub struct Config {
     pub default_embedding_model: Option<String>,
     /// `routing_strategy` of a LiteLLM file.
     pub group_strategy: Option<String>,
+    /// What opens models that are registered by name.
+    pub type_keys: TypeKeys,
     /// Sections whose meaning belongs to one room alone, as they were written, by their key.
     pub sections: Sections,
 }
@@ -115,6 +118,8 @@ pub struct Server {
     pub header_timeout: Duration,
     /// Threads that serve connections; one per core where `None`.
     pub threads: Option<u32>,
+    /// Whether it was started as `open-llm-router`, whose answers name the decision `_router`.
+    pub as_open_llm_router: bool,
 }
 
 impl Server {

@@ -81,6 +81,14 @@ impl Environment {
         self.variables.get(name).is_some_and(|v| v.from_dotenv)
     }
 
+    /// The same without one variable.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        let mut env = self.clone();
+        env.variables.remove(name);
+        env
+    }
+
     /// Every name that has a value, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.variables.keys().map(String::as_str)

@@ -21,6 +21,14 @@ pub enum ConfigError {
         /// What the system said.
         reason: String,
     },
+    /// A file can't be written.
+    #[error("{} can't be written: {reason}", .path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
     /// A file is not in its format.
     #[error("{}, line {line}, column {column}: {message}", .path.display())]
     Syntax {

@@ -36,20 +36,25 @@ const PARAM_FIELDS: &[Field] = &[
 
 /// The accounts of `model_list`; the first entry of a name gives the account that name, further ones get a number.
 pub(crate) fn accounts(root: &Node, place: Place, around: &Surroundings, warn: &mut Vec<String>) -> Result<Vec<Account>, ConfigError> {
-    let mut taken = HashSet::new();
+    let mut taken: HashSet<String> = HashSet::new();
     let mut accounts = Vec::new();
     for (i, node) in list(root, "model_list", place)?.iter().enumerate() {
         let entry = Fields::new(node, format!("model_list[{i}]"), ENTRY_FIELDS, place)?;
         let model: String = entry.required("model_name")?;
-        // One of these is free: there are more of them than entries before this one.
-        let numbered = (2..=i + 2).map(|n| format!("{model}-{n}"));
-        let name = std::iter::once(model.clone()).chain(numbered).find(|name| !taken.contains(name)).unwrap_or_default();
+        let name = name(&model, i, |name| taken.contains(name));
         taken.insert(name.clone());
         let params = node.get("litellm_params").unwrap_or(&Node::NOTHING);
         let params = Fields::lenient(params, format!("model_list[{i}].litellm_params"), PARAM_FIELDS, place, warn)?;
         accounts.push(account(name, model, node.line, &params, around, warn)?);
     }
     Ok(accounts)
+}
+
+/// The name of the account of the entry at `at`: the model's, with a number where another entry has that.
+pub(crate) fn name(model: &str, at: usize, is_taken: impl Fn(&str) -> bool) -> String {
+    // One of these is free: there are more of them than entries before this one.
+    let numbered = (2..=at + 2).map(|n| format!("{model}-{n}"));
+    std::iter::once(model.to_owned()).chain(numbered).find(|name| !is_taken(name)).unwrap_or_default()
 }
 
 fn account(
@@ -116,7 +121,7 @@ fn account(
 }
 
 /// LiteLLM's `provider/model`, in our words for providers.
-fn split(model: &str, named: Option<&str>) -> (String, String) {
+pub(crate) fn split(model: &str, named: Option<&str>) -> (String, String) {
     let (before, after) = model.split_once('/').map_or((named.unwrap_or("openai"), model), |(p, m)| (named.unwrap_or(p), m));
     let ours = match before {
         "gemini" | "vertex_ai" => "google",

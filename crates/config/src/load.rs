@@ -14,6 +14,9 @@ use crate::{auth, check, file, known, sections};
 #[cfg(test)]
 mod tests;
 
+/// The port of Open-LLM Router.
+const OPEN_LLM_ROUTER_PORT: &str = "8000";
+
 /// What the command line says about the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct LoadArgs {
@@ -21,6 +24,8 @@ pub struct LoadArgs {
     pub config: Option<PathBuf>,
     /// Every `--listen`, each one or several `address:port` with commas between.
     pub listen: Vec<String>,
+    /// Started as `open-llm-router`: on port 8000 unless told otherwise, with `_router` in answers.
+    pub as_open_llm_router: bool,
     /// `--data-dir`.
     pub data_dir: Option<PathBuf>,
     /// Where relative paths start; the environment's working directory where `None`.
@@ -73,10 +78,14 @@ fn load_tree(
     known::check_kept(root, KEYS, file.as_deref())?;
     let mut reader = Reader::new(env, root, file.as_deref(), KEYS, Some(PREFIX));
     (reader.cwd, reader.home) = (cwd, home);
+    if args.as_open_llm_router {
+        reader.otherwise("server.port", OPEN_LLM_ROUTER_PORT);
+    }
     let listen = (!args.listen.is_empty()).then(|| args.listen.join(","));
     reader.flag("server.listen", "--listen", listen);
     reader.flag("server.data_dir", "--data-dir", args.data_dir.as_ref().map(|p| p.display().to_string()));
     let mut config = sections::read(&mut reader)?;
+    config.server.as_open_llm_router = args.as_open_llm_router;
     check::settle(&mut config, &mut reader)?;
     reader.report_deprecated();
     let mut warnings = std::mem::take(&mut reader.warnings);
@@ -104,6 +113,8 @@ fn show_rest(config: &Config, reader: &mut Reader) {
             crate::account::AccountOrigin::File { line } => reader.at_line(*line),
             crate::account::AccountOrigin::Services { position } => Origin::Environment(format!("ROUTER_SERVICES[{position}]")),
             crate::account::AccountOrigin::Environment { variable } => Origin::Environment(variable.clone()),
+            // None stands among those of the configuration.
+            crate::account::AccountOrigin::Registered => Origin::Default,
         };
         for (key, value) in account.shown() {
             reader.note(&format!("accounts[{i}].{key}"), value, origin.clone());

@@ -24,6 +24,7 @@ pub(crate) struct Reader<'a> {
     keys: &'static [Key],
     prefix: Option<&'static str>,
     flags: BTreeMap<&'static str, (&'static str, String)>,
+    defaults: BTreeMap<&'static str, &'static str>,
 }
 
 /// What was written for a setting.
@@ -43,7 +44,19 @@ impl<'a> Reader<'a> {
         prefix: Option<&'static str>,
     ) -> Self {
         let (cwd, home) = (env.cwd().to_owned(), env.home().map(Path::to_owned));
-        Self { env, root, file, cwd, home, shown: Vec::new(), warnings: Vec::new(), keys, prefix, flags: BTreeMap::new() }
+        Self {
+            env,
+            root,
+            file,
+            cwd,
+            home,
+            shown: Vec::new(),
+            warnings: Vec::new(),
+            keys,
+            prefix,
+            flags: BTreeMap::new(),
+            defaults: BTreeMap::new(),
+        }
     }
 
     /// What a flag said about a setting; it wins over everything.
@@ -53,14 +66,20 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Another default than the table's.
+    pub(crate) fn otherwise(&mut self, key: &'static str, default: &'static str) {
+        self.defaults.insert(key, default);
+    }
+
     /// A setting with a default in the table.
     pub(crate) fn value<T: Setting>(&mut self, name: &str) -> Result<T, ConfigError> {
         let key = self.key(name);
         if let Some(found) = self.optional(name)? {
             return Ok(found);
         }
-        let parsed = T::from_text(key.default).expect("a test reads every default of the table");
-        self.note(key.name, key.default.to_owned(), Origin::Default);
+        let default = self.defaults.get(key.name).copied().unwrap_or(key.default);
+        let parsed = T::from_text(default).expect("a test reads every default of the table");
+        self.note(key.name, default.to_owned(), Origin::Default);
         Ok(parsed)
     }
 

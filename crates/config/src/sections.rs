@@ -11,6 +11,7 @@ use crate::fields::Place;
 use crate::key::Shape;
 use crate::keys::KEYS;
 use crate::reader::Reader;
+use crate::registered::TypeKeys;
 use crate::secret::{Secret, mask_url};
 use crate::setting::{Bytes, Count, Interval, Share, Span, Status};
 use crate::show::Origin;
@@ -63,6 +64,7 @@ pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
         rate_limit: rate_limit(reader)?,
         default_embedding_model: reader.optional("default_embedding_model")?,
         group_strategy: reader.root.at("router_settings.routing_strategy").and_then(Node::scalar),
+        type_keys: TypeKeys::read(reader.env),
         sections: kept(reader.root),
         server,
     })
@@ -84,6 +86,7 @@ fn server(reader: &mut Reader) -> Result<Server, ConfigError> {
         max_header_bytes: u32::try_from(reader.value::<Bytes>("server.max_header")?.0).unwrap_or(u32::MAX),
         header_timeout: reader.value::<Interval>("server.header_timeout")?.0,
         threads: reader.optional::<Count>("server.threads")?.map(|n| n.0),
+        as_open_llm_router: false,
     })
 }
 

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -30,7 +30,11 @@ use crate::{
     routes,
     settle::Desk,
     snapshot::{self, House},
+    stored::Stored,
 };
+
+/// How long an answer waits to learn whether somebody else has changed the store.
+const LOOK_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// Why the house cannot be opened, in words for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +78,8 @@ pub struct App {
     sources: Sources,
     /// Held while a snapshot is built, so that one of older keys or an older file never follows one of newer.
     rebuilding: tokio::sync::Mutex<()>,
+    /// The count of the store's changes that the snapshot knows of.
+    built_at: AtomicU64,
     /// What was bound at the start; a reload does not move it.
     listening: Vec<SocketAddr>,
     ledger: Mutex<Option<Ledger>>,
@@ -103,7 +109,7 @@ impl App {
         let store = Store::open(&store_url(&config.store), &config.server.data_dir).await?;
         let changes = store.changes();
         let made = first_run::prepare(&config, &store).await?;
-        let stored = store::keys::list(&store).await?;
+        let stored = Stored::read(&store).await?;
         let health: Arc<Health> = Arc::default();
         let house = House::build(config.clone(), &stored, &health, &Lists::default()).map_err(StartError::Settings)?;
         let client = net::Client::new(net::Settings { proxy: sources.proxy.clone(), ..net::Settings::default() });
@@ -133,6 +139,7 @@ impl App {
             loaded: ArcSwap::from_pointee(loaded),
             sources,
             rebuilding: tokio::sync::Mutex::default(),
+            built_at: AtomicU64::new(0),
             listening: config.server.listeners(),
             ledger: Mutex::new(Some(ledger)),
             draining: AtomicBool::new(false),
@@ -171,7 +178,7 @@ impl App {
                     return;
                 }
                 if let Err(error) = app.refresh().await {
-                    tracing::error!(%error, "keys could not be read again; the old ones stay in force");
+                    tracing::error!(%error, "what is stored could not be read again; what was stays in force");
                 }
             }
         });
@@ -211,15 +218,38 @@ impl App {
         self.loaded.load_full()
     }
 
-    /// Builds the snapshot anew from the stored keys.
+    /// Brings the snapshot up to what other processes have stored, for answers about what there is. A database that does not answer soon keeps
+    /// nobody waiting: the snapshot is as good as it gets.
+    pub async fn catch_up(&self) {
+        let looked = tokio::time::timeout(LOOK_TIME_MAX, self.store.look()).await;
+        let is_current = || *self.store.changes().borrow() <= self.built_at.load(Relaxed);
+        if !matches!(looked, Ok(Ok(()))) || is_current() {
+            return;
+        }
+        let _order = self.rebuilding.lock().await;
+        if !is_current()
+            && let Err(error) = self.rebuild().await
+        {
+            tracing::error!(%error, "what is stored could not be read again; what was stays in force");
+        }
+    }
+
+    /// Builds the snapshot anew from what is stored.
     ///
     /// # Errors
     /// The store's; the old snapshot stays.
     pub async fn refresh(&self) -> Result<(), StartError> {
         let _order = self.rebuilding.lock().await;
-        let stored = store::keys::list(&self.store).await?;
+        self.rebuild().await
+    }
+
+    /// For one at a time.
+    async fn rebuild(&self) -> Result<(), StartError> {
+        let at = *self.store.changes().borrow();
+        let stored = Stored::read(&self.store).await?;
         let config = self.house().config.clone();
         self.move_in(House::build(config, &stored, &self.health, &self.discovery.lists()).map_err(StartError::Settings)?);
+        self.built_at.fetch_max(at, Relaxed);
         Ok(())
     }
 
@@ -232,7 +262,7 @@ impl App {
         let environment = Environment::of_process()?;
         let loaded = config::load(&self.sources.args, &environment)?;
         self.check_openness(&loaded.config)?;
-        let stored = store::keys::list(&self.store).await?;
+        let stored = Stored::read(&self.store).await?;
         let house =
             House::build(Arc::new(loaded.config.clone()), &stored, &self.health, &self.discovery.lists()).map_err(StartError::Settings)?;
         if let Some(logs) = &*self.logs.lock().unwrap_or_else(PoisonError::into_inner) {

@@ -1,8 +1,11 @@
 //! The command line: one executable, roles as commands.
 
 mod configuration;
+mod edit;
 mod keys;
 mod local_node;
+mod models;
+mod out;
 mod remote;
 mod serve;
 
@@ -27,10 +30,19 @@ enum Command {
     /// Run the gateway (what happens without a command).
     #[command(after_help = "Example: llm-router serve --listen 127.0.0.1:8080 --with-node")]
     Serve(ServeArgs),
-    /// Judge or show the configuration.
-    #[command(subcommand, after_help = "Example: llm-router config check --config router.yaml")]
-    Config(configuration::Command),
-    /// Make, list and revoke API keys.
+    /// Judge, show, convert or change the configuration.
+    #[command(after_help = "Example: llm-router config check --config router.yaml")]
+    Config(configuration::ConfigArgs),
+    /// Register, list and forget models by name.
+    #[command(subcommand, after_help = "Example: llm-router model add house-model openai http://127.0.0.1:8001")]
+    Model(models::Command),
+    /// The same as `model add`.
+    #[command(hide = true, after_help = "Example: llm-router add-model house-model openai http://127.0.0.1:8001")]
+    AddModel(models::Add),
+    /// The same as `model refresh-openai`.
+    #[command(hide = true, after_help = "Example: OPENAI_API_KEY=sk-… llm-router refresh-openai")]
+    RefreshOpenai(models::Refresh),
+    /// Make, list, renew and revoke API keys.
     #[command(subcommand, after_help = "Example: llm-router key create --name laptop")]
     Key(keys::Command),
     /// Print completions for a shell.
@@ -68,10 +80,20 @@ struct ServeArgs {
     /// Start and supervise an inference node on this machine.
     #[arg(long)]
     with_node: bool,
+    /// Under which name it was called.
+    #[arg(skip)]
+    as_open_llm_router: bool,
 }
 
 /// What went wrong in a command, with the status that says so.
 struct Failed(u8, String);
+
+impl Failed {
+    /// Nothing went wrong: whoever reads the output has seen enough.
+    fn enough() -> Self {
+        Self(0, String::new())
+    }
+}
 
 impl From<config::ConfigError> for Failed {
     fn from(error: config::ConfigError) -> Self {
@@ -91,15 +113,21 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Config(command) => configuration::run(command),
         Command::Key(command) => keys::run(command),
+        Command::Model(command) => models::run(command),
+        Command::AddModel(add) => models::run(add.into()),
+        Command::RefreshOpenai(refresh) => models::run(refresh.into()),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "llm-router", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "llm-router", &mut script);
+            out::print(&String::from_utf8_lossy(&script))
         }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failed(status, message)) => {
-            eprintln!("llm-router: {message}");
+            if !message.is_empty() {
+                out::remark(&format!("llm-router: {message}"));
+            }
             ExitCode::from(status)
         }
     }
@@ -109,16 +137,29 @@ pub fn main() -> ExitCode {
 fn parse() -> Command {
     let mut words: Vec<std::ffi::OsString> = std::env::args_os().collect();
     let name = words.first().map(PathBuf::from).and_then(|p| p.file_stem().map(|s| s.to_string_lossy().into_owned()));
-    match name.as_deref() {
-        Some("smr-config") => words.insert(1, "config".into()),
-        Some("open-llm-router")
-            if words.get(1).is_none_or(|w| w.to_string_lossy().starts_with("--") && w != "--help" && w != "--version") =>
-        {
-            words.insert(1, "serve".into());
-        }
+    let name = name.unwrap_or_default();
+    let serves = words.get(1).is_none_or(|w| w.to_string_lossy().starts_with("--") && w != "--help" && w != "--version");
+    match name.as_str() {
+        "smr-config" => words.insert(1, "config".into()),
+        "open-llm-router" if serves => words.insert(1, "serve".into()),
         _ => {}
     }
-    Cli::parse_from(words).command.unwrap_or(Command::Serve(ServeArgs::default()))
+    match Cli::parse_from(words).command.unwrap_or(Command::Serve(ServeArgs::default())) {
+        Command::Serve(args) => Command::Serve(ServeArgs { as_open_llm_router: name == "open-llm-router", ..args }),
+        Command::Config(args) if name == "smr-config" => Command::Config(args.like_smr_config()),
+        other => other,
+    }
+}
+
+/// The forward proxies that the environment names.
+fn proxy(environment: &Environment) -> net::ProxySettings {
+    let get = |upper: &str, lower: &str| environment.get(upper).or_else(|| environment.get(lower)).unwrap_or_default().to_owned();
+    net::ProxySettings {
+        all: get("ALL_PROXY", "all_proxy"),
+        http: get("HTTP_PROXY", "http_proxy"),
+        https: get("HTTPS_PROXY", "https_proxy"),
+        none: get("NO_PROXY", "no_proxy"),
+    }
 }
 
 fn environment() -> Result<Environment, Failed> {

@@ -13,3 +13,4 @@ pub mod server;
 pub mod settle;
 pub mod shard;
 pub mod snapshot;
+pub mod stored;

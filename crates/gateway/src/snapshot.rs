@@ -13,7 +13,7 @@ use routing::{AccountRoutes, Figures, Map, Nodes, Presence};
 use upstream::{Account, catalog};
 use wire::Dialect;
 
-use crate::discovery::Lists;
+use crate::{discovery::Lists, stored::Stored};
 
 /// What every request reads. The only way from the control plane to the path.
 pub struct House {
@@ -29,17 +29,18 @@ pub struct House {
 }
 
 impl House {
-    /// Builds a snapshot from a valid configuration and the stored keys.
+    /// Builds a snapshot from a valid configuration and what is stored.
     ///
     /// # Errors
     /// In words: an account whose header or key cannot be sent.
-    pub fn build(config: Arc<Config>, stored: &[store::keys::Key], health: &Health, lists: &Lists) -> Result<Self, String> {
-        let enabled = || config.accounts.iter().filter(|a| a.enabled);
-        let accounts = enabled()
+    pub fn build(config: Arc<Config>, stored: &Stored, health: &Health, lists: &Lists) -> Result<Self, String> {
+        let enabled = stored.accounts(&config);
+        let accounts = enabled
+            .iter()
             .map(|a| Account::new(a).map(|made| (made.name.clone(), Arc::new(made))))
             .collect::<Result<HashMap<_, _>, String>>()?;
         let aliases = config.aliases.iter().map(|(name, targets)| (name.clone(), targets.clone())).collect();
-        let map = Map::new(enabled().map(|a| routes(a, &accounts, lists)).collect(), aliases, config.default_model.clone());
+        let map = Map::new(enabled.iter().map(|a| routes(a, &accounts, lists)).collect(), aliases, config.default_model.clone());
         let node_timeouts = net::Timeouts {
             connect: config.timeouts.connect,
             first_byte: config.fleet.node_request_timeout,
@@ -60,7 +61,7 @@ impl House {
         let key_header = config.auth.header_name.parse().ok();
         let vitals = accounts.keys().map(|name| (name.clone(), health.vital(name))).collect();
         health.keep_only(|name| accounts.contains_key(name));
-        Ok(Self { keys: keys(&config, stored), map, accounts, vitals, rules, key_header, config })
+        Ok(Self { keys: keys(&config, &stored.keys), map, accounts, vitals, rules, key_header, config })
     }
 
     /// Takes over what accounts of an older snapshot have learned of the wires that they speak.

@@ -1,5 +1,6 @@
 //! Virtual API keys: stored as hashes, with owner, scopes, limits and budget.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::{Row, sqlite::SqliteRow};
 
@@ -20,8 +21,7 @@ pub struct Key {
     /// Empty: all models.
     pub allowed_models: Vec<String>,
     pub tags: Vec<String>,
-    /// `rpm`, `tpm`, `concurrency`, …
-    pub limits: Map<String, Value>,
+    pub limits: Limits,
     /// `{amount, currency, window}`
     pub budget: Option<Value>,
     pub metadata: Map<String, Value>,
@@ -30,6 +30,33 @@ pub struct Key {
     pub expires_at_ms: Option<i64>,
     pub revoked_at_ms: Option<i64>,
     pub last_used_at_ms: Option<i64>,
+}
+
+/// What a key may use. `None`: as much as it likes; a bound is at least 1.
+///
+/// As JSON, in the database and in the API, it is an object of those that are set: `{"rpm": 60, "tpm": 100000, "concurrency": 4}`, `{}` for none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Requests in any minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpm: Option<u32>,
+    /// Tokens of prompts and answers in any minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<u64>,
+    /// Requests at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+}
+
+impl Limits {
+    /// The names of the bounds, as JSON and the command line have them.
+    pub const NAMES: [&'static str; 3] = ["rpm", "tpm", "concurrency"];
+
+    /// Whether nothing is bounded.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Stores a new key; it is on the disk when this returns.

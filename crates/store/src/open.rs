@@ -52,6 +52,8 @@ pub(crate) enum Durability {
 pub(crate) struct Writer {
     pub(crate) connection: SqliteConnection,
     durability: Durability,
+    /// The commits of others that are known of.
+    pub(crate) seen: i64,
 }
 
 impl Writer {
@@ -108,9 +110,9 @@ impl Store {
             .await
             .map_err(unreadable)?;
         let seen = changes::data_version(&mut connection).await?;
-        let writer = Mutex::new(Writer { connection, durability: Durability::Disk });
+        let writer = Mutex::new(Writer { connection, durability: Durability::Disk, seen });
         let inner = Arc::new(Inner { writer, readers, changes: watch::Sender::new(0), path });
-        tokio::spawn(changes::watch(Arc::downgrade(&inner), seen));
+        tokio::spawn(changes::watch(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }
 
@@ -118,6 +120,14 @@ impl Store {
     /// Request records and times of last use don't count. Take the receiver before the first read, and nothing is missed.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.subscribe()
+    }
+
+    /// Looks now whether another process has changed something: if so, [`Store::changes`] has risen when this returns.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn look(&self) -> Result<(), StoreError> {
+        changes::look(&self.inner).await
     }
 
     /// Where the database file is.

@@ -17,21 +17,26 @@ pub(crate) async fn data_version(connection: &mut SqliteConnection) -> Result<i6
     Ok(sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await?)
 }
 
+/// Looks whether others have committed since somebody looked before, and tells whoever listens.
+pub(crate) async fn look(inner: &Inner) -> Result<(), StoreError> {
+    let mut writer = inner.writer.lock().await;
+    let now = data_version(&mut writer.connection).await?;
+    if now != writer.seen {
+        writer.seen = now;
+        inner.changes.send_modify(|n| *n += 1);
+    }
+    Ok(())
+}
+
 /// Polls until the store is gone.
-pub(crate) async fn watch(store: Weak<Inner>, mut seen: i64) {
+pub(crate) async fn watch(store: Weak<Inner>) {
     let mut tick = tokio::time::interval(POLL_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         let Some(inner) = store.upgrade() else { return };
-        let now = data_version(&mut inner.writer.lock().await.connection).await;
-        match now {
-            Ok(now) if now != seen => {
-                seen = now;
-                inner.changes.send_modify(|n| *n += 1);
-            }
-            Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "could not look for other processes' changes"),
+        if let Err(error) = look(&inner).await {
+            tracing::debug!(%error, "could not look for other processes' changes");
         }
     }
 }

@@ -10,9 +10,9 @@ use axum::{
 use bytes::Bytes;
 use jiff::Timestamp;
 use journey::Scope;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
-use store::keys::Key;
+use store::keys::{Key, Limits};
 use wire::{Code, Failure};
 
 use super::{Admin, Answer, read};
@@ -39,34 +39,136 @@ pub struct NewKey {
     pub metadata: Map<String, Value>,
 }
 
+/// The body of `PUT /api/api-keys/{id}`: what it does not name stays as it is, and `null` takes a bound, a time or an owner away.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ChangedKey {
+    name: Option<String>,
+    expires_at: Told<String>,
+    scopes: Option<Vec<String>>,
+    allowed_models: Option<Vec<String>>,
+    owner: Told<String>,
+    tags: Option<Vec<String>>,
+    limits: Told<Map<String, Value>>,
+    budget: Told<Value>,
+    metadata: Option<Map<String, Value>>,
+}
+
+/// What is said of something that may be nothing.
+#[derive(Debug, Default)]
+enum Told<T> {
+    #[default]
+    Unsaid,
+    Nothing,
+    Is(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Told<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Nothing, Self::Is))
+    }
+}
+
+impl<T> Told<T> {
+    fn or(self, before: Option<T>) -> Option<T> {
+        match self {
+            Self::Unsaid => before,
+            Self::Nothing => None,
+            Self::Is(value) => Some(value),
+        }
+    }
+}
+
+impl ChangedKey {
+    fn apply(self, key: &mut Key) -> Result<(), Failure> {
+        if let Some(name) = self.name {
+            key.name = checked_name(&name)?;
+        }
+        match self.expires_at {
+            Told::Unsaid => {}
+            Told::Nothing => key.expires_at_ms = None,
+            Told::Is(text) => key.expires_at_ms = Some(time(&text)?),
+        }
+        if let Some(scopes) = self.scopes {
+            key.scopes = checked_scopes(scopes)?;
+        }
+        match self.limits {
+            Told::Unsaid => {}
+            Told::Nothing => key.limits = Limits::default(),
+            Told::Is(limits) => key.limits = checked_limits(&limits)?,
+        }
+        key.allowed_models = self.allowed_models.unwrap_or_else(|| std::mem::take(&mut key.allowed_models));
+        key.owner = self.owner.or(key.owner.take());
+        key.tags = self.tags.unwrap_or_else(|| std::mem::take(&mut key.tags));
+        key.budget = self.budget.or(key.budget.take());
+        key.metadata = self.metadata.unwrap_or_else(|| std::mem::take(&mut key.metadata));
+        Ok(())
+    }
+}
+
+fn checked_name(name: &str) -> Result<String, Failure> {
+    let name = name.trim();
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        return Err(Failure::invalid("name", format!("`name` must have 1 to {NAME_BYTES_MAX} bytes")));
+    }
+    Ok(name.to_owned())
+}
+
+fn checked_scopes(scopes: Vec<String>) -> Result<Vec<String>, Failure> {
+    match scopes.iter().find(|s| Scope::from_name(s).is_none()) {
+        Some(unknown) => {
+            let known = Scope::ALL.map(Scope::name).join(", ");
+            Err(Failure::invalid("scopes", format!("`{unknown}` is no scope: {known} are")))
+        }
+        None => Ok(scopes),
+    }
+}
+
+fn time(text: &str) -> Result<i64, Failure> {
+    text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(|_| {
+        Failure::invalid("expires_at", "Invalid expires_at format: write a time as RFC 3339 has it, such as 2027-01-31T00:00:00Z")
+    })
+}
+
+/// Whole numbers from 1; a bound of nothing would be a key that can't be used, and is more likely a mistake.
+fn checked_limits(written: &Map<String, Value>) -> Result<Limits, Failure> {
+    let mut limits = Limits::default();
+    for (name, value) in written.iter().filter(|(_, value)| !value.is_null()) {
+        let at = format!("limits.{name}");
+        let number = value.as_u64().filter(|n| *n > 0);
+        let small = number.and_then(|n| u32::try_from(n).ok());
+        let taken = match name.as_str() {
+            "rpm" => small.map(|n| limits.rpm = Some(n)),
+            "tpm" => number.map(|n| limits.tpm = Some(n)),
+            "concurrency" => small.map(|n| limits.concurrency = Some(n)),
+            _ => {
+                let known = Limits::NAMES.join(", ");
+                return Err(Failure::invalid(&at, format!("`{at}` is not known: `limits` may have {known}")));
+            }
+        };
+        if taken.is_none() {
+            return Err(Failure::invalid(&at, format!("`{at}` must be a whole number from 1")));
+        }
+    }
+    Ok(limits)
+}
+
 impl NewKey {
     /// Checks what is wanted and makes the row and its secret.
     ///
     /// # Errors
     /// A 400 that names the field.
     pub fn make(self, by: &str) -> Result<(Key, String), Failure> {
-        let name = self.name.trim();
-        if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            return Err(Failure::invalid("name", format!("`name` must have 1 to {NAME_BYTES_MAX} bytes")));
-        }
-        let scopes = self.scopes.unwrap_or_else(|| DEFAULT_SCOPES.map(str::to_owned).to_vec());
-        if let Some(unknown) = scopes.iter().find(|s| Scope::from_name(s).is_none()) {
-            let known = Scope::ALL.map(Scope::name).join(", ");
-            return Err(Failure::invalid("scopes", format!("`{unknown}` is no scope: {known} are")));
-        }
-        let expires_at_ms = self.expires_at.as_deref().map(|text| {
-            let at = text.parse::<Timestamp>().map(Timestamp::as_millisecond);
-            at.map_err(|_| {
-                Failure::invalid("expires_at", "Invalid expires_at format: write a time as RFC 3339 has it, such as 2027-01-31T00:00:00Z")
-            })
-        });
-        let (row, secret) = new_key(name, scopes, by);
+        let name = checked_name(&self.name)?;
+        let scopes = checked_scopes(self.scopes.unwrap_or_else(|| DEFAULT_SCOPES.map(str::to_owned).to_vec()))?;
+        let expires_at_ms = self.expires_at.as_deref().map(time).transpose()?;
+        let (row, secret) = new_key(&name, scopes, by);
         let row = Key {
-            expires_at_ms: expires_at_ms.transpose()?,
+            expires_at_ms,
             allowed_models: self.allowed_models,
             owner: self.owner,
             tags: self.tags,
-            limits: self.limits,
+            limits: checked_limits(&self.limits)?,
             budget: self.budget,
             metadata: self.metadata,
             ..row
@@ -95,11 +197,51 @@ pub async fn list(State(app): State<Arc<App>>, _: Admin) -> Answer<Json<Value>> 
 /// `DELETE /api/api-keys/{id}`: refused from now on, everywhere.
 pub async fn revoke(State(app): State<Arc<App>>, Admin(caller): Admin, Path(id): Path<String>) -> Answer<StatusCode> {
     if !store::keys::revoke(&app.store, &id, store::now_ms()).await? {
-        return Err(Failure::new(Code::NotFound, format!("there is no key `{id}`")).into());
+        return Err(unknown(&id).into());
     }
     app.refresh().await.map_err(|e| Failure::new(Code::InternalError, e.to_string()))?;
     tracing::info!(key = id, by = caller.key.as_ref().map(|k| &*k.name), "a key was revoked");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `PUT /api/api-keys/{id}`: the key as it is then. What a new bound or right means, the next request sees.
+pub async fn change(State(app): State<Arc<App>>, Admin(caller): Admin, Path(id): Path<String>, body: Bytes) -> Answer<Json<Value>> {
+    let changed = read::<ChangedKey>(&body)?;
+    let mut key = living(&app, &id).await?;
+    changed.apply(&mut key)?;
+    store::keys::update(&app.store, &key).await?;
+    app.refresh().await.map_err(|e| Failure::new(Code::InternalError, e.to_string()))?;
+    tracing::info!(key = id, by = caller.key.as_ref().map(|k| &*k.name), "a key was changed");
+    Ok(Json(shown(&key, None)))
+}
+
+/// `POST /api/api-keys/{id}/rotate`: a new secret for the same key; the old one is refused from now on.
+pub async fn rotate(State(app): State<Arc<App>>, Admin(caller): Admin, Path(id): Path<String>) -> Answer<Json<Value>> {
+    let (key, secret) = renewed(&app.store, &id).await?.ok_or_else(|| unknown(&id))?;
+    app.refresh().await.map_err(|e| Failure::new(Code::InternalError, e.to_string()))?;
+    tracing::info!(key = id, by = caller.key.as_ref().map(|k| &*k.name), "a key got a new secret");
+    Ok(Json(shown(&key, Some(&secret))))
+}
+
+/// Gives a living key a new secret. `None`: there is no such key.
+///
+/// # Errors
+/// The store's.
+pub async fn renewed(store: &store::Store, id: &str) -> Result<Option<(Key, String)>, store::StoreError> {
+    let (fresh, secret) = new_key("", Vec::new(), "");
+    if !store::keys::rotate(store, id, &fresh.hash, &fresh.prefix).await? {
+        return Ok(None);
+    }
+    Ok(store::keys::get(store, id).await?.map(|key| (key, secret)))
+}
+
+async fn living(app: &App, id: &str) -> Answer<Key> {
+    let found = store::keys::get(&app.store, id).await?.filter(|key| key.revoked_at_ms.is_none());
+    Ok(found.ok_or_else(|| unknown(id))?)
+}
+
+fn unknown(id: &str) -> Failure {
+    Failure::new(Code::NotFound, format!("there is no key `{id}`"))
 }
 
 /// A key as it is shown; `secret` only in the answer to its making.

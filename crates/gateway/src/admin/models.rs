@@ -29,6 +29,7 @@ fn shape(uri: &Uri, headers: &HeaderMap) -> Dialect {
 /// All models that the caller may use.
 pub async fn list(State(app): State<Arc<App>>, Known(caller): Known, uri: Uri, headers: HeaderMap) -> Answer<Json<Value>> {
     policy::may_call(&caller, Scope::Inference).or_else(|_| policy::may_call(&caller, Scope::Read))?;
+    app.catch_up().await;
     let models = all(&app).into_iter().filter(|(id, _)| caller.may_use(id));
     let named = |models: &mut dyn Iterator<Item = (String, Value)>| models.map(|(id, _)| (id.clone(), id)).collect::<Vec<_>>();
     Ok(Json(match shape(&uri, &headers) {
@@ -68,6 +69,7 @@ pub async fn one(
     headers: HeaderMap,
 ) -> Answer<Json<Value>> {
     policy::may_call(&caller, Scope::Inference).or_else(|_| policy::may_call(&caller, Scope::Read))?;
+    app.catch_up().await;
     let Some(entry) = all(&app).remove(&id).filter(|_| caller.may_use(&id)) else {
         let id: String = id.chars().take(100).collect();
         return Err(Failure::new(Code::ModelNotFound, format!("The model `{id}` does not exist")).at("model").into());

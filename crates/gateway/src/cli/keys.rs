@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 use store::Store;
 
-use super::{Failed, Sources, environment, remote::Remote};
+use super::{Failed, Sources, environment, out, remote::Remote};
 use crate::{admin::keys::NewKey, app::store_url};
 
 #[derive(Debug, Subcommand)]
@@ -26,8 +26,17 @@ pub(super) enum Command {
         #[arg(long, value_delimiter = ',')]
         models: Vec<String>,
         /// When it ends (RFC 3339).
-        #[arg(long)]
+        #[arg(long, value_name = "TIME")]
         expires: Option<String>,
+        /// Most requests in any minute.
+        #[arg(long, value_name = "N")]
+        rpm: Option<u32>,
+        /// Most tokens of prompts and answers in any minute.
+        #[arg(long, value_name = "N")]
+        tpm: Option<u64>,
+        /// Most requests at once.
+        #[arg(long, value_name = "N")]
+        concurrency: Option<u32>,
         /// As JSON: {id, key, …}.
         #[arg(long)]
         json: bool,
@@ -38,6 +47,17 @@ pub(super) enum Command {
         #[command(flatten)]
         sources: Sources,
         /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a key a new secret, printed once; the old one is refused from now on.
+    #[command(after_help = "Example: llm-router key rotate key_0191… --json")]
+    Rotate {
+        #[command(flatten)]
+        sources: Sources,
+        /// Its id (`key_…`), as `key list` shows it.
+        id: String,
+        /// As JSON: {id, key, …}.
         #[arg(long)]
         json: bool,
     },
@@ -55,11 +75,14 @@ pub(super) fn run(command: Command) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         match command {
-            Command::Create { sources, name, scopes, models, expires, json } => {
-                let wanted = NewKey { name, scopes, allowed_models: models, expires_at: expires, ..NewKey::default() };
+            Command::Create { sources, name, scopes, models, expires, rpm, tpm, concurrency, json } => {
+                let bounds = [("rpm", rpm.map(Value::from)), ("tpm", tpm.map(Value::from)), ("concurrency", concurrency.map(Value::from))];
+                let limits = bounds.into_iter().filter_map(|(name, bound)| Some((name.to_owned(), bound?))).collect();
+                let wanted = NewKey { name, scopes, allowed_models: models, expires_at: expires, limits, ..NewKey::default() };
                 create(&sources, wanted, json).await
             }
             Command::List { sources, json } => list(&sources, json).await,
+            Command::Rotate { sources, id, json } => rotate(&sources, &id, json).await,
             Command::Revoke { sources, id } => revoke(&sources, &id).await,
         }
     })
@@ -68,7 +91,7 @@ pub(super) fn run(command: Command) -> Result<(), Failed> {
 async fn create(sources: &Sources, wanted: NewKey, as_json: bool) -> Result<(), Failed> {
     let made = match Remote::of(&environment()?) {
         Some(router) => {
-            let body = json!({"name": wanted.name, "scopes": wanted.scopes, "allowed_models": wanted.allowed_models, "expires_at": wanted.expires_at});
+            let body = json!({"name": wanted.name, "scopes": wanted.scopes, "allowed_models": wanted.allowed_models, "expires_at": wanted.expires_at, "limits": wanted.limits});
             router.ask(Method::POST, "/api/api-keys", Some(&body)).await?
         }
         None => {
@@ -79,13 +102,31 @@ async fn create(sources: &Sources, wanted: NewKey, as_json: bool) -> Result<(), 
             crate::admin::keys::shown(&row, Some(&secret))
         }
     };
+    say_secret(&made, "was made", as_json)
+}
+
+/// The answer to the making or renewal of a key.
+fn say_secret(made: &Value, what: &str, as_json: bool) -> Result<(), Failed> {
     if as_json {
-        println!("{made:#}");
-    } else {
-        println!("{}", made["key"].as_str().unwrap_or_default());
-        eprintln!("{} was made; its secret is shown only now.", made["id"].as_str().unwrap_or_default());
+        return out::json(made);
     }
+    out::line(made["key"].as_str().unwrap_or_default())?;
+    out::remark(&format!("{} {what}; its secret is shown only now.", made["id"].as_str().unwrap_or_default()));
     Ok(())
+}
+
+async fn rotate(sources: &Sources, id: &str, as_json: bool) -> Result<(), Failed> {
+    let made = match Remote::of(&environment()?) {
+        Some(router) => router.ask(Method::POST, &format!("/api/api-keys/{id}/rotate"), None).await?,
+        None => {
+            let store = open(sources).await?;
+            let renewed = crate::admin::keys::renewed(&store, id).await.context("the key could not be renewed")?;
+            store.close().await;
+            let (key, secret) = renewed.ok_or_else(|| anyhow!("there is no key `{id}`"))?;
+            crate::admin::keys::shown(&key, Some(&secret))
+        }
+    };
+    say_secret(&made, "has a new secret", as_json)
 }
 
 async fn list(sources: &Sources, as_json: bool) -> Result<(), Failed> {
@@ -99,15 +140,16 @@ async fn list(sources: &Sources, as_json: bool) -> Result<(), Failed> {
         }
     };
     if as_json {
-        println!("{keys:#}");
-        return Ok(());
+        return out::json(&keys);
     }
+    let mut rows = Vec::new();
     for key in keys.as_array().into_iter().flatten() {
         let text = |name: &str| key[name].as_str().unwrap_or("-").to_owned();
         let scopes: Vec<&str> = key["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        println!("{}  {}…  {:24}  {}  {}", text("id"), text("prefix"), text("name"), text("created_at"), scopes.join(","));
+        let limits = key["limits"].as_object().into_iter().flatten().map(|(name, bound)| format!("{name}={bound}")).collect::<Vec<_>>();
+        rows.push(vec![text("id"), format!("{}…", text("prefix")), text("name"), text("created_at"), scopes.join(","), limits.join(" ")]);
     }
-    Ok(())
+    out::table(&rows)
 }
 
 async fn revoke(sources: &Sources, id: &str) -> Result<(), Failed> {
@@ -124,8 +166,7 @@ async fn revoke(sources: &Sources, id: &str) -> Result<(), Failed> {
             }
         }
     }
-    println!("{id} is refused from now on");
-    Ok(())
+    out::line(&format!("{id} is refused from now on"))
 }
 
 /// The store that the configuration names; a running router sees the change within a quarter of a second.

@@ -3,11 +3,11 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle};
 
 use anyhow::Context as _;
-use config::{Environment, Loaded};
+use config::Loaded;
 use telemetry::logs::{Console, LogSettings};
 use tokio_util::sync::CancellationToken;
 
-use super::{Failed, ServeArgs, environment, local_node::LocalNode};
+use super::{Failed, ServeArgs, environment, local_node::LocalNode, out, proxy};
 use crate::{
     app::{App, Sources, StartError},
     first_run::FirstRun,
@@ -21,6 +21,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failed> {
     let environment = environment()?;
     let mut load_args = args.sources.args();
     load_args.listen = args.listen;
+    load_args.as_open_llm_router = args.as_open_llm_router;
     let loaded = config::load(&load_args, &environment)?;
     let config = &loaded.config;
     let log_settings = LogSettings {
@@ -75,16 +76,6 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-fn proxy(environment: &Environment) -> net::ProxySettings {
-    let get = |upper: &str, lower: &str| environment.get(upper).or_else(|| environment.get(lower)).unwrap_or_default().to_owned();
-    net::ProxySettings {
-        all: get("ALL_PROXY", "all_proxy"),
-        http: get("HTTP_PROXY", "http_proxy"),
-        https: get("HTTPS_PROXY", "https_proxy"),
-        none: get("NO_PROXY", "no_proxy"),
-    }
-}
-
 /// What is said once at start.
 struct Shown {
     urls: Vec<String>,
@@ -103,6 +94,8 @@ impl Shown {
 
     /// Secrets go to standard output only, never into the log.
     fn say(&self, made: &FirstRun) {
+        // A router whose standard output nobody reads serves all the same.
+        let said = |text: &str| drop(out::line(text));
         tracing::info!(
             urls = self.urls.join(" "),
             data_dir = self.data_dir,
@@ -113,12 +106,12 @@ impl Shown {
             tracing::warn!("auth is off: everybody who reaches this address may use everything");
         }
         if let Some((name, password)) = &made.admin {
-            println!(
+            said(&format!(
                 "First start: the administrator is `{name}` with the password `{password}` (shown once; change it after the first log-in)."
-            );
+            ));
         }
         if let Some(key) = &made.key {
-            println!("First start: an API key was made (shown once): {key}");
+            said(&format!("First start: an API key was made (shown once): {key}"));
         }
     }
 }

@@ -108,3 +108,52 @@ async fn every_place_of_a_key_is_accepted() {
     assert_eq!(admin.status, 200);
     assert_eq!(router.chat("dummy", json!({})).nobody().header("authorization", "bearer  nobody").send().await.status, 401);
 }
+
+#[tokio::test]
+async fn bounds_are_kept_shown_and_changed() {
+    let router = Setup::new().start();
+    let (id, _) = router.new_key(json!({"limits": {"rpm": 2, "tpm": 5_000_000_000_u64, "concurrency": null}})).await;
+    let path = format!("/api/api-keys/{id}");
+    let listed = async || {
+        let all = router.get("/api/api-keys").key(MASTER).send().await.json();
+        all["api_keys"].as_array().unwrap().iter().find(|key| key["id"] == *id).unwrap().clone()
+    };
+    assert_eq!(listed().await["limits"], json!({"rpm": 2, "tpm": 5_000_000_000_u64}));
+
+    let put = async |body: Value| router.ask(Method::PUT, &path).key(MASTER).json(&body).send().await;
+    let changed = put(json!({"limits": {"rpm": 100}, "expires_at": "2100-01-31T00:00:00Z"})).await;
+    assert_eq!((changed.status, &changed.json()["limits"]), (200, &json!({"rpm": 100})));
+    assert_eq!(put(json!({"name": "renamed"})).await.status, 200);
+    let now = listed().await;
+    assert_eq!(
+        (&now["name"], &now["limits"], &now["expires_at"]),
+        (&json!("renamed"), &json!({"rpm": 100}), &json!("2100-01-31T00:00:00Z"))
+    );
+    assert_eq!(put(json!({"limits": null, "expires_at": null})).await.status, 200);
+    let now = listed().await;
+    assert_eq!((&now["limits"], &now["expires_at"]), (&json!({}), &Value::Null));
+
+    for (limits, word) in [
+        (json!({"rpm": 0}), "limits.rpm"),
+        (json!({"rps": 1}), "limits.rps"),
+        (json!({"rpm": "many"}), "limits.rpm"),
+        (json!({"concurrency": 5_000_000_000_u64}), "limits.concurrency"),
+    ] {
+        let answer = put(json!({"limits": limits})).await;
+        assert_eq!(answer.status, 400, "{limits}");
+        assert!(answer.text().contains(word), "{}", answer.text());
+    }
+    assert_eq!(router.ask(Method::PUT, "/api/api-keys/key_nobody").key(MASTER).json(&json!({})).send().await.status, 404);
+}
+
+#[tokio::test]
+async fn a_rotated_key_keeps_everything_but_its_secret() {
+    let router = Setup::new().start();
+    let (id, old) = router.new_key(json!({"limits": {"rpm": 7}})).await;
+    let answer = router.ask(Method::POST, &format!("/api/api-keys/{id}/rotate")).key(MASTER).send().await;
+    assert_eq!((answer.status, &answer.json()["limits"]), (200, &json!({"rpm": 7})), "{}", answer.text());
+    let new = answer.json()["key"].as_str().unwrap().to_owned();
+    assert_eq!((status_with(&router, &old).await, status_with(&router, &new).await), (401, 200));
+    assert_eq!(router.ask(Method::DELETE, &format!("/api/api-keys/{id}")).key(MASTER).send().await.status, 204);
+    assert_eq!(router.ask(Method::POST, &format!("/api/api-keys/{id}/rotate")).key(MASTER).send().await.status, 404);
+}

@@ -5,6 +5,7 @@
 mod access;
 mod attempts;
 mod choices;
+mod cli;
 mod client;
 mod dummy;
 mod errors;

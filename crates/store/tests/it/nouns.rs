@@ -14,7 +14,7 @@ async fn keys_live_and_die() {
         owner: Some("ann".to_owned()),
         allowed_models: vec!["gpt-*".to_owned()],
         tags: vec!["a".to_owned(), "ü".to_owned()],
-        limits: json!({"rpm": 60}).as_object().cloned().expect("an object"),
+        limits: keys::Limits { rpm: Some(60), tpm: Some(1 << 40), concurrency: None },
         budget: Some(json!({"amount": 5, "currency": "USD"})),
         metadata: json!({"team": "x"}).as_object().cloned().expect("an object"),
         created_by: Some("admin".to_owned()),

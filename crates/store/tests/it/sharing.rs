@@ -31,6 +31,20 @@ async fn another_opener_of_the_file_is_noticed() {
 }
 
 #[tokio::test]
+async fn whoever_asks_learns_at_once_of_anothers_write() {
+    let (home, store) = fresh().await;
+    let changes = store.changes();
+    let other = Store::open("", home.path()).await.expect("the same file");
+    store.look().await.expect("a look");
+    for n in 0..50 {
+        let before = *changes.borrow();
+        meta::set(&other, "n", &n.to_string()).await.expect("a write");
+        store.look().await.expect("a look");
+        assert_eq!(*changes.borrow(), before + 1, "told once");
+    }
+}
+
+#[tokio::test]
 async fn own_request_rows_and_times_of_use_are_no_change() {
     let (home, store) = fresh().await;
     keys::insert(&store, &key(1)).await.expect("a write");
