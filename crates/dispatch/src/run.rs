@@ -1,7 +1,7 @@
 //! Carries out a plan.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,6 +34,8 @@ pub struct Rules {
     pub breaker: Breaker,
     /// Retries of the same targets as a share of requests.
     pub retry_share: f64,
+    /// Models that think with tools at hand on Responses only.
+    pub thinking_tools_on_responses: HashSet<String>,
     /// Tokens that models write at most, by name, where the operator said so.
     pub output_max: HashMap<String, u32>,
     /// The whole request.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fleet::{InFlight, Speaks};
 use http::{HeaderValue, Request as HttpRequest, header};
-use journey::Request;
+use journey::{Operation, Request};
 use upstream::Account;
 use wire::{Dialect, Failure};
 
@@ -33,7 +33,7 @@ pub(crate) struct Way<'a> {
 impl<'a> Way<'a> {
     /// The way to an account.
     pub(crate) fn to_account(d: &Dispatch<'_>, account: &'a Account, model: &Arc<str>, request: &Request) -> Result<Self, Failure> {
-        let wire = account.wire_for(request.operation.dialect());
+        let wire = wire_for(d, account, model, request);
         let scope = Scope { caller: d.caller.clone(), origin: format!("{}/{model}", account.name).into() };
         let knows_usage = account.knows_stream_usage();
         let output_max = d.rules.output_max.get(&**model).or_else(|| d.rules.output_max.get(request.model())).copied();
@@ -97,4 +97,16 @@ impl<'a> Way<'a> {
             account: None,
         })
     }
+}
+
+/// The caller's own wire where the account speaks it. Some models think with tools at hand on Responses only, as the operator has said.
+fn wire_for(d: &Dispatch<'_>, account: &Account, model: &str, request: &Request) -> Dialect {
+    let wire = account.wire_for(request.operation.dialect());
+    let is_chat = wire == Dialect::Chat && request.operation == Operation::Generate(Dialect::Chat);
+    let is_flagged =
+        || d.rules.thinking_tools_on_responses.contains(model) || d.rules.thinking_tools_on_responses.contains(request.model());
+    let thinks_with_tools =
+        || request.inner().is_ok_and(|inner| !inner.tools.is_empty() && inner.reasoning.effort.as_deref().is_some_and(|e| e != "none"));
+    let speaks_it = || account.wire_for(Dialect::Responses) == Dialect::Responses;
+    if is_chat && is_flagged() && speaks_it() && thinks_with_tools() { Dialect::Responses } else { wire }
 }

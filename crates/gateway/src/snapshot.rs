@@ -15,6 +15,9 @@ use wire::Dialect;
 
 use crate::{discovery::Lists, stored::Stored};
 
+/// The capability of a model that thinks with tools at hand on Responses only.
+const THINKING_TOOLS_ON_RESPONSES: &str = "thinking_tools_on_responses";
+
 /// What every request reads. The only way from the control plane to the path.
 pub struct House {
     pub config: Arc<Config>,
@@ -54,6 +57,12 @@ impl House {
             also_retried: config.retry_statuses.clone(),
             breaker: Breaker { enabled: config.breaker.enabled, failures: config.breaker.failures, recovery: config.breaker.recovery },
             retry_share: config.retry.budget,
+            thinking_tools_on_responses: config
+                .models
+                .iter()
+                .filter(|m| m.capabilities.iter().any(|word| word == THINKING_TOOLS_ON_RESPONSES))
+                .map(|m| m.id.clone())
+                .collect(),
             output_max: config.models.iter().filter_map(|m| Some((m.id.clone(), m.max_output?))).collect(),
             total: config.timeouts.total.max(config.fleet.node_request_timeout),
             node_timeouts,

@@ -288,3 +288,21 @@ async fn an_answer_may_be_as_long_as_the_operator_says_the_model_writes() {
     asked(&router, "/v1/chat/completions", &body).await;
     assert_eq!(got(&upstream).await["max_tokens"], 12345);
 }
+
+#[tokio::test]
+async fn a_model_that_thinks_with_tools_on_responses_only_is_asked_there() {
+    let upstream = FakeUpstream::start(Script::default());
+    let account = json!({"provider": "openai-compatible"});
+    let setup = Setup::new().account("both", &upstream.base_url(), &["gpt-mock"], account);
+    let flag = json!([{"id": "gpt-mock", "capabilities": ["thinking_tools_on_responses"]}]);
+    let router = setup.set("models", flag).start();
+    for (more, path) in [
+        (json!({"tools": tools(), "reasoning_effort": "high"}), "/v1/responses"),
+        (json!({"tools": tools(), "reasoning_effort": "none"}), "/v1/chat/completions"),
+        (json!({"tools": tools()}), "/v1/chat/completions"),
+        (json!({"reasoning_effort": "high"}), "/v1/chat/completions"),
+    ] {
+        router.chat("gpt-mock", more.clone()).send().await;
+        assert_eq!(soon("the upstream's request", upstream.request()).await.path(), path, "{more}");
+    }
+}
