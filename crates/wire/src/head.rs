@@ -103,7 +103,10 @@ impl Head {
     /// [`Code::InvalidRequest`]: empty, not JSON, not an object, a member twice, or a member of the wrong type (named).
     pub fn scan(body: &[u8]) -> Result<Self, Failure> {
         json::expect_object(body)?;
-        let members: Members<'_> = serde_json::from_slice(body).map_err(|e| match e.classify() {
+        // Once for all: values that nobody reads here would pass unseen, and could not be written anew.
+        let text = std::str::from_utf8(body)
+            .map_err(|e| Failure::new(Code::InvalidRequest, format!("the body is not UTF-8: a wrong byte at {}", e.valid_up_to())))?;
+        let members: Members<'_> = serde_json::from_str(text).map_err(|e| match e.classify() {
             serde_json::error::Category::Data => Failure::new(Code::InvalidRequest, format!("the body is not usable: {e}")),
             _ => json::broken(&e),
         })?;
@@ -379,6 +382,14 @@ mod tests {
             assert_eq!((failure.status(), failure.param.as_deref()), (400, param), "{body}: {failure}");
             assert!(failure.message.contains(word), "{body}: {failure}");
         }
+    }
+
+    #[test]
+    fn a_body_that_is_not_utf8_is_refused_wherever_the_wrong_byte_stands() {
+        let body = b"{\"models\":[\"a\"],\"model\":\"m\",\"x\":\"\xff\"}";
+        let failure = Head::scan(body).unwrap_err();
+        assert_eq!(failure.status(), 400);
+        assert!(failure.message.contains("not UTF-8") && failure.message.ends_with("at 33"), "{failure}");
     }
 
     proptest! {

@@ -139,6 +139,16 @@ fn a_stream_is_the_same_however_it_is_cut() {
 }
 
 #[test]
+fn choices_of_one_number_are_told_apart() {
+    let choice = |text: &str| json!({"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"});
+    let body = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice("One."), choice("Two.")]});
+    let events = decode::response(body.to_string().as_bytes()).unwrap();
+    let finished: Vec<u32> =
+        events.iter().filter_map(|e| if let Event::Finish { choice, .. } = e { Some(*choice) } else { None }).collect();
+    assert_eq!(finished, [0, 1]);
+}
+
+#[test]
 fn a_stream_that_breaks_says_so() {
     let cut = &STREAM[..STREAM.find("data: [DONE]").unwrap()];
     assert!(matches!(read(&[cut.as_bytes()]).last(), Some(Event::Failed { code: Some(code), .. }) if code == "stream_truncated"));

@@ -43,9 +43,9 @@ pub(crate) fn run(seconds: u64, only: Option<&str>) -> Result<()> {
     }
     plant_seeds(&folder)?;
     let start = |verb: &str| {
-        let mut command = shell::command("cargo");
-        // Found by cargo as its own verb; the toolchain is chosen for both.
-        command.arg("+nightly").arg("fuzz").arg(verb).env("PATH", with_folder_of(&program));
+        let mut command = shell::command(&program);
+        // This verb runs under the project's own cargo, which the driver would take for its builds.
+        command.args(["fuzz", verb]).env("RUSTUP_TOOLCHAIN", "nightly").env_remove("CARGO").env_remove("RUSTC").env_remove("RUSTDOC");
         command.args(["--sanitizer", "none", "--fuzz-dir"]).arg(&folder).arg("--target-dir").arg(folder.join("target"));
         command
     };
@@ -76,13 +76,6 @@ fn cargo_fuzz() -> Result<PathBuf> {
         shell::run(install.env_remove("CARGO_TARGET_DIR").current_dir(paths::home()?))?;
     }
     Ok(program)
-}
-
-/// The search path, with the program's folder first.
-fn with_folder_of(program: &Path) -> std::ffi::OsString {
-    let before = environment::get("PATH").unwrap_or_default();
-    let folders = program.parent().map(Path::to_path_buf).into_iter().chain(std::env::split_paths(&before));
-    std::env::join_paths(folders).unwrap_or(before)
 }
 
 /// The names of the targets, in order.

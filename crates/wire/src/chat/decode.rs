@@ -314,7 +314,12 @@ pub fn response(body: &[u8]) -> Result<Vec<Event>, Failure> {
     let answer: ChatResponse = crate::json::parse(body)?;
     let raw: Value = serde_json::from_slice(body).unwrap_or_default();
     let mut events = vec![Event::Start { id: answer.id, model: answer.model, created: answer.created }];
-    for (at, choice) in answer.choices.into_iter().enumerate() {
+    let mut taken = HashSet::new();
+    for (at, mut choice) in answer.choices.into_iter().enumerate() {
+        // Some servers number all of them alike.
+        while !taken.insert(choice.index) {
+            choice.index = choice.index.wrapping_add(1);
+        }
         read_choice(choice, &raw["choices"][at]["message"], &mut events);
     }
     events.extend(answer.usage.map(|u| Event::Usage(Usage::from_chat(&u))));
