@@ -160,7 +160,8 @@ impl Head {
                 changes.push((at.clone(), with_usage(&body[at.clone()])));
             } else {
                 let Some(end) = memchr::memrchr(b'}', body) else { return body.clone() };
-                changes.push((end..end, format!(",\"stream_options\":{}", with_usage(b"{}"))));
+                let comma = if body[..end].trim_ascii_end().ends_with(b"{") { "" } else { "," };
+                changes.push((end..end, format!("{comma}\"stream_options\":{}", with_usage(b"{}"))));
             }
         }
         if changes.is_empty() {
@@ -356,6 +357,7 @@ mod tests {
             rewritten(r#"{"models":["a"],"model":"m","x":1.50,"timeout_ms":5,"provider":{"only":[]}}"#, Edits::default()),
             r#"{"model":"m","x":1.50}"#
         );
+        assert_eq!(rewritten("{ }", Edits { model: None, include_usage: true }), r#"{ "stream_options":{"include_usage":true}}"#);
         assert_eq!(rewritten(r#"{"prompt":"p"}"#, Edits { model: Some("m"), include_usage: false }), r#"{"model":"m","prompt":"p"}"#);
     }
 
