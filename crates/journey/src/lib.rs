@@ -14,6 +14,6 @@ pub use call::{Call, Forwarded, InPath, Operation, Request};
 pub use caller::{Caller, KeyRef, Scope, Scopes};
 pub use flow::{Body, BodyError, Flow, Served, Stream, Told};
 pub use meter::{Meter, Source};
-pub use permit::{Permit, Settle};
+pub use permit::{Deposit, Permit, Settle};
 pub use plan::{Candidate, Plan, Target};
 pub use receipt::{Attempt, AttemptOutcome, Outcome, Receipt};

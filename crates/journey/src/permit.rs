@@ -16,6 +16,12 @@ pub trait Settle: Send + Sync {
     fn settle(&self, receipt: Receipt);
 }
 
+/// Something that was taken for a request and is settled by what the request came to. Called on the path, so it must not wait.
+pub trait Deposit: Send {
+    /// The request has ended.
+    fn settle(self: Box<Self>, receipt: &Receipt);
+}
+
 /// Leave to go on, and the receipt in the making.
 ///
 /// Dropping it settles, so a request whose task is dropped because the client hung up is recorded with what had happened so far.
@@ -23,6 +29,7 @@ pub trait Settle: Send + Sync {
 pub struct Permit {
     receipt: Option<Box<Receipt>>,
     began: Instant,
+    deposits: Vec<Box<dyn Deposit>>,
     sink: Arc<dyn Settle>,
 }
 
@@ -56,13 +63,24 @@ impl Permit {
             bytes_in: call.body.len() as u64,
             bytes_out: 0,
         };
-        Self { receipt: Some(Box::new(receipt)), began: call.received, sink }
+        Self { receipt: Some(Box::new(receipt)), began: call.received, deposits: Vec::new(), sink }
     }
 
     /// The receipt in the making.
     #[expect(clippy::missing_panics_doc, reason = "it is there until the drop")]
     pub fn receipt(&mut self) -> &mut Receipt {
         self.receipt.as_mut().expect("only drop takes it")
+    }
+
+    /// The receipt in the making, and what is settled with it.
+    #[expect(clippy::missing_panics_doc, reason = "it is there until the drop")]
+    pub fn parts(&mut self) -> (&mut Receipt, &mut Vec<Box<dyn Deposit>>) {
+        (self.receipt.as_mut().expect("only drop takes it"), &mut self.deposits)
+    }
+
+    /// Settles `deposit` with the request, however that ends.
+    pub fn keep(&mut self, deposit: Box<dyn Deposit>) {
+        self.deposits.push(deposit);
     }
 
     /// Milliseconds since the call arrived.
@@ -81,6 +99,9 @@ impl Drop for Permit {
         let duration_ms = self.elapsed_ms();
         if let Some(mut receipt) = self.receipt.take() {
             receipt.duration_ms = duration_ms;
+            for deposit in self.deposits.drain(..) {
+                deposit.settle(&receipt);
+            }
             self.sink.settle(*receipt);
         }
     }

@@ -39,6 +39,15 @@ pub enum AttemptOutcome {
     Unreachable,
     Broken,
     Skipped,
+    /// Not asked: its own limit was full.
+    Limited,
+}
+
+impl AttemptOutcome {
+    /// Whether the target was asked.
+    pub const fn is_try(self) -> bool {
+        !matches!(self, Self::Skipped | Self::Limited)
+    }
 }
 
 /// One try of one target.
@@ -94,4 +103,19 @@ pub struct Receipt {
     pub losses: Losses,
     pub bytes_in: u64,
     pub bytes_out: u64,
+}
+
+impl Receipt {
+    /// Targets that were asked.
+    pub fn tries(&self) -> usize {
+        self.attempts.iter().filter(|a| a.outcome.is_try()).count()
+    }
+
+    /// Tokens that the request came to: said or guessed, none where it failed, `None` where nobody knows.
+    pub fn tokens(&self) -> Option<u64> {
+        match self.usage {
+            Some(usage) => Some(usage.input().saturating_add(usage.output())),
+            None => (self.outcome == Outcome::Error).then_some(0),
+        }
+    }
 }

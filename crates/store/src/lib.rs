@@ -1,4 +1,4 @@
-//! The archive: the only place that speaks SQL. One module per noun, with plain functions over a [`Store`].
+//! The archive: the only place that speaks SQL, and the only one that speaks to a Redis. One module per noun, with plain functions over a [`Store`].
 //!
 //! SQLite in WAL mode today. All writes of a process go through one connection, so they never wait for each other inside SQLite, and reads
 //! have a small pool of their own. What the control plane writes (keys, users, nodes, models, meta) is flushed to the disk before it is
@@ -15,10 +15,12 @@ mod open;
 mod text;
 mod watch;
 
+pub mod counters;
 pub mod keys;
 pub mod meta;
 pub mod models;
 pub mod nodes;
+pub mod redis;
 pub mod requests;
 pub mod users;
 

@@ -1,0 +1,143 @@
+//! The line to a Redis that several routers share. It may be dead at any time, and nobody waits for it then: whoever asks is told so at
+//! once, and the line is looked after behind the path until it stands again.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
+use tokio::{sync::Notify, time::sleep};
+
+use crate::StoreError;
+
+/// How long a connection may take to stand.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// How long an answer may take. One that is later counts as none, and the line as dead until it was tried anew.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// Pauses between attempts to connect; they double.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How often an idle line is tried.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// What is written to see that writing works: a server that only lets read is of no use.
+const PROBE_KEY: &str = "llm-router:probe";
+
+/// The line to a shared Redis.
+pub struct Redis {
+    client: Client,
+    line: ArcSwapOption<Line>,
+    /// The line has failed, look at it now.
+    failed: Notify,
+    is_reported: AtomicBool,
+    failures: AtomicU64,
+}
+
+/// A connection that stood when it was last used; cloned for each use.
+#[derive(Clone)]
+pub struct Line(pub(crate) MultiplexedConnection);
+
+impl Redis {
+    /// A line to an address `redis://[user:password@]host[:port][/database]`, or `rediss://` over TLS. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Address`]; never shows the address.
+    pub fn open(address: &str) -> Result<Arc<Self>, StoreError> {
+        let client = Client::open(address).map_err(|_| {
+            StoreError::Address("the address of Redis is not one: write redis://[user:password@]host[:port][/database]".to_owned())
+        })?;
+        Ok(Arc::new(Self {
+            client,
+            line: ArcSwapOption::empty(),
+            failed: Notify::new(),
+            is_reported: AtomicBool::new(false),
+            failures: AtomicU64::new(0),
+        }))
+    }
+
+    /// Tries once to connect.
+    pub async fn connect(&self) {
+        match self.try_connect().await {
+            Ok(line) => {
+                self.line.store(Some(Arc::new(line)));
+                if self.is_reported.swap(false, Relaxed) {
+                    tracing::info!("Redis is back and is used again");
+                }
+            }
+            Err(error) => self.report(&error),
+        }
+    }
+
+    /// Keeps the line up for as long as it is polled.
+    pub async fn tend(&self) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            if let Some(line) = self.line() {
+                pause = PAUSE_MIN;
+                tokio::select! {
+                    () = self.failed.notified() => {}
+                    () = sleep(PROBE_EVERY) => {
+                        if let Err(error) = probe(&mut line.0.clone()).await {
+                            self.failed(&line, &error);
+                        }
+                    }
+                }
+            } else {
+                self.connect().await;
+                if self.line.load().is_none() {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// The line, if it stands as far as is known.
+    pub fn line(&self) -> Option<Arc<Line>> {
+        self.line.load_full()
+    }
+
+    /// Whether the line stands as far as is known.
+    pub fn is_up(&self) -> bool {
+        self.line.load().is_some()
+    }
+
+    /// How often it could not be used.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Relaxed)
+    }
+
+    /// A use of `line` has failed: nobody uses it any more.
+    pub fn failed(&self, line: &Arc<Line>, error: &redis::RedisError) {
+        self.failures.fetch_add(1, Relaxed);
+        let current = self.line.load();
+        // One that was made since then is another.
+        if current.as_ref().is_some_and(|c| Arc::ptr_eq(c, line)) {
+            self.line.compare_and_swap(&*current, None);
+            self.report(error);
+            self.failed.notify_one();
+        }
+    }
+
+    /// Says once that it is down.
+    fn report(&self, error: &redis::RedisError) {
+        if !self.is_reported.swap(true, Relaxed) {
+            tracing::warn!(%error, "Redis cannot be used: this router counts and remembers alone until it is back");
+        }
+    }
+
+    async fn try_connect(&self) -> Result<Line, redis::RedisError> {
+        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_MAX)).set_response_timeout(Some(ANSWER_MAX));
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        probe(&mut connection).await?;
+        Ok(Line(connection))
+    }
+}
+
+async fn probe(connection: &mut MultiplexedConnection) -> Result<(), redis::RedisError> {
+    redis::cmd("SET").arg(PROBE_KEY).arg(1).arg("PX").arg(1000).query_async(connection).await
+}
