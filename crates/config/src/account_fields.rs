@@ -64,7 +64,7 @@ const LIMIT_FIELDS: &[Field] = &[field("rpm", ""), field("tpm", ""), field("conc
 const TIMEOUT_FIELDS: &[Field] = &[field("connect", ""), field("first_byte", ""), field("idle", ""), field("total", "")];
 
 /// Keys of an account that are checked and kept and change nothing yet; a room that begins to read one takes it out.
-const WITHOUT_EFFECT: &[&str] = &["weight", "rate_limit_requests", "rate_limit_window", "limits"];
+const WITHOUT_EFFECT: &[&str] = &["weight"];
 
 /// Says which of an account's keys change nothing.
 pub(crate) fn report_without_effect(fields: &Fields, name: &str, warn: &mut Vec<String>) {
@@ -249,7 +249,8 @@ fn rate_limit(fields: &Fields) -> Result<Option<RateLimit>, ConfigError> {
     Ok(requests.map(|requests| RateLimit { requests: requests.0, window }))
 }
 
-fn limits(fields: &Fields) -> Result<AccountLimits, ConfigError> {
+/// `limits` of an account or a key.
+pub(crate) fn limits(fields: &Fields) -> Result<AccountLimits, ConfigError> {
     let limits = fields.below("limits", LIMIT_FIELDS)?;
     Ok(AccountLimits {
         rpm: limits.optional::<Count>("rpm")?.map(|n| n.0),

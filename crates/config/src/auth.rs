@@ -1,5 +1,7 @@
 //! Who may call: keys from the file and from every variable that holds some, and tokens of an identity provider.
 
+use crate::account::AccountLimits;
+use crate::account_fields;
 use crate::config::{Auth, OauthTokens, StaticKey};
 use crate::error::ConfigError;
 use crate::fields::{Field, Fields, Place, field};
@@ -14,6 +16,7 @@ pub(crate) const KEY_FIELDS: &[Field] = &[
     field("name", "What logs call it."),
     field("key", "The key, in any of the forms of secrets."),
     field("scopes", "What it may: `inference`, `mcp`, `a2a`, `files`, `read`, `ops`, `admin`."),
+    field("limits", "`{rpm, tpm, concurrency}`: requests and tokens a minute, requests at once."),
 ];
 
 /// What a key may if nothing is said.
@@ -57,7 +60,7 @@ fn static_keys(reader: &mut Reader) -> Result<Vec<StaticKey>, ConfigError> {
     for variable in KEY_VARIABLES {
         for (i, text) in split(reader.env.get(variable)).enumerate() {
             let Some(secret) = Secret::new(text) else { continue };
-            let key = StaticKey { name: format!("{variable}[{i}]"), secret, scopes: owned(USUAL_SCOPES) };
+            let key = StaticKey { name: format!("{variable}[{i}]"), secret, scopes: owned(USUAL_SCOPES), limits: AccountLimits::default() };
             let origin = from_variable(reader, variable);
             add(reader, &mut keys, Some(key), origin);
         }
@@ -66,7 +69,7 @@ fn static_keys(reader: &mut Reader) -> Result<Vec<StaticKey>, ConfigError> {
     for variable in std::iter::once("AUTH_KEY".to_owned()).chain(numbered) {
         let Some(secret) = reader.env.get(&variable).and_then(Secret::new) else { continue };
         let origin = from_variable(reader, &variable);
-        add(reader, &mut keys, Some(StaticKey { name: variable, secret, scopes: owned(OPERATOR_SCOPES) }), origin);
+        add(reader, &mut keys, Some(StaticKey { name: variable, secret, scopes: owned(OPERATOR_SCOPES), limits: AccountLimits::default() }), origin);
     }
     Ok(keys)
 }
@@ -76,7 +79,7 @@ fn file_key(reader: &Reader, node: &Node, position: usize) -> Result<Option<Stat
     let usual_name = format!("auth.keys[{position}]");
     if let Some(text) = node.scalar() {
         let secret = resolved(reader, &usual_name, &text)?;
-        return Ok(secret.map(|secret| StaticKey { name: usual_name, secret, scopes: owned(USUAL_SCOPES) }));
+        return Ok(secret.map(|secret| StaticKey { name: usual_name, secret, scopes: owned(USUAL_SCOPES), limits: AccountLimits::default() }));
     }
     let fields = Fields::new(node, usual_name.clone(), KEY_FIELDS, place)?;
     let scopes = fields.optional::<Vec<String>>("scopes")?.unwrap_or_else(|| owned(USUAL_SCOPES));
@@ -90,7 +93,8 @@ fn file_key(reader: &Reader, node: &Node, position: usize) -> Result<Option<Stat
         });
     }
     let (name, text): (String, String) = (fields.optional("name")?.unwrap_or(usual_name), fields.required("key")?);
-    Ok(resolved(reader, &name, &text)?.map(|secret| StaticKey { name, secret, scopes }))
+    let limits = account_fields::limits(&fields)?;
+    Ok(resolved(reader, &name, &text)?.map(|secret| StaticKey { name, secret, scopes, limits }))
 }
 
 fn add(reader: &mut Reader, keys: &mut Vec<StaticKey>, key: Option<StaticKey>, origin: Origin) {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::account::{Account, Timeouts};
+use crate::account::{Account, AccountLimits, Timeouts};
 use crate::address::AddressBlock;
 use crate::registered::TypeKeys;
 use crate::secret::Secret;
@@ -343,6 +343,8 @@ pub struct StaticKey {
     pub secret: Secret,
     /// What it may: `inference`, `mcp`, `a2a`, `files`, `read`, `ops`, `admin`.
     pub scopes: Vec<String>,
+    /// How much.
+    pub limits: AccountLimits,
 }
 
 /// Tokens of an identity provider.
@@ -448,7 +450,7 @@ pub struct Cache {
     pub ttl: Duration,
     /// Whether streamed answers are too.
     pub streams: bool,
-    /// A shared cache; secret, since the URL may hold a password.
+    /// What several routers share; secret, since the URL may hold a password.
     pub redis_url: Option<Secret>,
 }
 

@@ -54,7 +54,7 @@ pub(crate) async fn attempt(
     });
     let answer = result?;
     losses.extend(answer.losses);
-    let attempts = trail.attempts.len() as u32;
+    let attempts = trail.tries();
     let served = Served { target: name, provider, node, model, attempts, strip_usage, waited_ms: trail.waited_ms, losses };
     Ok(Flow { status: answer.status, headers: answer.headers, body: answer.body, served, may_fit_elsewhere: answer.may_fit_elsewhere })
 }

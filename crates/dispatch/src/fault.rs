@@ -38,10 +38,26 @@ impl Fault {
     }
 }
 
+/// The client's answer where nothing was asked because limits are full: waiting for the first of them helps.
+fn all_limited(faults: &[Fault]) -> Option<Failure> {
+    faults.iter().find(|f| f.outcome == AttemptOutcome::Limited)?;
+    let limited = || faults.iter().filter_map(|f| f.obstacle.as_ref()).filter(|o| o.code == Code::RateLimitExceeded);
+    let reasons: Vec<Value> = faults.iter().map(|f| json!({"target": &*f.target, "status": f.status, "error": f.message})).collect();
+    let message = match faults {
+        [only] => format!("All configured services are rate limited: {}", only.message),
+        _ => "All configured services are rate limited".to_owned(),
+    };
+    let failure = Failure { retry_after: limited().filter_map(|o| o.retry_after).min(), ..Failure::new(Code::RateLimitExceeded, message) };
+    Some(failure.with("attempted_services", limited().count()).with("total_services", faults.len()).with("attempts", reasons))
+}
+
 /// The client's answer when every attempt failed: the one common status if they agree, else 502.
 pub(crate) fn conclusion(faults: &[Fault], model: &str) -> Failure {
     let called: Vec<&Fault> = faults.iter().filter(|f| f.obstacle.is_none()).collect();
     let Some(last) = called.last() else {
+        if let Some(failure) = all_limited(faults) {
+            return failure;
+        }
         let obstacles = || faults.iter().filter_map(|f| f.obstacle.as_ref());
         let first = obstacles().next().cloned().map(|first| Failure {
             // Of many that are left alone the one that comes back soonest counts.
@@ -162,6 +178,20 @@ mod tests {
                 }
             );
         }
+    }
+
+    #[test]
+    fn full_services_make_wait_for_the_first_of_them() {
+        let limited = |seconds| {
+            let obstacle = Failure::new(Code::RateLimitExceeded, "full").retry_after(Duration::from_secs(seconds));
+            Fault { obstacle: Some(obstacle), ..fault(None, AttemptOutcome::Limited) }
+        };
+        let failure = conclusion(&[limited(9), limited(4)], "m");
+        assert_eq!((failure.status(), failure.retry_after), (429, Some(Duration::from_secs(4))));
+        let keyless = Fault { obstacle: Some(Failure::new(Code::ProviderKeyMissing, "set X")), ..fault(None, AttemptOutcome::Skipped) };
+        assert_eq!(conclusion(&[keyless, limited(9)], "m").status(), 429, "waiting helps");
+        let asked = fault(Some(500), AttemptOutcome::Refused);
+        assert_eq!(conclusion(&[limited(9), asked], "m").status(), 502);
     }
 
     #[test]

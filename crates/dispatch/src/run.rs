@@ -8,7 +8,8 @@ use std::{
 
 use fleet::Fleet;
 use http::HeaderMap;
-use journey::{Attempt, AttemptOutcome, Body, Candidate, Flow, Operation, Plan, Request, Served, Target};
+use journey::{Attempt, AttemptOutcome, Body, Candidate, Deposit, Flow, Operation, Plan, Request, Served, Target};
+use policy::{Bounds, Counters, Hold, Subject};
 use wire::{Code, Dialect, Failure, losses::Losses};
 
 use crate::{
@@ -53,6 +54,9 @@ pub struct Dispatch<'a> {
     /// What is known of accounts from the requests before.
     pub health: &'a Health,
     pub vitals: &'a HashMap<Arc<str>, Arc<Vital>>,
+    pub counters: &'a Arc<Counters>,
+    /// What accounts may be asked, by name.
+    pub limits: &'a HashMap<Arc<str>, Bounds>,
     /// What was kept of conversations.
     pub memory: &'a Arc<Memory>,
     /// Whose request it is: the id of the key.
@@ -66,6 +70,8 @@ pub struct Dispatch<'a> {
 /// The trail that attempts leave, kept by the caller so that it survives a hang-up.
 pub struct Trail<'a> {
     pub attempts: &'a mut Vec<Attempt>,
+    /// What is settled with the request: the serving account's place and tokens.
+    pub deposits: &'a mut Vec<Box<dyn Deposit>>,
     pub request_id: &'a str,
     pub began: Instant,
     /// Milliseconds spent waiting for upstreams.
@@ -75,6 +81,11 @@ pub struct Trail<'a> {
 impl Trail<'_> {
     pub(crate) fn elapsed_ms(&self) -> f64 {
         self.began.elapsed().as_secs_f64() * 1e3
+    }
+
+    /// Targets that were asked.
+    pub(crate) fn tries(&self) -> u32 {
+        self.attempts.iter().filter(|a| a.outcome.is_try()).count() as u32
     }
 }
 
@@ -216,9 +227,19 @@ async fn account_once(
                 break;
             }
         };
+        let place = match place(d, account, model, ask.request, trail).await {
+            Ok(place) => place,
+            Err(full) => {
+                faults.push(full);
+                break;
+            }
+        };
         let result = attempt(d, way, ask.request, ask.deadline, trail).await;
         if let Some(vital) = vital {
             report(d.rules.breaker, vital, &result, trail);
+        }
+        if let Some(place) = place {
+            settle(place, &result, trail);
         }
         match result {
             Ok(flow) => return Ok(Some(flow)),
@@ -265,6 +286,47 @@ fn left_alone(name: &Arc<str>, resting: Resting) -> Fault {
     Fault { is_passing: true, is_guess: resting.is_guess, retry_after: Some(resting.remaining), ..skipped(name, obstacle) }
 }
 
+/// What an attempt's place comes to: it is settled with the request that it serves, and given back where the account never heard of it.
+fn settle(place: Hold, result: &Result<Flow, Fault>, trail: &mut Trail<'_>) {
+    match result {
+        Ok(flow) if flow.may_fit_elsewhere => place.settle(Some(0)),
+        Ok(_) if place.is_pending() => trail.deposits.push(Box::new(place)),
+        Ok(_) => {}
+        Err(fault) if fault.outcome == AttemptOutcome::Unreachable => place.give_back(),
+        Err(_) => place.settle(Some(0)),
+    }
+}
+
+/// A place in the account's own windows, where it has some. A full account is not asked, and the trail says so.
+async fn place(
+    d: &Dispatch<'_>,
+    account: &upstream::Account,
+    model: &Arc<str>,
+    request: &Request,
+    trail: &mut Trail<'_>,
+) -> Result<Option<Hold>, Fault> {
+    let Some(bounds) = d.limits.get(&account.name) else { return Ok(None) };
+    let tokens = if bounds.tpm.is_some() { policy::estimate(request) } else { 0 };
+    match d.counters.take(Subject::Account(account.name.clone()), *bounds, tokens, Instant::now()).await {
+        Ok((hold, _)) => Ok(Some(hold)),
+        Err(full) => {
+            let reason = format!("`{}` is at its own limit of {}", account.name, full.what);
+            trail.attempts.push(Attempt {
+                target: account.name.clone(),
+                provider: account.provider.clone(),
+                model: model.clone(),
+                outcome: AttemptOutcome::Limited,
+                status: None,
+                error: Some(reason.clone()),
+                started_ms: trail.elapsed_ms(),
+                duration_ms: 0.0,
+            });
+            let obstacle = Failure::new(Code::RateLimitExceeded, reason).retry_after(full.retry_after);
+            Err(Fault { outcome: AttemptOutcome::Limited, ..skipped(&account.name, obstacle) })
+        }
+    }
+}
+
 /// How long a request waits for nodes that cannot be reached to come back: a node that is started anew needs about a second.
 const NODE_RETURN_MAX: Duration = Duration::from_secs(5);
 
@@ -308,7 +370,7 @@ async fn nodes_once(
         order = d.fleet.view().pick_order(model);
     }
     for candidate in order {
-        if faults.len() as u32 >= d.rules.attempts_max {
+        if called(faults) >= d.rules.attempts_max {
             break;
         }
         let Some(guard) = candidate.begin() else { continue };
@@ -372,7 +434,7 @@ fn served_here(target: Arc<str>, provider: Arc<str>, model: Arc<str>, body: Body
         started_ms,
         duration_ms: 0.0,
     });
-    let attempts = trail.attempts.len() as u32;
+    let attempts = trail.tries();
     let served =
         Served { target, provider, node: None, model, attempts, strip_usage: false, waited_ms: trail.waited_ms, losses: Losses::default() };
     Flow { status: 200, headers: HeaderMap::new(), body, served, may_fit_elsewhere: false }

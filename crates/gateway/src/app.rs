@@ -15,7 +15,8 @@ use dispatch::Health;
 use fleet::Fleet;
 use journey::Settle;
 use ledger::Ledger;
-use store::{InstanceLock, Store};
+use policy::Counters;
+use store::{InstanceLock, Store, counters::Shared, redis::Redis};
 use telemetry::{
     logs::Logs,
     metrics::{Held, Metrics, hold},
@@ -67,6 +68,10 @@ pub struct App {
     pub discovery: Discovery,
     /// What is known of accounts, kept over changes of the configuration.
     pub health: Arc<Health>,
+    /// How much everybody has used.
+    pub counters: Arc<Counters>,
+    /// Where several routers count together.
+    shared: Option<SharedCounters>,
     /// What providers want back in the next turn.
     pub memory: Arc<dispatch::Memory>,
     pub started: Instant,
@@ -88,6 +93,33 @@ pub struct App {
     tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
     _lock: InstanceLock,
+}
+
+/// How much longer than any request may take its place among those that run is kept for it on a shared Redis.
+const LEASE_MARGIN: Duration = Duration::from_mins(1);
+
+/// The Redis that several routers share, and what is counted there.
+#[derive(Clone)]
+struct SharedCounters {
+    redis: Arc<Redis>,
+    counters: Arc<Shared>,
+}
+
+impl SharedCounters {
+    async fn connect(address: &str) -> Result<Self, StartError> {
+        let redis = Redis::open(address)?;
+        // Now, so that the first requests are counted together already; where it is not there nobody waits for it.
+        redis.connect().await;
+        Ok(Self { counters: Shared::new(redis.clone()), redis })
+    }
+
+    async fn tend(&self, stop: &CancellationToken) {
+        tokio::select! {
+            () = self.redis.tend() => {}
+            () = self.counters.tend() => {}
+            () = stop.cancelled() => self.counters.finish().await,
+        }
+    }
 }
 
 /// Where the configuration comes from, to read it again.
@@ -117,6 +149,12 @@ impl App {
         let node_client = net::Client::new(net::Settings::default());
         let fleet = Fleet::open(store.clone(), node_client.clone(), snapshot::fleet_settings(&config)).await?;
         let sessions = first_run::sessions(&config)?;
+        let shared = match &config.cache.redis_url {
+            Some(address) => Some(SharedCounters::connect(address.expose()).await?),
+            None => None,
+        };
+        let lease = config.timeouts.total.max(config.fleet.node_request_timeout) + LEASE_MARGIN;
+        let counters = Counters::new(shared.as_ref().map(|s| s.counters.clone()), lease);
         let metrics = Arc::new(Metrics::new());
         let ledger = Ledger::start(store.clone())?;
         let sink = Arc::new(Desk::new(metrics.clone(), ledger.recorder(), health.clone(), logs.as_ref().and_then(Logs::ready_lines)));
@@ -132,6 +170,8 @@ impl App {
             sink,
             discovery: Discovery::default(),
             health,
+            counters,
+            shared,
             memory: Arc::default(),
             started: Instant::now(),
             back: tokio::runtime::Handle::current(),
@@ -153,6 +193,10 @@ impl App {
     }
 
     fn spawn_background(self: &Arc<Self>, mut changes: tokio::sync::watch::Receiver<u64>) {
+        if let Some(shared) = self.shared.clone() {
+            let stop = self.stop.clone();
+            self.tasks.spawn(async move { shared.tend(&stop).await });
+        }
         let (app, stop) = (self.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             tokio::select! {
@@ -187,11 +231,26 @@ impl App {
             let mut tick = tokio::time::interval(Duration::from_secs(5));
             loop {
                 tokio::select! {
-                    _ = tick.tick() => app.look_at_ledger(),
+                    _ = tick.tick() => {
+                        app.look_at_ledger();
+                        app.look_at_redis();
+                    }
                     () = stop.cancelled() => return,
                 }
             }
         });
+    }
+
+    fn look_at_redis(&self) {
+        if let Some(shared) = &self.shared {
+            let counted = self.metrics.redis_failures.get();
+            self.metrics.redis_failures.inc_by(shared.redis.failures().saturating_sub(counted));
+        }
+    }
+
+    /// Whether the shared Redis can be used; `None` where there is none.
+    pub fn redis_is_up(&self) -> Option<bool> {
+        self.shared.as_ref().map(|shared| shared.redis.is_up())
     }
 
     fn look_at_ledger(&self) {

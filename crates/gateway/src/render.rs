@@ -12,7 +12,9 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body::{Body, Frame, SizeHint};
+use jiff::Timestamp;
 use journey::{BodyError, Meter, Operation};
+use policy::Standing;
 use telemetry::metrics::Held;
 use tokio::time::{Instant, Sleep, sleep_until};
 use wire::{Code, Dialect, Failure, dialect::Encoder, ir::Event};
@@ -129,7 +131,7 @@ pub fn failure(failure: &Failure, dialect: Dialect, request_id: &str) -> Respons
     failure_headers(failure, headers);
     put(headers, REQUEST_ID, request_id);
     if let Some(attempts) = failure.details.get("attempts").and_then(serde_json::Value::as_array) {
-        put(headers, HeaderName::from_static("x-llm-router-attempts"), &attempts.len().to_string());
+        put(headers, HeaderName::from_static("x-llm-router-attempts"), &attempts.iter().filter(|a| a.outcome.is_try()).count().to_string());
     }
     response
 }
@@ -148,6 +150,41 @@ pub fn failure_headers(failure: &Failure, headers: &mut HeaderMap) {
         }
         _ => {}
     }
+}
+
+/// How the caller's limits stand: the short names, whose reset is a Unix time in seconds at which the next place is free, and OpenAI's,
+/// whose resets are durations until everything is free again. An upstream's own are never passed on.
+pub fn limits(standing: &Standing, at: Timestamp, headers: &mut HeaderMap) {
+    let mut put = |name: &'static str, text: &str| put(headers, HeaderName::from_static(name), text);
+    if let Some(requests) = standing.requests() {
+        let (limit, remaining) = (requests.limit.to_string(), requests.remaining().to_string());
+        let reset_ms = at.as_millisecond().saturating_add(i64::try_from(requests.first_free.as_millis()).unwrap_or(i64::MAX));
+        put("x-ratelimit-limit", &limit);
+        put("x-ratelimit-remaining", &remaining);
+        put("x-ratelimit-reset", &(reset_ms / 1000 + 1).to_string());
+        put("x-ratelimit-limit-requests", &limit);
+        put("x-ratelimit-remaining-requests", &remaining);
+        put("x-ratelimit-reset-requests", &span(requests.all_free));
+    }
+    if let Some(tokens) = standing.tokens {
+        put("x-ratelimit-limit-tokens", &tokens.limit.to_string());
+        put("x-ratelimit-remaining-tokens", &tokens.remaining().to_string());
+        put("x-ratelimit-reset-tokens", &span(tokens.all_free));
+    }
+}
+
+/// A duration as OpenAI's headers have it: `1h0m3s`, `6m0s`, `1.5s`, `20ms`.
+fn span(span: Duration) -> String {
+    let ms = span.as_millis();
+    if ms < 1000 {
+        return format!("{ms}ms");
+    }
+    if ms < 60_000 {
+        return format!("{}s", ms as f64 / 1e3);
+    }
+    let seconds = ms.div_ceil(1000);
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}h{minutes}m{seconds}s") } else { format!("{minutes}m{seconds}s") }
 }
 
 /// A whole answer from events.
@@ -199,6 +236,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn spans_are_written_as_clients_read_them() {
+        for (ms, text) in [(0, "0ms"), (999, "999ms"), (1500, "1.5s"), (59_999, "59.999s"), (360_000, "6m0s"), (3_603_000, "1h0m3s")] {
+            assert_eq!(span(Duration::from_millis(ms)), text);
+        }
+    }
 
     #[test]
     fn members_are_put_last() {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use dispatch::{Dispatch, Trail};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use journey::{Body, BodyError, Call, Caller, Flow, Meter, Operation, Outcome, Permit, Plan, Request, Source, Target};
+use policy::{Admission, Standing};
 use routing::Figures as _;
 use serde_json::json;
 use telemetry::metrics::hold;
@@ -27,22 +28,29 @@ use crate::{
 /// Answers a call; errors in the caller's dialect.
 pub async fn handle(shard: &Shard, call: Call) -> Response<Out> {
     let request_id = call.request_id.clone();
-    match live(shard, &call).await {
+    let mut standing = None;
+    let mut response = match live(shard, &call, &mut standing).await {
         Ok(response) => response,
         Err(failure) => render::failure(&failure, call.operation.dialect(), &request_id),
+    };
+    if let Some(standing) = &standing {
+        render::limits(standing, call.received_at, response.headers_mut());
     }
+    response
 }
 
-async fn live(shard: &Shard, call: &Call) -> Result<Response<Out>, Failure> {
+async fn live(shard: &Shard, call: &Call, standing: &mut Option<Standing>) -> Result<Response<Out>, Failure> {
     let app = &shard.app;
     let house = app.house(); // one Arc: this instant's keys, map and accounts
     let refuse = |failure: Failure| {
         app.metrics.refused(failure.code.as_str());
         failure
     };
+    let desk = Admission { limits: &house.limits, counters: &app.counters, sink: &app.sink };
+    policy::arrive(&desk, call, standing).await.map_err(refuse)?; // not too often from one address
     let caller = admin::identify(app, &house, &call.headers, call.query_key.as_deref(), call.received_at).map_err(refuse)?; // who
     let request = Request::read(call).map_err(refuse)?; // what: the head; the bytes stay as they came
-    let mut permit = policy::admit(&caller, call, &request, &app.sink).map_err(refuse)?; // may they; from here on one receipt
+    let mut permit = policy::admit(&desk, &caller, call, &request, standing).await.map_err(refuse)?; // may they; from here on one receipt
     let plan = match plan(shard, &house, &caller, &request) {
         Ok(plan) => plan, // where to, in order, with reasons
         Err(failure) => return Err(refused(permit, failure)),
@@ -93,15 +101,17 @@ async fn carry_out(
         rules: &house.rules,
         health: &shard.app.health,
         vitals: &house.vitals,
+        counters: &shard.app.counters,
+        limits: &house.limits.accounts,
         memory: &shard.app.memory,
         headers: &call.headers,
         caller: permit.receipt().key.as_ref().map_or_else(|| "anyone".into(), |key| key.id.clone()),
         body_bytes_max: shard.limits.body_bytes_max,
     };
     let began = permit.began();
-    let receipt = permit.receipt();
+    let (receipt, deposits) = permit.parts();
     let request_id = receipt.request_id.clone();
-    let mut trail = Trail { attempts: &mut receipt.attempts, request_id: &request_id, began, waited_ms: 0.0 };
+    let mut trail = Trail { attempts: &mut receipt.attempts, deposits, request_id: &request_id, began, waited_ms: 0.0 };
     dispatch::run(&engine, plan, request, &mut trail).await
 }
 
@@ -241,7 +251,7 @@ fn cost(house: &House, receipt: &journey::Receipt) -> f64 {
 fn router_member(receipt: &journey::Receipt, plan: &Plan, elapsed_ms: f64) -> serde_json::Value {
     json!({
         "service": receipt.target.as_deref(),
-        "attempt": receipt.attempts.len(),
+        "attempt": receipt.tries(),
         "duration": elapsed_ms / 1e3,
         "backend_type": receipt.provider.as_deref(),
         "requested_model": &*plan.requested,

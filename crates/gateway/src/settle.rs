@@ -36,6 +36,7 @@ impl Desk {
                 (AttemptOutcome::Served, _) => Outcome::Success,
                 (AttemptOutcome::Refused, Some(429)) => Outcome::RateLimited,
                 (AttemptOutcome::Refused | AttemptOutcome::Skipped, _) => Outcome::Error,
+                (AttemptOutcome::Limited, _) => Outcome::Limited,
                 (AttemptOutcome::TimedOut, _) => Outcome::Timeout,
                 (AttemptOutcome::Unreachable, _) => Outcome::Unreachable,
                 (AttemptOutcome::Broken, _) => Outcome::Broken,
@@ -107,7 +108,7 @@ impl<'a> Fields<'a> {
             error: receipt.error_code.as_deref(),
             key: receipt.key.as_ref().map(|k| &*k.name),
             stream: receipt.stream,
-            attempts: receipt.attempts.len(),
+            attempts: receipt.tries(),
             prompt_tokens: usage.input(),
             completion_tokens: usage.output(),
             latency_ms: (receipt.duration_ms * 1e3).round() / 1e3,
@@ -168,6 +169,7 @@ struct Decision<'a> {
 
 fn row(receipt: Receipt) -> Row {
     let usage = receipt.usage;
+    let attempts = receipt.tries() as u32;
     let decision = serde_json::to_string(&Decision {
         rule: receipt.rule,
         attempts: &receipt.attempts,
@@ -190,7 +192,7 @@ fn row(receipt: Receipt) -> Row {
         target: receipt.target.map(Into::into),
         provider: receipt.provider.map(Into::into),
         node_id: receipt.node.map(Into::into),
-        attempts: receipt.attempts.len() as u32,
+        attempts,
         status: receipt.status,
         outcome: Text::Static(receipt.outcome.name()),
         error_code: receipt.error_code.map(Into::into),

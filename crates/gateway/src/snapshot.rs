@@ -2,13 +2,17 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use config::{Account as AccountConfig, AuthMode, Balancer as Wanted, Config, account::Reach};
+use config::{
+    Account as AccountConfig, AuthMode, Balancer as Wanted, Config,
+    account::{AccountLimits, Reach},
+    config::RateLimit,
+};
 use dispatch::{Breaker, Health, Rules, Vital};
 use fleet::{Balancer, FleetSettings, FleetView};
 use http::HeaderName;
 use jiff::Timestamp;
 use journey::{Scope, Scopes};
-use policy::{Credentials, KeyEntry, Keys};
+use policy::{Bounds, Credentials, KeyEntry, Keys, Limits, Window};
 use routing::{AccountRoutes, Figures, Map, Nodes, Presence};
 use upstream::{Account, catalog};
 use wire::Dialect;
@@ -27,6 +31,8 @@ pub struct House {
     pub rules: Rules,
     /// What is known of each account.
     pub vitals: HashMap<Arc<str>, Arc<Vital>>,
+    /// Who may use how much.
+    pub limits: Limits,
     /// The operator's own header for keys.
     pub key_header: Option<HeaderName>,
 }
@@ -70,7 +76,16 @@ impl House {
         let key_header = config.auth.header_name.parse().ok();
         let vitals = accounts.keys().map(|name| (name.clone(), health.vital(name))).collect();
         health.keep_only(|name| accounts.contains_key(name));
-        Ok(Self { keys: keys(&config, &stored.keys), map, accounts, vitals, rules, key_header, config })
+        Ok(Self {
+            keys: keys(&config, &stored.keys),
+            limits: limits(&config, &stored.keys),
+            map,
+            accounts,
+            vitals,
+            rules,
+            key_header,
+            config,
+        })
     }
 
     /// Takes over what accounts of an older snapshot have learned of the wires that they speak.
@@ -105,6 +120,22 @@ fn keys(config: &Config, stored: &[store::keys::Key]) -> Keys {
     let fixed = auth.keys.iter().map(|k| KeyEntry::fixed(k.secret.expose(), scopes(&k.scopes), &k.name));
     let stored = stored.iter().filter(|k| k.revoked_at_ms.is_none()).filter_map(entry);
     Keys::new(master.chain(fixed).chain(stored), auth.mode == AuthMode::Off)
+}
+
+fn limits(config: &Config, stored: &[store::keys::Key]) -> Limits {
+    let usual = |own: &AccountLimits| Bounds { window: None, rpm: own.rpm, tpm: own.tpm, concurrency: own.concurrency };
+    let window = |limit: RateLimit| Window { requests: limit.requests, span: limit.window };
+    let fixed = config.auth.keys.iter().map(|k| (k.name.as_str(), usual(&k.limits)));
+    let stored = stored
+        .iter()
+        .map(|k| (k.id.as_str(), Bounds { window: None, rpm: k.limits.rpm, tpm: k.limits.tpm, concurrency: k.limits.concurrency }));
+    let accounts = config.accounts.iter().map(|a| (a.name.as_str(), Bounds { window: a.rate_limit.map(window), ..usual(&a.limits) }));
+    let bounded = |all: &mut dyn Iterator<Item = (&str, Bounds)>| all.filter(|(_, b)| !b.is_none()).map(|(n, b)| (n.into(), b)).collect();
+    Limits {
+        address: config.rate_limit.map(|limit| Bounds { window: Some(window(limit)), ..Bounds::default() }),
+        keys: bounded(&mut fixed.chain(stored)),
+        accounts: bounded(&mut { accounts }),
+    }
 }
 
 fn entry(key: &store::keys::Key) -> Option<KeyEntry> {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use journey::{Call, Caller, Permit, Request, Scope, Settle};
 use wire::{Code, Failure};
 
+use crate::limit::{Bounds, Counters, Hold, Limits, Standing, Subject, estimate};
+
 /// Whether a caller may call a path of a scope.
 ///
 /// # Errors
@@ -27,14 +29,67 @@ pub fn may_use(caller: &Caller, model: &str) -> Result<(), Failure> {
     Err(Failure::new(Code::ModelNotAllowed, format!("this key may not use the model `{model}`")).at("model"))
 }
 
-/// Admits an inference call; from here on it has exactly one receipt.
+/// What admission needs of the house.
+#[derive(Clone, Copy)]
+pub struct Admission<'a> {
+    pub limits: &'a Limits,
+    pub counters: &'a Arc<Counters>,
+    pub sink: &'a Arc<dyn Settle>,
+}
+
+/// Counts a call against its client's address, before anything else is looked at. How the address stands is put into `said`.
 ///
 /// # Errors
-/// What [`may_call`] and [`may_use`] refuse.
-pub fn admit(caller: &Caller, call: &Call, request: &Request, sink: &Arc<dyn Settle>) -> Result<Permit, Failure> {
+/// [`Code::RateLimitExceeded`].
+pub async fn arrive(desk: &Admission<'_>, call: &Call, said: &mut Option<Standing>) -> Result<(), Failure> {
+    let Some(bounds) = desk.limits.address else { return Ok(()) };
+    take(desk, Subject::address(call.client), bounds, 0, call, "this address", said).await.map(drop)
+}
+
+/// Admits an inference call; from here on it has exactly one receipt. How the key's limits stand is put into `said`, refused or not.
+///
+/// # Errors
+/// What [`may_call`] and [`may_use`] refuse; [`Code::RateLimitExceeded`].
+pub async fn admit(
+    desk: &Admission<'_>,
+    caller: &Caller,
+    call: &Call,
+    request: &Request,
+    said: &mut Option<Standing>,
+) -> Result<Permit, Failure> {
     may_call(caller, Scope::Inference)?;
     may_use(caller, request.model())?;
     // Fallbacks that the request names itself are no way round.
     request.head.models.iter().try_for_each(|model| may_use(caller, model))?;
-    Ok(Permit::new(call, request, caller, sink.clone()))
+    let bounded = caller.key.as_ref().and_then(|key| Some((key, *desk.limits.keys.get(&key.id)?)));
+    let Some((key, bounds)) = bounded else { return Ok(Permit::new(call, request, caller, desk.sink.clone())) };
+    let tokens = if bounds.tpm.is_some() { estimate(request) } else { 0 };
+    let hold = take(desk, Subject::Key(key.id.clone()), bounds, tokens, call, "this key", said).await?;
+    let mut permit = Permit::new(call, request, caller, desk.sink.clone());
+    if hold.is_pending() {
+        permit.keep(Box::new(hold));
+    }
+    Ok(permit)
+}
+
+async fn take(
+    desk: &Admission<'_>,
+    subject: Subject,
+    bounds: Bounds,
+    tokens: u64,
+    call: &Call,
+    who: &str,
+    said: &mut Option<Standing>,
+) -> Result<Hold, Failure> {
+    let mut say = |standing: Standing| *said = Some(said.map_or(standing, |before| before.with(standing)));
+    match desk.counters.take(subject, bounds, tokens, call.received).await {
+        Ok((hold, standing)) => {
+            say(standing);
+            Ok(hold)
+        }
+        Err(full) => {
+            say(full.standing);
+            Err(full.failure(who))
+        }
+    }
 }

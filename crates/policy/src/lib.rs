@@ -1,11 +1,13 @@
-//! The front desk: who are you, what may you. Reads only its slice of the snapshot; knows no provider.
+//! The front desk: who are you, what may you, how much. Reads only its slice of the snapshot; knows no provider.
 //!
 //! **Invariant:** secrets are compared by their SHA-256, so neither the comparison's time nor a memory dump of the table gives one away.
 
 mod admit;
 mod credentials;
 mod keys;
+mod limit;
 
-pub use admit::{admit, may_call, may_use};
+pub use admit::{Admission, admit, arrive, may_call, may_use};
 pub use credentials::Credentials;
 pub use keys::{Hash, KeyEntry, Keys, hash};
+pub use limit::{Bounds, Counters, Full, Hold, Limits, Reading, Standing, Subject, What, Window, estimate};

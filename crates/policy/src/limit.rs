@@ -21,7 +21,7 @@ use wire::{Code, Failure};
 use memory::{Memory, Settled, Ticket};
 
 /// The window of limits a minute.
-pub const MINUTE: Duration = Duration::from_mins(1);
+const MINUTE: Duration = Duration::from_mins(1);
 /// What a caller is told to wait where too many requests run: nobody knows when one ends.
 const RUNNING_WAIT: Duration = Duration::from_secs(1);
 /// Tokens of an answer that names no bound of its own, as they are held before it is there.
@@ -374,7 +374,9 @@ fn signed(n: u64) -> i64 {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.change(Settled { is_over: true, ..Settled::default() });
+        if self.bounds.concurrency.is_some() {
+            self.change(Settled { is_over: true, ..Settled::default() });
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use redis::Script;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::{StoreError, redis::Redis};
+use crate::redis::Redis;
 
 /// Most settlements that wait to be written; one more is lost, and what it would have given back leaves with its window or lease.
 const SETTLEMENTS_MAX: usize = 4096;
@@ -113,6 +113,14 @@ impl Shared {
         }
     }
 
+    /// Writes what still waits; nobody tends them any more.
+    pub async fn finish(&self) {
+        let mut waiting = self.waiting.lock().await;
+        while let Ok(changes) = waiting.try_recv() {
+            self.write(&changes).await;
+        }
+    }
+
     /// Whether they can be asked, as far as is known.
     pub fn is_up(&self) -> bool {
         self.redis.is_up()
@@ -200,16 +208,4 @@ fn counted(numbers: &[i64]) -> Vec<Counted> {
             place: n[3],
         })
         .collect()
-}
-
-impl Shared {
-    /// Counters on the Redis at an address, connected if it is there.
-    ///
-    /// # Errors
-    /// [`StoreError::Address`].
-    pub async fn connect(address: &str) -> Result<(Arc<Redis>, Arc<Self>), StoreError> {
-        let redis = Redis::open(address)?;
-        redis.connect().await;
-        Ok((redis.clone(), Self::new(redis)))
-    }
 }

@@ -19,6 +19,8 @@ pub const ATTEMPTS: Metric = metric("router_attempts", "Attempts on backends, by
 pub const CACHE_HITS: Metric = metric("router_cache_hits", "Requests answered from the cache, by model");
 pub const TOKENS: Metric = metric("router_tokens", "Tokens, by model and direction (input, output)");
 pub const DROPPED_ROWS: Metric = metric("router_dropped_rows", "Request records that could be neither stored nor spilled");
+pub const REDIS_FAILURES: Metric =
+    metric("router_redis_failures", "Uses of the shared Redis that failed; the router then counted and remembered alone");
 // Gauges and histograms of the router.
 pub const REQUEST_LATENCY: Metric =
     metric("router_request_latency_seconds", "From a request's arrival to the end of its answer, by backend");

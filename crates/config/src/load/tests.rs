@@ -294,9 +294,9 @@ fn an_unknown_variable_of_ours_is_reported_with_the_nearest() {
 #[test]
 fn what_has_no_effect_is_said() {
     let text = "guardrails: {a: 1}\nmcp: {}\ngeneral_settings: {store_model_in_db: true}\nlitellm_settings: {drop_params: true}\n";
-    let warnings = loaded(text, &[("RATE_LIMIT_REQUESTS", "5")]).warnings;
+    let warnings = loaded(text, &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")]).warnings;
     let foreign = "/etc/router.yaml line 3: general_settings.store_model_in_db has no effect";
-    assert_eq!(warnings, [foreign, "accepted, but without effect in this version: rate_limit.requests, guardrails, litellm_settings"]);
+    assert_eq!(warnings, [foreign, "accepted, but without effect in this version: telemetry.otlp_endpoint, guardrails, litellm_settings"]);
 }
 
 #[test]

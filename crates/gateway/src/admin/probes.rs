@@ -30,14 +30,14 @@ pub async fn about(State(app): State<Arc<App>>) -> Json<Value> {
 /// `GET /health`: 200 as long as the process serves.
 pub async fn health(State(app): State<Arc<App>>) -> Json<Value> {
     let store = app.store.check().await.is_ok();
+    let redis = app.redis_is_up();
     let ready = has_target(&app);
-    let status = if store { "healthy" } else { "degraded" };
-    Json(json!({
-        "status": status,
-        "version": VERSION,
-        "mode": "router",
-        "details": {"store": word(store), "targets": word(ready), "uptime_seconds": app.started.elapsed().as_secs()},
-    }))
+    let status = if store && redis != Some(false) { "healthy" } else { "degraded" };
+    let mut details = json!({"store": word(store), "targets": word(ready), "uptime_seconds": app.started.elapsed().as_secs()});
+    if let Some(redis) = redis {
+        details["redis"] = word(redis).into();
+    }
+    Json(json!({"status": status, "version": VERSION, "mode": "router", "details": details}))
 }
 
 /// `GET /_health/live`.
@@ -49,16 +49,22 @@ pub async fn live() -> Json<Value> {
 pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
     let store = app.store.check().await.is_ok();
     let target = has_target(&app);
+    let redis = app.redis_is_up();
+    let is_whole = store && redis != Some(false);
     let strict = app.house().config.health.strict;
-    let can_serve = target && !app.is_draining() && (store || !strict);
-    let status = match (can_serve, store) {
+    let can_serve = target && !app.is_draining() && (is_whole || !strict);
+    let status = match (can_serve, is_whole) {
         (true, true) => "ready",
         (true, false) => "degraded",
         (false, _) if app.is_draining() => "draining",
         (false, _) => "not_ready",
     };
     let code = if can_serve { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(json!({"status": status, "checks": {"store": word(store), "targets": word(target)}})))
+    let mut checks = json!({"store": word(store), "targets": word(target)});
+    if let Some(redis) = redis {
+        checks["redis"] = word(redis).into();
+    }
+    (code, Json(json!({"status": status, "checks": checks})))
 }
 
 fn word(is_well: bool) -> &'static str {

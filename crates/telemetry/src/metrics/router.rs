@@ -17,8 +17,16 @@ type Two = [(&'static str, String); 2];
 const LATENCY_BUCKETS: [f64; 18] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 /// Counters on `/metrics`, described even before their first sample.
-const COUNTERS: [Metric; 7] =
-    [names::REQUESTS, names::RESPONSES, names::REFUSALS, names::ATTEMPTS, names::CACHE_HITS, names::TOKENS, names::DROPPED_ROWS];
+const COUNTERS: [Metric; 8] = [
+    names::REQUESTS,
+    names::RESPONSES,
+    names::REFUSALS,
+    names::ATTEMPTS,
+    names::CACHE_HITS,
+    names::TOKENS,
+    names::DROPPED_ROWS,
+    names::REDIS_FAILURES,
+];
 /// Counters on `/metrics/cloud`.
 const CLOUD_COUNTERS: [Metric; 1] = [names::CLOUD_REQUESTS];
 
@@ -36,10 +44,13 @@ pub enum Outcome {
     Unreachable,
     /// The answer broke off after it had begun.
     Broken,
+    /// Not asked: its own limit was full.
+    Limited,
 }
 
 impl Outcome {
-    const ALL: [Self; 7] = [Self::Success, Self::Cancelled, Self::Error, Self::RateLimited, Self::Timeout, Self::Unreachable, Self::Broken];
+    const ALL: [Self; 8] =
+        [Self::Success, Self::Cancelled, Self::Error, Self::RateLimited, Self::Timeout, Self::Unreachable, Self::Broken, Self::Limited];
 
     /// The label's value.
     pub const fn as_str(self) -> &'static str {
@@ -51,6 +62,7 @@ impl Outcome {
             Self::Timeout => "timeout",
             Self::Unreachable => "unreachable",
             Self::Broken => "broken",
+            Self::Limited => "limited",
         }
     }
 }
@@ -123,6 +135,8 @@ pub struct Metrics {
     pub pending_rows: Gauge,
     /// Records lost.
     pub dropped_rows: Counter,
+    /// Uses of the shared Redis that failed.
+    pub redis_failures: Counter,
 }
 
 impl Default for Metrics {
@@ -153,6 +167,8 @@ impl Metrics {
         let pending_rows = gauge(names::PENDING_ROWS);
         let dropped_rows = Counter::default();
         registry.register(names::DROPPED_ROWS.name, names::DROPPED_ROWS.help, dropped_rows.clone());
+        let redis_failures = Counter::default();
+        registry.register(names::REDIS_FAILURES.name, names::REDIS_FAILURES.help, redis_failures.clone());
         Self {
             registry,
             cloud_registry,
@@ -167,6 +183,7 @@ impl Metrics {
             queued_requests,
             pending_rows,
             dropped_rows,
+            redis_failures,
         }
     }
 
@@ -382,7 +399,7 @@ mod tests {
             metrics.backend("a").attempted(outcome);
         }
         let text = metrics.encode_text();
-        assert_eq!(text.lines().filter(|line| line.starts_with("router_attempts_total{") && line.ends_with(" 1")).count(), 7, "{text}");
+        assert_eq!(text.lines().filter(|line| line.starts_with("router_attempts_total{") && line.ends_with(" 1")).count(), 8, "{text}");
         metrics.responded(503);
         metrics.refused("invalid_api_key");
         let text = metrics.encode_text();
