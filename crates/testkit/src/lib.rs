@@ -3,11 +3,13 @@
 //! Its answers are written by hand, not with the types that the product reads them with, so that it cannot share their mistakes.
 
 mod answers;
+mod redis;
 mod reply;
 mod request;
 mod script;
 mod upstream;
 
+pub use redis::RedisServer;
 pub use reply::{Gate, Reply};
 pub use request::Recorded;
 pub use script::Script;

@@ -36,6 +36,11 @@ const NEEDS: &[Need] = &[
         packages: &["python3", "python3-pip", "python3-venv", "ca-certificates"],
         is_present: has_python,
     },
+    Need {
+        what: "redis-server (tests of limits that several routers share)",
+        packages: &["redis-server"],
+        is_present: || which("redis-server").is_some() || which("valkey-server").is_some(),
+    },
 ];
 
 /// Installs what is missing with apt, or says what to install where there is no apt.

@@ -113,7 +113,7 @@ fn the_table_is_bounded_and_the_running_stay() {
     let (counters, start) = counters();
     let running = Bounds { concurrency: Some(1), ..window(1, 1) };
     let kept: Vec<Hold> = (0..100).map(|n| now(counters.take(key(&format!("r{n}")), running, 0, start)).unwrap().0).collect();
-    for n in 0..200_000_u32 {
+    for n in 0..70_000_u32 {
         let address = Subject::address(IpAddr::from(n.to_be_bytes()));
         drop(now(counters.take(address, window(1, 60_000), 0, start + Duration::from_secs(1))));
     }
