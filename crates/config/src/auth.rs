@@ -69,7 +69,12 @@ fn static_keys(reader: &mut Reader) -> Result<Vec<StaticKey>, ConfigError> {
     for variable in std::iter::once("AUTH_KEY".to_owned()).chain(numbered) {
         let Some(secret) = reader.env.get(&variable).and_then(Secret::new) else { continue };
         let origin = from_variable(reader, &variable);
-        add(reader, &mut keys, Some(StaticKey { name: variable, secret, scopes: owned(OPERATOR_SCOPES), limits: AccountLimits::default() }), origin);
+        add(
+            reader,
+            &mut keys,
+            Some(StaticKey { name: variable, secret, scopes: owned(OPERATOR_SCOPES), limits: AccountLimits::default() }),
+            origin,
+        );
     }
     Ok(keys)
 }
@@ -79,7 +84,12 @@ fn file_key(reader: &Reader, node: &Node, position: usize) -> Result<Option<Stat
     let usual_name = format!("auth.keys[{position}]");
     if let Some(text) = node.scalar() {
         let secret = resolved(reader, &usual_name, &text)?;
-        return Ok(secret.map(|secret| StaticKey { name: usual_name, secret, scopes: owned(USUAL_SCOPES), limits: AccountLimits::default() }));
+        return Ok(secret.map(|secret| StaticKey {
+            name: usual_name,
+            secret,
+            scopes: owned(USUAL_SCOPES),
+            limits: AccountLimits::default(),
+        }));
     }
     let fields = Fields::new(node, usual_name.clone(), KEY_FIELDS, place)?;
     let scopes = fields.optional::<Vec<String>>("scopes")?.unwrap_or_else(|| owned(USUAL_SCOPES));

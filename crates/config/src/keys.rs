@@ -167,7 +167,12 @@ pub(crate) const KEYS: &[Key] = &[
         .env(&["CACHE_ENABLED"]),
     Key::value("cache.ttl", "300s", "For how long.").env(&["LLM_ROUTER_CACHE_TTL", "CACHE_TTL"]),
     Key::value("cache.streams", "false", "Whether streamed answers are remembered too."),
-    Key::whole("cache.redis_url", Shape::Url, "A Redis that several routers share: they count limits together there. While it cannot be reached each counts alone.").env(&["LLM_ROUTER_REDIS_URL", "REDIS_URL"]),
+    Key::whole(
+        "cache.redis_url",
+        Shape::Url,
+        "A Redis that several routers share: they count limits together there. While it cannot be reached each counts alone.",
+    )
+    .env(&["LLM_ROUTER_REDIS_URL", "REDIS_URL"]),
     Key::value("rate_limit.requests", "", "Most requests per client address in the window; no bound if not set.")
         .env(&["LLM_ROUTER_RATE_LIMIT_REQUESTS", "RATE_LIMIT_REQUESTS"]),
     Key::value("rate_limit.window", "60s", "That window.").env(&["LLM_ROUTER_RATE_LIMIT_WINDOW", "RATE_LIMIT_WINDOW"]),

@@ -42,13 +42,13 @@ impl Fault {
 fn all_limited(faults: &[Fault]) -> Option<Failure> {
     faults.iter().find(|f| f.outcome == AttemptOutcome::Limited)?;
     let limited = || faults.iter().filter_map(|f| f.obstacle.as_ref()).filter(|o| o.code == Code::RateLimitExceeded);
-    let reasons: Vec<Value> = faults.iter().map(|f| json!({"target": &*f.target, "status": f.status, "error": f.message})).collect();
+    let reasons: Vec<Value> = faults.iter().map(|f| json!({"target": &*f.target, "error": f.message})).collect();
     let message = match faults {
         [only] => format!("All configured services are rate limited: {}", only.message),
         _ => "All configured services are rate limited".to_owned(),
     };
     let failure = Failure { retry_after: limited().filter_map(|o| o.retry_after).min(), ..Failure::new(Code::RateLimitExceeded, message) };
-    Some(failure.with("attempted_services", limited().count()).with("total_services", faults.len()).with("attempts", reasons))
+    Some(failure.with("attempted_services", limited().count()).with("total_services", faults.len()).with("skipped", reasons))
 }
 
 /// The client's answer when every attempt failed: the one common status if they agree, else 502.

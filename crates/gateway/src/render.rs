@@ -131,7 +131,7 @@ pub fn failure(failure: &Failure, dialect: Dialect, request_id: &str) -> Respons
     failure_headers(failure, headers);
     put(headers, REQUEST_ID, request_id);
     if let Some(attempts) = failure.details.get("attempts").and_then(serde_json::Value::as_array) {
-        put(headers, HeaderName::from_static("x-llm-router-attempts"), &attempts.iter().filter(|a| a.outcome.is_try()).count().to_string());
+        put(headers, HeaderName::from_static("x-llm-router-attempts"), &attempts.len().to_string());
     }
     response
 }

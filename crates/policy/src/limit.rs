@@ -367,7 +367,6 @@ impl Hold {
     }
 }
 
-
 fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }

@@ -154,7 +154,7 @@ impl Shared {
     }
 
     async fn ask(&self, mode: &str, id: u64, bounds: &[Bound]) -> Option<Vec<i64>> {
-        let line = self.redis.line()?;
+        let mut line = self.redis.line()?;
         let mut call = self.take.prepare_invoke();
         call.arg(mode).arg(id);
         for bound in bounds {
@@ -164,7 +164,11 @@ impl Shared {
             };
             call.key(&bound.key).arg(kind).arg(bound.limit).arg(span_us(span)).arg(bound.amount);
         }
-        let answer: Result<Vec<i64>, _> = call.invoke_async(&mut line.0.clone()).await;
+        let mut answer: Result<Vec<i64>, _> = call.invoke_async(&mut line.0.clone()).await;
+        if let Err(error) = &answer {
+            line = self.redis.renewed(&line, error).await?;
+            answer = call.invoke_async(&mut line.0.clone()).await;
+        }
         match answer {
             Ok(numbers) if numbers.len() == 2 + 4 * bounds.len() => Some(numbers),
             Ok(_) => None,
@@ -201,11 +205,6 @@ fn micros(number: i64) -> Duration {
 fn counted(numbers: &[i64]) -> Vec<Counted> {
     let bounds = numbers[2..].chunks_exact(4);
     bounds
-        .map(|n| Counted {
-            used: u64::try_from(n[0]).unwrap_or(0),
-            first_free: micros(n[1]),
-            all_free: micros(n[2]),
-            place: n[3],
-        })
+        .map(|n| Counted { used: u64::try_from(n[0]).unwrap_or(0), first_free: micros(n[1]), all_free: micros(n[2]), place: n[3] })
         .collect()
 }

@@ -11,7 +11,10 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::{Mutex, Notify},
+    time::{sleep, timeout},
+};
 
 use crate::StoreError;
 
@@ -23,7 +26,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How often an idle line is tried.
-const PROBE_EVERY: Duration = Duration::from_secs(5);
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How long whoever found the line cut waits for a new one, once for all.
+const RENEW_MAX: Duration = Duration::from_millis(500);
 /// What is written to see that writing works: a server that only lets read is of no use.
 const PROBE_KEY: &str = "llm-router:probe";
 
@@ -33,6 +38,8 @@ pub struct Redis {
     line: ArcSwapOption<Line>,
     /// The line has failed, look at it now.
     failed: Notify,
+    /// Held by the one who renews the line.
+    renewing: Mutex<()>,
     is_reported: AtomicBool,
     failures: AtomicU64,
 }
@@ -54,6 +61,7 @@ impl Redis {
             client,
             line: ArcSwapOption::empty(),
             failed: Notify::new(),
+            renewing: Mutex::default(),
             is_reported: AtomicBool::new(false),
             failures: AtomicU64::new(0),
         }))
@@ -109,6 +117,36 @@ impl Redis {
     /// How often it could not be used.
     pub fn failures(&self) -> u64 {
         self.failures.load(Relaxed)
+    }
+
+    /// A use of `line` has failed. A line that was cut may only be old (the server was started anew): it is renewed at once, and the use may
+    /// be repeated on the new one. `None`: it is down.
+    pub async fn renewed(&self, line: &Arc<Line>, error: &redis::RedisError) -> Option<Arc<Line>> {
+        if !error.is_connection_dropped() {
+            self.failed(line, error);
+            return None;
+        }
+        let _one = self.renewing.lock().await;
+        let current = self.line()?;
+        if !Arc::ptr_eq(&current, line) {
+            return Some(current);
+        }
+        match timeout(RENEW_MAX, self.try_connect()).await {
+            Ok(Ok(new)) => {
+                self.failures.fetch_add(1, Relaxed);
+                let new = Arc::new(new);
+                self.line.store(Some(new.clone()));
+                Some(new)
+            }
+            Ok(Err(why)) => {
+                self.failed(line, &why);
+                None
+            }
+            Err(_) => {
+                self.failed(line, error);
+                None
+            }
+        }
     }
 
     /// A use of `line` has failed: nobody uses it any more.

@@ -13,6 +13,7 @@ mod faults;
 mod hangups;
 mod keys;
 mod lifecycle;
+mod limits;
 mod nodes;
 mod raw;
 mod records;

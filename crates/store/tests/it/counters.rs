@@ -149,6 +149,8 @@ async fn a_dead_redis_is_left_alone_and_found_again() {
     server.start_again();
     back().await;
     assert_eq!(used(&shared, &bounds[0]).await, 1, "it came back empty");
+    server.start_again();
+    assert!(is_taken(&shared.take(0, &bounds).await), "a line that is only old is renewed");
     server.freeze();
     assert_eq!(shared.take(0, &bounds).await, None, "an answer that does not come is none");
     assert!(!redis.is_up());
