@@ -78,7 +78,7 @@ async fn a_full_account_is_passed_over_and_the_record_says_why() {
     let decision: Value = serde_json::from_str(row.decision.as_deref().unwrap()).unwrap();
     assert_eq!((row.attempts, &decision["attempts"][0]["outcome"]), (1, &json!("limited")));
     assert!(decision["attempts"][0]["error"].as_str().unwrap().contains("10 requests in 600 s"), "{decision}");
-    assert_eq!(router.metric("router_attempts_total{backend=\"first\",outcome=\"limited\"}").await, 31.0);
+    assert_eq!(router.metric("router_attempts_total{backend=\"first\",outcome=\"limited\"}").await as u64, 31);
 }
 
 #[tokio::test]

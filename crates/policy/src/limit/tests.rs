@@ -161,7 +161,9 @@ proptest! {
                 tokens += used.unwrap_or(held);
             }
         }
-        open.into_iter().for_each(|(hold, used)| hold.settle(used));
+        for (hold, used) in open {
+            hold.settle(used);
+        }
         let standing = now(counters.look(&key("k"), &bounds));
         prop_assert_eq!((standing.tokens.unwrap().used, standing.minute.unwrap().used), (tokens, places));
         let all = Bounds { concurrency: Some(1), ..bounds };

@@ -1,5 +1,7 @@
 //! Shared counters on a real Redis.
 
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -12,7 +14,7 @@ use store::{
 use testkit::RedisServer;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// One router's side.
 async fn router(server: &RedisServer) -> (Arc<Redis>, Arc<Shared>) {
@@ -34,7 +36,7 @@ async fn used(shared: &Shared, bound: &Bound) -> u64 {
     shared.look(std::slice::from_ref(bound)).await.unwrap()[0].used
 }
 
-fn is_taken(verdict: &Option<Verdict>) -> bool {
+fn is_taken(verdict: Option<Verdict>) -> bool {
     matches!(verdict, Some(Verdict::Taken(_)))
 }
 
@@ -49,7 +51,7 @@ async fn routers_on_one_redis_have_one_limit() {
             asking.push(tokio::spawn(async move {
                 let mut taken = 0;
                 for _ in 0..25 {
-                    taken += usize::from(is_taken(&shared.take(shared.id(), &[window("w", 50, HOUR, 1)]).await));
+                    taken += usize::from(is_taken(shared.take(shared.id(), &[window("w", 50, HOUR, 1)]).await));
                 }
                 taken
             }));
@@ -109,8 +111,8 @@ async fn all_bounds_are_taken_together_and_settled_apart() {
     shared.settle(vec![add(&tokens, 0, 85)]);
     shared.finish().await;
     assert_eq!(used(&shared, &tokens).await, 95, "more flowed than was held");
-    assert!(!is_taken(&shared.take(shared.id(), &[window("t", 100, HOUR, 6)]).await));
-    assert!(is_taken(&shared.take(shared.id(), &[window("t", 100, HOUR, 5)]).await));
+    assert!(!is_taken(shared.take(shared.id(), &[window("t", 100, HOUR, 6)]).await));
+    assert!(is_taken(shared.take(shared.id(), &[window("t", 100, HOUR, 5)]).await));
 }
 
 #[tokio::test]
@@ -119,10 +121,10 @@ async fn what_is_kept_ends_by_itself() {
     let (_, shared) = router(&server).await;
     let short = Duration::from_millis(50);
     let all = [window("w", 1, short, 1), running("c", 1, short)];
-    assert!(is_taken(&shared.take(shared.id(), &all).await));
+    assert!(is_taken(shared.take(shared.id(), &all).await));
     let deadline = Instant::now() + PATIENCE;
     // A router that died gives nothing back: the lease does.
-    while !is_taken(&shared.take(shared.id(), &all).await) {
+    while !is_taken(shared.take(shared.id(), &all).await) {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -137,12 +139,12 @@ async fn a_dead_redis_is_left_alone_and_found_again() {
     let bounds = [window("w", 10, HOUR, 1)];
     let back = || async {
         let deadline = Instant::now() + PATIENCE;
-        while !is_taken(&shared.take(0, &bounds).await) {
+        while !is_taken(shared.take(0, &bounds).await) {
             assert!(Instant::now() < deadline, "it is used again");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    assert!(is_taken(&shared.take(0, &bounds).await));
+    assert!(is_taken(shared.take(0, &bounds).await));
     server.kill();
     assert_eq!(shared.take(0, &bounds).await, None);
     assert!(!redis.is_up() && redis.failures() > 0);
@@ -150,7 +152,7 @@ async fn a_dead_redis_is_left_alone_and_found_again() {
     back().await;
     assert_eq!(used(&shared, &bounds[0]).await, 1, "it came back empty");
     server.start_again();
-    assert!(is_taken(&shared.take(0, &bounds).await), "a line that is only old is renewed");
+    assert!(is_taken(shared.take(0, &bounds).await), "a line that is only old is renewed");
     server.freeze();
     assert_eq!(shared.take(0, &bounds).await, None, "an answer that does not come is none");
     assert!(!redis.is_up());

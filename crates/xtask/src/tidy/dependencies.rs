@@ -17,8 +17,9 @@ pub(super) struct Metadata {
 }
 
 /// Packages that only these of ours may name, and why.
-const RESERVED: [(&str, &[&str], &str); 5] = [
+const RESERVED: [(&str, &[&str], &str); 6] = [
     ("sqlx", &["store"], "only `store` speaks SQL"),
+    ("redis", &["store"], "only `store` speaks to a Redis"),
     ("hyper-rustls", &["net"], "only `net` opens outbound connections"),
     ("llama-cpp-2", &["llama"], "only `llama` has C++"),
     ("serde-saphyr", &["config"], "one crate reads YAML"),
