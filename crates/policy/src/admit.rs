@@ -93,3 +93,6 @@ async fn take(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
