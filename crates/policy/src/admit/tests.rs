@@ -74,6 +74,9 @@ impl House {
     }
 }
 
+/// What a request comes to.
+type End = fn(&mut Receipt);
+
 const CHAT: &str = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"max_tokens":100}"#;
 
 #[tokio::test]
@@ -91,7 +94,7 @@ async fn a_full_key_is_refused_without_a_receipt_and_hears_how_it_stands() {
 #[tokio::test]
 async fn a_permit_settles_what_flowed_and_once() {
     let bounds = Bounds { tpm: Some(10_000), concurrency: Some(1), ..Bounds::default() };
-    let ends: [(&str, fn(&mut Receipt), u64); 4] = [
+    let ends: [(&str, End, u64); 4] = [
         ("usage", |r| r.usage = Some(Usage { in_fresh: Some(30), out_text: Some(5), ..Usage::default() }), 35),
         ("more than was held", |r| r.usage = Some(Usage { out_text: Some(900), ..Usage::default() }), 900),
         ("a failure", |r| r.outcome = Outcome::Error, 0),
