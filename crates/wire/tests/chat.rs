@@ -156,6 +156,9 @@ fn a_stream_that_breaks_says_so() {
     assert!(
         matches!(read(&[error.as_bytes()]).last(), Some(Event::Failed { message, code: Some(code) }) if message == "overloaded" && code == "busy")
     );
+    let nameless =
+        "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{}\"}}]}}]}\n\ndata: [DONE]\n\n";
+    assert!(matches!(read(&[nameless.as_bytes()]).last(), Some(Event::Failed { .. })), "nobody could run a call without a name");
     let back = "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\"}}]}}]}\n\n\
                 data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":1,\"id\":\"b\",\"function\":{\"name\":\"g\"}}]}}]}\n\n\
                 data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{}\"}}]}}]}\n\n";

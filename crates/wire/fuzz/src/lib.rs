@@ -86,7 +86,12 @@ pub fn check(events: &[Event]) {
 
 /// Whether an answer has anything that its whole form may say in another place.
 pub fn is_plain(events: &[Event]) -> bool {
-    events.iter().all(|e| !matches!(e, Event::BlockStart { kind: BlockKind::Refusal | BlockKind::Opaque { .. }, .. }))
+    events.iter().all(|event| match event {
+        Event::BlockStart { kind: BlockKind::Refusal | BlockKind::Opaque { .. }, .. } => false,
+        // Nobody could run it, and Gemini's readers refuse it.
+        Event::BlockStart { kind: BlockKind::ToolCall { name, .. }, .. } => !name.is_empty(),
+        _ => true,
+    })
 }
 
 /// A stream however it is cut gives the same events, in order; and what is written of them can be read again.

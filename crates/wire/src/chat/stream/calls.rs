@@ -85,6 +85,9 @@ impl Calls {
             let signature = raw["extra_content"]["google"]["thought_signature"].as_str().filter(|s| !s.is_empty());
             let state = signature.map(|s| State { family: Family::Gemini, id: None, signature: Some(s.to_owned()), encrypted: None });
             let id = call.id.unwrap_or_default();
+            if name.as_ref().is_none_or(String::is_empty) {
+                return Err("the upstream sent a tool call without a name");
+            }
             return self.begin(choice, Call { index, id, name: unescaped(name), is_custom: custom.is_some(), text, state }, next, out);
         }
         if !known {
