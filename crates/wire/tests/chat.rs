@@ -149,6 +149,15 @@ fn choices_of_one_number_are_told_apart() {
 }
 
 #[test]
+fn an_answer_of_nothing_has_an_end() {
+    let stream = "data: {\"id\":\"c\",\"choices\":[]}\n\ndata: [DONE]\n\n";
+    let body = br#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[]}"#;
+    for events in [read(&[stream.as_bytes()]), decode::response(body).unwrap()] {
+        assert!(matches!(&events[1..], [Event::Finish { choice: 0, .. }, Event::End]), "{events:?}");
+    }
+}
+
+#[test]
 fn a_stream_that_breaks_says_so() {
     let cut = &STREAM[..STREAM.find("data: [DONE]").unwrap()];
     assert!(matches!(read(&[cut.as_bytes()]).last(), Some(Event::Failed { code: Some(code), .. }) if code == "stream_truncated"));

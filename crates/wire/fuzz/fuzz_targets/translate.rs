@@ -29,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
         check(&got);
         // A call that cannot be read fails a whole response there.
         if !matches!(got.last(), Some(Event::End)) {
-            assert!(is_malformed(&events));
+            assert!(is_malformed(&events), "{}: {:?} of {events:?}", client.name(), got.last());
             continue;
         }
         assert_eq!(has_all(&texts(&got)), has_all(&texts(&events)), "{}: {}", client.name(), String::from_utf8_lossy(&sent));

@@ -314,6 +314,9 @@ pub fn response(body: &[u8]) -> Result<Vec<Event>, Failure> {
     let answer: ChatResponse = crate::json::parse(body)?;
     let raw: Value = serde_json::from_slice(body).unwrap_or_default();
     let mut events = vec![Event::Start { id: answer.id, model: answer.model, created: answer.created }];
+    if answer.choices.is_empty() {
+        events.push(Event::Finish { choice: 0, reason: Finish::Stop });
+    }
     let mut taken = HashSet::new();
     for (at, mut choice) in answer.choices.into_iter().enumerate() {
         // Some servers number all of them alike.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     citations,
-    ir::{BlockKind, Delta, Event, Family, Usage, event::LogprobsBox},
+    ir::{BlockKind, Delta, Event, Family, Finish, Usage, event::LogprobsBox},
     sse::{EVENT_BYTES_MAX, SseEvent, SseReader, TooLong},
 };
 
@@ -171,6 +171,10 @@ impl Decoder {
 
     fn end(&mut self, out: &mut Vec<Event>) {
         self.over = true;
+        if self.choices.is_empty() {
+            // An answer of nothing is still an answer, which other dialects' clients read to its end.
+            out.push(Event::Finish { choice: 0, reason: Finish::Stop });
+        }
         for (index, mut choice) in std::mem::take(&mut self.choices) {
             choice.close(index, out);
             choice.calls.end(index, &mut choice.next, out);
