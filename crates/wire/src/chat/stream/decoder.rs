@@ -20,6 +20,9 @@ use crate::{
 /// Most choices of one answer.
 const CHOICES_MAX: usize = 128;
 
+/// Members for which a chunk is looked through.
+const RARE: [&[u8]; 5] = [b"\"error\"", b"\"annotations\"", b"\"audio\"", b"\"custom\"", b"\"extra_content\""];
+
 /// Reads an upstream's chat stream into events.
 #[derive(Debug, Default)]
 pub struct Decoder {
@@ -125,6 +128,11 @@ impl Decoder {
             self.end(out);
             return;
         }
+        // Most chunks hold nothing that has to be looked for.
+        let has_rare = RARE.iter().any(|word| memchr::memmem::find(event.data.as_bytes(), word).is_some());
+        if !has_rare && let Ok(chunk) = serde_json::from_str::<ChatChunk>(&event.data) {
+            return self.chunk(chunk, Vec::new(), out);
+        }
         let Ok(mut value) = serde_json::from_str::<Value>(&event.data) else {
             self.fail("the upstream sent a frame that is not JSON".to_owned(), None, out);
             return;
@@ -158,7 +166,7 @@ impl Decoder {
         if let Some(usage) = chunk.usage {
             self.usage = Some(Usage::from_chat(&usage));
         }
-        for (choice, rare) in chunk.choices.into_iter().zip(rare) {
+        for (choice, rare) in chunk.choices.into_iter().zip(rare.into_iter().chain(std::iter::repeat_with(Rare::default))) {
             if self.choices.len() >= CHOICES_MAX && !self.choices.contains_key(&choice.index) {
                 return self.fail(format!("the upstream sent more than {CHOICES_MAX} choices"), None, out);
             }
@@ -195,8 +203,8 @@ impl Decoder {
 impl OpenChoice {
     /// The error is a message for the caller.
     fn read(&mut self, said: ChunkChoice, rare: Rare, out: &mut Vec<Event>) -> Result<(), &'static str> {
-        let ChunkChoice { index: choice, delta, finish_reason, logprobs } = said;
-        self.texts(choice, &delta, out);
+        let ChunkChoice { index: choice, mut delta, finish_reason, logprobs } = said;
+        self.texts(choice, &mut delta, out);
         for own in rare.annotations {
             let block = self.open_text(choice, out);
             out.push(Event::Delta { choice, block, delta: Delta::Citation(Box::new(citations::from_chat(&own))) });
@@ -219,17 +227,17 @@ impl OpenChoice {
         Ok(())
     }
 
-    fn texts(&mut self, choice: u32, delta: &ChunkDelta, out: &mut Vec<Event>) {
-        let reasoning = delta.reasoning_content.as_ref().or(delta.reasoning.as_ref());
+    fn texts(&mut self, choice: u32, delta: &mut ChunkDelta, out: &mut Vec<Event>) {
+        let reasoning = delta.reasoning_content.take().or(delta.reasoning.take());
         for (text, open, kind, wrap) in [
             (reasoning, Open::Reasoning, BlockKind::Reasoning, Delta::Reasoning as fn(String) -> Delta),
-            (delta.content.as_ref(), Open::Text, BlockKind::Text, Delta::Text),
-            (delta.refusal.as_ref(), Open::Refusal, BlockKind::Refusal, Delta::Refusal),
+            (delta.content.take(), Open::Text, BlockKind::Text, Delta::Text),
+            (delta.refusal.take(), Open::Refusal, BlockKind::Refusal, Delta::Refusal),
         ] {
             if let Some(text) = text.filter(|t| !t.is_empty()) {
                 self.refused |= open == Open::Refusal;
                 let block = self.open(choice, open, kind, out);
-                out.push(Event::Delta { choice, block, delta: wrap(text.clone()) });
+                out.push(Event::Delta { choice, block, delta: wrap(text) });
             }
         }
     }
