@@ -80,7 +80,9 @@ impl Memory {
     /// What tells the conversation up to here from others.
     pub(crate) fn context(&self, messages: &[Message]) -> Context {
         let mut so_far = self.hashers.0.build_hasher();
-        messages.iter().for_each(|message| hash(message, &mut so_far));
+        for message in messages {
+            hash(message, &mut so_far);
+        }
         Context(so_far.finish())
     }
 
@@ -120,7 +122,9 @@ impl Memory {
             }
             let run = &mut messages[from..from + length];
             let found = self.find(scope, Context(so_far.finish()), run);
-            run.iter().for_each(|message| hash(message, &mut so_far));
+            for message in run.iter() {
+                hash(message, &mut so_far);
+            }
             if let Some(turn) = found {
                 turn.put_into(run);
             }

@@ -277,9 +277,10 @@ fn report(rules: Breaker, vital: &Vital, result: &Result<Flow, Fault>, trail: &T
 
 /// An account that is not asked now.
 fn left_alone(name: &Arc<str>, resting: Resting) -> Fault {
-    let (code, why) = match resting.is_limited {
-        true => (Code::RateLimitExceeded, "has reached its limit"),
-        false => (Code::NoAvailableTarget, "has failed several times"),
+    let (code, why) = if resting.is_limited {
+        (Code::RateLimitExceeded, "has reached its limit")
+    } else {
+        (Code::NoAvailableTarget, "has failed several times")
     };
     let message = format!("the account `{name}` {why} and is left alone for {:.0} s", resting.remaining.as_secs_f64().ceil());
     let obstacle = Failure::new(code, message).retry_after(resting.remaining);
