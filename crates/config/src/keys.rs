@@ -217,8 +217,6 @@ pub(crate) const WITHOUT_EFFECT: &[&str] = &[
     "history.retention",
     "audit.enabled",
     "audit.fail_mode",
-    "audit.decision_log_enabled",
-    "audit.decision_log_path",
     "telemetry.otlp_endpoint",
     "cache.enabled",
     "cache.ttl",

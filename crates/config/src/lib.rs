@@ -49,6 +49,7 @@ pub use convert::{Foreign, convert};
 pub use env::Environment;
 pub use error::ConfigError;
 pub use load::{LoadArgs, Loaded, load, load_text};
+pub use models::STRATEGIES;
 pub use node::{NodeFlags, NodeSettings};
 pub use providers::{Provider, provider, providers};
 pub use reference::reference_markdown;

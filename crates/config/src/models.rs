@@ -30,7 +30,7 @@ pub(crate) const ROUTE_FIELDS: &[Field] = &[
 const TASK_FIELDS: &[Field] = &[field("low", ""), field("medium", ""), field("high", ""), field("xhigh", ""), field("default", "")];
 
 /// Names that a route's strategy can have.
-pub(crate) const STRATEGIES: &[&str] = &[
+pub const STRATEGIES: &[&str] = &[
     "task-complexity",
     "rules",
     "prior",

@@ -1,8 +1,13 @@
 //! The study: what administrators, nodes and probes ask. Never on the path of an inference call.
 
+pub mod choices;
+pub mod credentials;
+pub mod explain;
 pub mod keys;
 pub mod models;
 pub mod nodes;
+pub mod openapi;
+pub mod operate;
 pub mod probes;
 pub mod session;
 pub mod settings;
@@ -63,6 +68,9 @@ pub struct Reader(pub Caller);
 /// A caller who may change things.
 pub struct Admin(pub Caller);
 
+/// A caller who may operate: set counts back, read keys again.
+pub struct Operator(pub Caller);
+
 /// A caller with any valid key.
 pub struct Known(pub Caller);
 
@@ -71,6 +79,16 @@ impl FromRequestParts<Arc<App>> for Known {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
         Ok(Self(caller(app, parts)?))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Operator {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
+        let caller = caller(app, parts)?;
+        policy::may_call(&caller, Scope::Ops)?;
+        Ok(Self(caller))
     }
 }
 

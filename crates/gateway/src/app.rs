@@ -18,6 +18,7 @@ use ledger::Ledger;
 use policy::Counters;
 use store::{InstanceLock, Store, counters::Shared, redis::Redis};
 use telemetry::{
+    chronicle::{self, Keeping},
     logs::Logs,
     metrics::{Held, Metrics, hold},
 };
@@ -29,7 +30,7 @@ use crate::{
     discovery::{Discovery, Lists},
     first_run::{self, FirstRun},
     routes,
-    settle::Desk,
+    settle::{Desk, Places, lines::Told, tally::Tally},
     snapshot::{self, House},
     stored::Stored,
 };
@@ -66,6 +67,8 @@ pub struct App {
     pub sink: Arc<dyn Settle>,
     /// Which models services have.
     pub discovery: Discovery,
+    /// What operators count by.
+    pub tally: Arc<Tally>,
     /// What is known of accounts, kept over changes of the configuration.
     pub health: Arc<Health>,
     /// How much everybody has used.
@@ -88,6 +91,7 @@ pub struct App {
     /// What was bound at the start; a reload does not move it.
     listening: Vec<SocketAddr>,
     ledger: Mutex<Option<Ledger>>,
+    decisions: Mutex<Option<Keeping<Told>>>,
     draining: AtomicBool,
     requests: Arc<AtomicU32>,
     tasks: TaskTracker,
@@ -157,7 +161,16 @@ impl App {
         let counters = Counters::new(shared.as_ref().map(|s| s.counters.clone()), lease);
         let metrics = Arc::new(Metrics::new());
         let ledger = Ledger::start(store.clone())?;
-        let sink = Arc::new(Desk::new(metrics.clone(), ledger.recorder(), health.clone(), logs.as_ref().and_then(Logs::ready_lines)));
+        let decisions = decision_log(&config)?;
+        let tally: Arc<Tally> = Arc::default();
+        let sink = Arc::new(Desk::new(Places {
+            metrics: metrics.clone(),
+            recorder: ledger.recorder(),
+            health: health.clone(),
+            tally: tally.clone(),
+            lines: logs.as_ref().and_then(Logs::ready_lines),
+            decisions: decisions.as_ref().map(Keeping::chronicle),
+        }));
         let app = Arc::new(Self {
             store,
             fleet,
@@ -169,6 +182,7 @@ impl App {
             control: OnceLock::new(),
             sink,
             discovery: Discovery::default(),
+            tally,
             health,
             counters,
             shared,
@@ -182,6 +196,7 @@ impl App {
             built_at: AtomicU64::new(0),
             listening: config.server.listeners(),
             ledger: Mutex::new(Some(ledger)),
+            decisions: Mutex::new(decisions),
             draining: AtomicBool::new(false),
             requests: Arc::default(),
             tasks: TaskTracker::new(),
@@ -260,6 +275,11 @@ impl App {
             let counted = self.metrics.dropped_rows.get();
             self.metrics.dropped_rows.inc_by(stats.lost.saturating_sub(counted));
         }
+        let decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lost) = decisions.as_ref().map(|d| d.chronicle().lost()) {
+            let counted = self.metrics.dropped_decisions.get();
+            self.metrics.dropped_decisions.inc_by(lost.saturating_sub(counted));
+        }
     }
 
     /// The control plane's paths.
@@ -335,6 +355,30 @@ impl App {
         Ok(warnings)
     }
 
+    /// Reads file and environment again and takes over the keys that stand there, nothing else.
+    ///
+    /// # Errors
+    /// The first wrong value, in words; a configuration that would let nobody in. The old keys stay.
+    pub async fn reload_keys(&self) -> Result<(), StartError> {
+        let _order = self.rebuilding.lock().await;
+        let environment = Environment::of_process()?;
+        let read = config::load(&self.sources.args, &environment)?;
+        let stored = store::keys::list(&self.store).await?;
+        read.config.check_keys(stored.iter().any(|key| key.revoked_at_ms.is_none()))?;
+        let mut config = Config::clone(&self.house().config);
+        config.auth.keys.clone_from(&read.config.auth.keys);
+        config.auth.master_keys.clone_from(&read.config.auth.master_keys);
+        let mut loaded = Loaded::clone(&self.loaded());
+        let is_key = |shown: &config::Shown| shown.key.starts_with("auth.keys") || shown.key.starts_with("auth.master");
+        loaded.shown.retain(|shown| !is_key(shown));
+        loaded.shown.extend(read.shown.into_iter().filter(is_key));
+        loaded.config = config.clone();
+        self.move_in(House::build(Arc::new(config), &stored, &self.health).map_err(StartError::Settings)?);
+        self.loaded.store(Arc::new(loaded));
+        tracing::info!("the keys of the settings were read again");
+        Ok(())
+    }
+
     /// A file that opens a router on loopback must not open one that listens to the world.
     fn check_openness(&self, config: &Config) -> Result<(), StartError> {
         let is_open = config.auth.mode == AuthMode::Off || config.auth.management == ManagementAuth::Open;
@@ -386,6 +430,9 @@ impl App {
         {
             tracing::error!(%error, "request records were lost at the end");
         }
+        // Its end waits for a disk.
+        let decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let _ = tokio::task::spawn_blocking(move || drop(decisions)).await;
         self.store.close().await;
     }
 
@@ -393,6 +440,16 @@ impl App {
     pub fn end_log(&self) {
         drop(self.logs.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
+}
+
+/// The decision log, where it is wanted.
+fn decision_log(config: &Config) -> Result<Option<Keeping<Told>>, StartError> {
+    let audit = &config.audit;
+    let start = || {
+        chronicle::start(&audit.decision_log_path, config.log.retention_days)
+            .map_err(|error| StartError::Settings(format!("`audit.decision_log_path`: {error}")))
+    };
+    audit.decision_log_enabled.then(start).transpose()
 }
 
 /// One of the requests that run at once, until dropped.

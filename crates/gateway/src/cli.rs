@@ -45,6 +45,9 @@ enum Command {
     /// Make, list, renew and revoke API keys.
     #[command(subcommand, after_help = "Example: llm-router key create --name laptop")]
     Key(keys::Command),
+    /// Print the description of all paths (OpenAPI).
+    #[command(after_help = "Example: llm-router openapi > openapi.json")]
+    Openapi,
     /// Print completions for a shell.
     #[command(after_help = "Example: llm-router completions bash > /etc/bash_completion.d/llm-router")]
     Completions {
@@ -116,6 +119,10 @@ pub fn main() -> ExitCode {
         Command::Model(command) => models::run(command),
         Command::AddModel(add) => models::run(add.into()),
         Command::RefreshOpenai(refresh) => models::run(refresh.into()),
+        Command::Openapi => {
+            println!("{:#}", crate::admin::openapi::description());
+            Ok(())
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "llm-router", &mut script);

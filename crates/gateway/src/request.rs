@@ -52,10 +52,11 @@ async fn live(shard: &Shard, call: &Call, standing: &mut Option<Standing>) -> Re
     let request = Request::read(call).map_err(refuse)?; // what: the head; the bytes stay as they came
     let mut permit = policy::admit(&desk, &caller, call, &request, standing).await.map_err(refuse)?; // may they; from here on one receipt
     let plan = match plan(shard, &house, &caller, &request) {
-        Ok(plan) => plan, // where to, in order, with reasons
+        Ok(plan) => std::sync::Arc::new(plan), // where to, in order, with reasons
         Err(failure) => return Err(refused(permit, failure)),
     };
     permit.receipt().rule = Some(plan.rule);
+    permit.receipt().plan = Some(plan.clone());
     let place = match app.enter(house.config.server.max_requests) {
         Ok(place) => place, // one of the requests that may run at once
         Err(failure) => return Err(refused(permit, failure)),

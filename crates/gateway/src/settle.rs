@@ -1,18 +1,27 @@
-//! Where receipts go: metrics, one log line, one row. On the path, so nothing here waits.
+//! Where receipts go: metrics, counts, one log line, one row, the decision log. On the path, so nothing here waits.
+
+pub mod decision;
+pub mod lines;
+pub mod tally;
 
 use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use dispatch::Health;
 use jiff::Timestamp;
-use journey::{Attempt, AttemptOutcome, Receipt, Settle};
+use journey::{AttemptOutcome, Receipt, Settle};
 use ledger::Recorder;
 use serde::Serialize;
-use store::{Text, requests::Row};
+use store::{
+    Text,
+    requests::{Json, Row},
+};
 use telemetry::{
+    chronicle::Chronicle,
     logs::ReadyLines,
     metrics::{Metrics, Outcome},
 };
-use wire::losses::Losses;
+
+use self::{lines::Told, tally::Tally};
 
 /// The desk that settles.
 pub struct Desk {
@@ -20,17 +29,33 @@ pub struct Desk {
     recorder: Recorder,
     health: Arc<Health>,
     lines: Option<ReadyLines>,
+    tally: Arc<Tally>,
+    /// Where decisions are told, if they are.
+    decisions: Option<Chronicle<Told>>,
+}
+
+/// What a desk is made of.
+pub struct Places {
+    pub metrics: Arc<Metrics>,
+    pub recorder: Recorder,
+    pub health: Arc<Health>,
+    pub tally: Arc<Tally>,
+    /// Where the line of a request goes; as an event where there is none.
+    pub lines: Option<ReadyLines>,
+    pub decisions: Option<Chronicle<Told>>,
 }
 
 impl Desk {
-    /// A desk that counts in `metrics`, records through `recorder` and writes its line to `lines`, or as an event where there are none.
-    pub fn new(metrics: Arc<Metrics>, recorder: Recorder, health: Arc<Health>, lines: Option<ReadyLines>) -> Self {
-        Self { metrics, recorder, health, lines }
+    /// A desk with these places.
+    pub fn new(places: Places) -> Self {
+        let Places { metrics, recorder, health, tally, lines, decisions } = places;
+        Self { metrics, recorder, health, lines, tally, decisions }
     }
 
     fn count(&self, receipt: &Receipt) {
         let seconds = |ms: f64| Duration::from_secs_f64(ms.max(0.0) / 1e3).as_secs_f64();
         self.metrics.responded(receipt.status);
+        self.tally.settled(receipt);
         for attempt in &receipt.attempts {
             self.metrics.backend(&attempt.target).attempted(match (attempt.outcome, attempt.status) {
                 (AttemptOutcome::Served, _) => Outcome::Success,
@@ -70,7 +95,12 @@ impl Settle for Desk {
                 None => event(&receipt),
             }
         }
-        self.recorder.record(row(receipt));
+        // Shared from here on: row and lines are made of it behind the path.
+        let receipt = Arc::new(receipt);
+        self.recorder.record(row(&receipt));
+        if let Some(decisions) = &self.decisions {
+            decisions.add(Told(receipt));
+        }
     }
 }
 
@@ -154,58 +184,38 @@ fn event(receipt: &Receipt) {
     );
 }
 
-/// What the record keeps of how the request was carried out.
-#[derive(Serialize)]
-struct Decision<'a> {
-    rule: Option<&'static str>,
-    attempts: &'a [Attempt],
-    /// What translations could not carry; nothing where all was.
-    #[serde(skip_serializing_if = "Losses::is_exact")]
-    losses: &'a Losses,
-    /// The client or the upstream went before the counts were said.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    usage_is_estimated: bool,
-}
-
-fn row(receipt: Receipt) -> Row {
+fn row(receipt: &Arc<Receipt>) -> Row {
     let usage = receipt.usage;
-    let attempts = receipt.tries() as u32;
-    let decision = serde_json::to_string(&Decision {
-        rule: receipt.rule,
-        attempts: &receipt.attempts,
-        losses: &receipt.losses,
-        usage_is_estimated: receipt.usage_is_estimated,
-    })
-    .ok();
+    let decided = receipt.clone();
     Row {
-        id: receipt.request_id.into(),
+        id: receipt.request_id.clone().into(),
         started_at_ms: receipt.received_at.as_millisecond(),
         duration_ms: receipt.duration_ms as i64,
         first_byte_ms: receipt.first_byte_ms.map(|ms| ms as i64),
         key_id: receipt.key.as_ref().map(|k| k.id.clone().into()),
-        key_name: receipt.key.map(|k| k.name.into()),
+        key_name: receipt.key.as_ref().map(|k| k.name.clone().into()),
         client_ip: Some(receipt.client.to_string().into()),
         dialect: Text::Static(receipt.operation.name()),
-        path: receipt.path.into(),
-        model_requested: Some(receipt.model_requested.into()),
-        model_served: receipt.model_served.map(Into::into),
-        target: receipt.target.map(Into::into),
-        provider: receipt.provider.map(Into::into),
-        node_id: receipt.node.map(Into::into),
-        attempts,
+        path: receipt.path.clone().into(),
+        model_requested: Some(receipt.model_requested.clone().into()),
+        model_served: receipt.model_served.clone().map(Into::into),
+        target: receipt.target.clone().map(Into::into),
+        provider: receipt.provider.clone().map(Into::into),
+        node_id: receipt.node.clone().map(Into::into),
+        attempts: receipt.tries() as u32,
         status: receipt.status,
         outcome: Text::Static(receipt.outcome.name()),
-        error_code: receipt.error_code.map(Into::into),
+        error_code: receipt.error_code.clone().map(Into::into),
         stream: receipt.stream,
         prompt_tokens: usage.map(|u| u.input()),
         completion_tokens: usage.map(|u| u.output()),
         cached_tokens: usage.and_then(|u| u.in_cache_read),
         reasoning_tokens: usage.and_then(|u| u.out_reasoning),
-        usage_raw: usage.and_then(|u| serde_json::to_string(&u).ok()).map(Into::into),
+        usage_raw: usage.map(|u| Json::later(move || serde_json::to_string(&u).unwrap_or_default())),
         overhead_us: receipt.overhead_ms.map(|ms| (ms * 1e3) as u64),
         bytes_in: receipt.bytes_in,
         bytes_out: receipt.bytes_out,
-        decision: decision.map(Into::into),
+        decision: Some(Json::later(move || decision::json(&decided))),
         metadata: None,
     }
 }

@@ -3,9 +3,9 @@
 use std::{net::IpAddr, sync::Arc};
 
 use serde::Serialize;
-use wire::{ir::Usage, losses::Losses};
+use wire::{head::Shape, ir::Usage, losses::Losses};
 
-use crate::{call::Operation, caller::KeyRef};
+use crate::{call::Operation, caller::KeyRef, plan::Plan};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -90,8 +90,12 @@ pub struct Receipt {
     pub node: Option<Arc<str>>,
     /// The rule that resolved the model's name.
     pub rule: Option<&'static str>,
+    /// Every target that was thought of, in order, with the reasons; `None` where the name led nowhere.
+    pub plan: Option<Arc<Plan>>,
     pub attempts: Vec<Attempt>,
     pub stream: bool,
+    /// What the request asked for, in counts.
+    pub shape: Shape,
     /// The status that the client saw; 499 if it went before one was sent.
     pub status: u16,
     pub outcome: Outcome,

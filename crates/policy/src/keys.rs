@@ -64,6 +64,11 @@ impl Keys {
         self.by_hash.is_empty()
     }
 
+    /// How many keys open something at `now`.
+    pub fn count(&self, now: Timestamp) -> usize {
+        self.by_hash.values().filter(|(_, expires_at)| expires_at.is_none_or(|at| at > now)).count()
+    }
+
     /// Whether some key opens the control plane.
     pub fn has_admin(&self) -> bool {
         self.by_hash.values().any(|(caller, _)| caller.scopes.has(Scope::Admin))
@@ -116,6 +121,7 @@ mod tests {
         let ask = |secret: &str| keys.identify(&Credentials::of(&shown(secret), None, None), now);
         let caller = ask("good").unwrap();
         assert!(caller.scopes.has(Scope::Inference) && !caller.scopes.has(Scope::Admin));
+        assert_eq!((keys.count(now), keys.count(Timestamp::UNIX_EPOCH)), (1, 2));
         assert!(ask("old").unwrap_err().message.contains("expired"));
         assert!(ask("bad").unwrap_err().message.contains("Invalid"));
         let none = keys.identify(&Credentials::of(&HeaderMap::new(), None, None), now).unwrap_err();

@@ -1,5 +1,6 @@
 //! Pipes of the cellar: logs, metrics, and the one list of their names. Knows nothing of a request's content.
 
+pub mod chronicle;
 pub mod logs;
 pub mod metrics;
 pub mod names;

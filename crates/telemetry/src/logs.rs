@@ -163,7 +163,8 @@ fn build(settings: &LogSettings) -> Result<(Dispatch, Logs), Error> {
     Ok((dispatch, Logs { level, filter: handle, files, writers, lines: plain }))
 }
 
-fn rolling_file(dir: &Path, settings: &LogSettings) -> Result<RollingFileAppender, Error> {
+/// One file a day in `dir`, and a link to the newest.
+pub(crate) fn rolling_file(dir: &Path, settings: &LogSettings) -> Result<RollingFileAppender, Error> {
     let fail = |reason: String| Error::File { dir: dir.display().to_string(), reason };
     fs::create_dir_all(dir).map_err(|error| fail(error.to_string()))?;
     let prefix = &settings.file_prefix;

@@ -21,6 +21,7 @@ pub const TOKENS: Metric = metric("router_tokens", "Tokens, by model and directi
 pub const DROPPED_ROWS: Metric = metric("router_dropped_rows", "Request records that could be neither stored nor spilled");
 pub const REDIS_FAILURES: Metric =
     metric("router_redis_failures", "Uses of the shared Redis that failed; the router then counted and remembered alone");
+pub const DROPPED_DECISIONS: Metric = metric("router_dropped_decisions", "Requests that the decision log could not take");
 // Gauges and histograms of the router.
 pub const REQUEST_LATENCY: Metric =
     metric("router_request_latency_seconds", "From a request's arrival to the end of its answer, by backend");

@@ -2,6 +2,8 @@
 //!
 //! In the raw lane the body's bytes travel on as they came; only the spans found here are changed.
 
+mod shape;
+
 use std::{borrow::Cow, ops::Range};
 
 use bytes::Bytes;
@@ -13,6 +15,7 @@ use crate::{
     json,
     preferences::Preferences,
 };
+pub use shape::Shape;
 
 /// Longest model name, in bytes.
 pub const MODEL_BYTES_MAX: usize = 256;
@@ -50,6 +53,20 @@ struct Members<'a> {
     timeout_ms: Option<&'a RawValue>,
     #[serde(borrow)]
     guardrails: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tools: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tool_choice: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reasoning: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reasoning_effort: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_output_tokens: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -79,6 +96,8 @@ pub struct Head {
     pub timeout_ms: Option<u64>,
     /// `provider`: which accounts are preferred.
     pub preferences: Option<Box<Preferences>>,
+    /// For the record.
+    pub shape: Shape,
     /// `metadata` as it stands, for the record.
     pub metadata: Option<Range<usize>>,
     model_at: Option<Range<usize>>,
@@ -123,7 +142,7 @@ impl Head {
         }
         let options: Option<crate::chat::types::StreamOptions> =
             typed(members.stream_options, "stream_options", "an object such as {\"include_usage\": true}")?;
-        members.messages.map_or(Ok(()), check_messages)?;
+        let messages = members.messages.map(check_messages).transpose()?;
         let controls = [members.models, members.provider, members.route, members.cache, members.timeout_ms, members.guardrails];
         Ok(Self {
             model: model.map(|m| m.trim().to_owned()).filter(|m| !m.is_empty()),
@@ -137,6 +156,7 @@ impl Head {
             models: typed(members.models, "models", "a list of model names")?.unwrap_or_default(),
             timeout_ms: typed(members.timeout_ms, "timeout_ms", "a number of milliseconds")?,
             preferences: members.provider.map(preferences).transpose()?.flatten(),
+            shape: Shape::of(&members, messages),
             metadata: members.metadata.map(span),
             model_at: members.model.map(span),
             stream_options_at: members.stream_options.map(span),
@@ -211,8 +231,8 @@ impl Head {
     }
 }
 
-/// Refuses messages that no dialect could mean: not a list, an empty one, no objects, content that is neither text nor parts.
-fn check_messages(messages: &RawValue) -> Result<(), Failure> {
+/// Counts messages, and refuses those that no dialect could mean: not a list, an empty one, no objects, content that is neither text nor parts.
+fn check_messages(messages: &RawValue) -> Result<u32, Failure> {
     #[derive(Deserialize)]
     struct Message<'a> {
         #[serde(borrow)]
@@ -242,7 +262,7 @@ fn check_messages(messages: &RawValue) -> Result<(), Failure> {
             _ => {}
         }
     }
-    Ok(())
+    Ok(list.len() as u32)
 }
 
 fn typed<T: de::DeserializeOwned>(value: Option<&RawValue>, name: &str, wanted: &str) -> Result<Option<T>, Failure> {

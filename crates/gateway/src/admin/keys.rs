@@ -178,6 +178,15 @@ impl NewKey {
 }
 
 /// `POST /api/api-keys`: 201 with the secret.
+#[utoipa::path(
+    post,
+    path = "/api/api-keys",
+    tag = "keys",
+    summary = "Make a key",
+    request_body = serde_json::Value,
+    responses((status = 201, description = "The key; its secret is shown this once", body = serde_json::Value)),
+    security(("bearer" = ["admin"]))
+)]
 pub async fn create(State(app): State<Arc<App>>, Admin(caller): Admin, body: Bytes) -> Answer<(StatusCode, Json<Value>)> {
     let by = caller.key.as_ref().map_or("anyone", |k| &k.name);
     let (row, secret) = read::<NewKey>(&body)?.make(by)?;
@@ -189,12 +198,29 @@ pub async fn create(State(app): State<Arc<App>>, Admin(caller): Admin, body: Byt
 }
 
 /// `GET /api/api-keys`.
+#[utoipa::path(
+    get,
+    path = "/api/api-keys",
+    tag = "keys",
+    summary = "Stored keys, without their secrets",
+    responses((status = 200, description = "The keys", body = serde_json::Value)),
+    security(("bearer" = ["admin"]))
+)]
 pub async fn list(State(app): State<Arc<App>>, _: Admin) -> Answer<Json<Value>> {
     let rows = store::keys::list(&app.store).await?;
     Ok(Json(json!({"api_keys": rows.iter().filter(|k| k.revoked_at_ms.is_none()).map(|k| shown(k, None)).collect::<Vec<_>>()})))
 }
 
 /// `DELETE /api/api-keys/{id}`: refused from now on, everywhere.
+#[utoipa::path(
+    delete,
+    path = "/api/api-keys/{id}",
+    tag = "keys",
+    summary = "Revoke a key",
+    params(("id" = String, Path)),
+    responses((status = 204, description = "Revoked")),
+    security(("bearer" = ["admin"]))
+)]
 pub async fn revoke(State(app): State<Arc<App>>, Admin(caller): Admin, Path(id): Path<String>) -> Answer<StatusCode> {
     if !store::keys::revoke(&app.store, &id, store::now_ms()).await? {
         return Err(unknown(&id).into());

@@ -27,6 +27,14 @@ fn shape(uri: &Uri, headers: &HeaderMap) -> Dialect {
 }
 
 /// All models that the caller may use.
+#[utoipa::path(
+    get,
+    path = "/v1/models",
+    tag = "models",
+    summary = "Models that the caller may use",
+    responses((status = 200, description = "In OpenAI's form, or that of the client's own dialect", body = serde_json::Value)),
+    security(("bearer" = []))
+)]
 pub async fn list(State(app): State<Arc<App>>, Known(caller): Known, uri: Uri, headers: HeaderMap) -> Answer<Json<Value>> {
     policy::may_call(&caller, Scope::Inference).or_else(|_| policy::may_call(&caller, Scope::Read))?;
     app.catch_up().await;
@@ -61,6 +69,15 @@ fn services(app: &App, combined: usize) -> Value {
 }
 
 /// One of them; the id may hold `/` and `:`.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{id}",
+    tag = "models",
+    summary = "One model; its id may hold `/` and `:`",
+    params(("id" = String, Path)),
+    responses((status = 200, description = "The model", body = serde_json::Value)),
+    security(("bearer" = []))
+)]
 pub async fn one(
     State(app): State<Arc<App>>,
     Known(caller): Known,

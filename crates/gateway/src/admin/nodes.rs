@@ -24,6 +24,15 @@ use crate::app::App;
 const LOG_BYTES_MAX: usize = 4 << 20;
 
 /// `POST /api/nodes`: 201 for a new node, 200 for one that registers again.
+#[utoipa::path(
+    post,
+    path = "/api/nodes",
+    tag = "nodes",
+    summary = "Register a node",
+    request_body = serde_json::Value,
+    responses((status = 201, description = "It is new; 200 where it was known", body = serde_json::Value)),
+    security(("join_token" = []))
+)]
 pub async fn register(State(app): State<Arc<App>>, asked: Asked, headers: HeaderMap, body: Bytes) -> Answer<Response> {
     let said: Registration = read(&body)?;
     let (registered, is_new) = app.fleet.register(said, origin(&asked, &headers, false)).await?;
@@ -32,6 +41,15 @@ pub async fn register(State(app): State<Arc<App>>, asked: Asked, headers: Header
 }
 
 /// `POST /api/health`: 200 with `null`, as older nodes expect.
+#[utoipa::path(
+    post,
+    path = "/api/health",
+    tag = "nodes",
+    summary = "A report of a node",
+    request_body = serde_json::Value,
+    responses((status = 200, description = "Taken")),
+    security(("node_token" = []))
+)]
 pub async fn heartbeat(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Answer<Json<Value>> {
     let beat: Heartbeat = read(&body)?;
     app.fleet.heartbeat(headers.get("x-node-token").and_then(|v| v.to_str().ok()), beat)?;
@@ -47,6 +65,15 @@ struct Agent {
 }
 
 /// `POST /register` of Router API's agents.
+#[utoipa::path(
+    post,
+    path = "/register",
+    tag = "nodes",
+    summary = "Register an agent",
+    request_body = serde_json::Value,
+    responses((status = 200, description = "Registered", body = serde_json::Value)),
+    security(("join_token" = []), ("bearer" = []))
+)]
 pub async fn register_agent(
     State(app): State<Arc<App>>,
     asked: Asked,
@@ -67,6 +94,15 @@ struct AgentBeat {
 }
 
 /// `POST /heartbeat` of Router API's agents.
+#[utoipa::path(
+    post,
+    path = "/heartbeat",
+    tag = "nodes",
+    summary = "A sign of life of an agent",
+    request_body = serde_json::Value,
+    responses((status = 200, description = "Taken; 404 for an unknown name", body = serde_json::Value)),
+    security(("join_token" = []), ("bearer" = []))
+)]
 pub async fn agent_heartbeat(
     State(app): State<Arc<App>>,
     asked: Asked,
@@ -92,45 +128,115 @@ fn origin<'a>(asked: &Asked, headers: &'a HeaderMap, keyed: bool) -> Origin<'a> 
 }
 
 /// `GET /api/nodes`.
+#[utoipa::path(
+    get,
+    path = "/api/nodes",
+    tag = "nodes",
+    summary = "All nodes and agents",
+    responses((status = 200, description = "The list", body = serde_json::Value)),
+    security(("bearer" = ["read"]))
+)]
 pub async fn list(State(app): State<Arc<App>>, _: Reader) -> Json<Vec<NodeView>> {
     Json(app.fleet.list())
 }
 
 /// `GET /api/nodes/metrics`.
+#[utoipa::path(
+    get,
+    path = "/api/nodes/metrics",
+    tag = "nodes",
+    summary = "The last reports of nodes",
+    responses((status = 200, description = "By node", body = serde_json::Value)),
+    security(("bearer" = ["read"]))
+)]
 pub async fn metrics(State(app): State<Arc<App>>, _: Reader) -> Json<Vec<Value>> {
     Json(app.fleet.metrics())
 }
 
 /// `GET /api/metrics/summary`.
+#[utoipa::path(
+    get,
+    path = "/api/metrics/summary",
+    tag = "nodes",
+    summary = "Sums over all nodes",
+    responses((status = 200, description = "The sums", body = serde_json::Value)),
+    security(("bearer" = ["read"]))
+)]
 pub async fn summary(State(app): State<Arc<App>>, _: Reader) -> Json<Summary> {
     Json(app.fleet.summary())
 }
 
 /// `PUT /api/nodes/{id}/settings`.
+#[utoipa::path(
+    put,
+    path = "/api/nodes/{id}/settings",
+    tag = "nodes",
+    summary = "Name, tags and notes of a node",
+    params(("id" = String, Path)),
+    request_body = serde_json::Value,
+    responses((status = 200, description = "The node", body = serde_json::Value)),
+    security(("bearer" = ["admin"]))
+)]
 pub async fn settings(State(app): State<Arc<App>>, _: Admin, Path(id): Path<String>, body: Bytes) -> Answer<Json<NodeView>> {
     let wanted: NodeSettings = read(&body)?;
     Ok(Json(app.fleet.update_settings(&id, wanted).await?))
 }
 
 /// `POST /api/nodes/{id}/disconnect`.
+#[utoipa::path(
+    post,
+    path = "/api/nodes/{id}/disconnect",
+    tag = "nodes",
+    summary = "Take a node off line",
+    params(("id" = String, Path)),
+    responses((status = 204, description = "Done")),
+    security(("bearer" = ["admin"]))
+)]
 pub async fn disconnect(State(app): State<Arc<App>>, _: Admin, Path(id): Path<String>) -> Answer<StatusCode> {
     app.fleet.disconnect(&id).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
 /// `POST /api/nodes/{id}/drain`.
+#[utoipa::path(
+    post,
+    path = "/api/nodes/{id}/drain",
+    tag = "nodes",
+    summary = "Send no new requests to a node",
+    params(("id" = String, Path)),
+    responses((status = 204, description = "Done")),
+    security(("bearer" = ["admin"]))
+)]
 pub async fn drain(State(app): State<Arc<App>>, _: Admin, Path(id): Path<String>) -> Answer<StatusCode> {
     app.fleet.drain(&id).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
 /// `DELETE /api/nodes/{id}`.
+#[utoipa::path(
+    delete,
+    path = "/api/nodes/{id}",
+    tag = "nodes",
+    summary = "Remove a node",
+    params(("id" = String, Path)),
+    responses((status = 204, description = "Removed")),
+    security(("bearer" = ["admin"]))
+)]
 pub async fn remove(State(app): State<Arc<App>>, _: Admin, Path(id): Path<String>) -> Answer<StatusCode> {
     app.fleet.delete(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET /api/nodes/{id}/logs?tail=`: asked of the node itself.
+#[utoipa::path(
+    get,
+    path = "/api/nodes/{id}/logs",
+    tag = "nodes",
+    summary = "The end of a node's log",
+    params(("id" = String, Path)),
+    responses((status = 200, description = "Its lines", body = serde_json::Value)),
+    security(("bearer" = ["read"]))
+)]
 pub async fn logs(
     State(app): State<Arc<App>>,
     _: Reader,

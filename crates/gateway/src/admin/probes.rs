@@ -1,33 +1,112 @@
 //! Health, metrics, and what stands at the door.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
     extract::State,
     http::{HeaderMap, StatusCode, Uri, header},
-    response::{IntoResponse, Response},
+    response::{IntoResponse, Redirect, Response},
 };
+use config::account::Account;
+use serde::Serialize;
 use serde_json::{Value, json};
 use telemetry::metrics::{OPENMETRICS_CONTENT_TYPE, TEXT_CONTENT_TYPE};
+use utoipa::ToSchema;
 use wire::{Code, Failure};
 
-use super::{Answer, Known, Refusal};
+use super::{Answer, Known, Refusal, operate::accounts};
 use crate::app::App;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// What runs here.
+#[derive(Serialize, ToSchema)]
+pub struct About {
+    name: &'static str,
+    message: &'static str,
+    version: &'static str,
+    /// `running` or `draining`.
+    status: &'static str,
+    /// Where the paths are described.
+    docs: &'static str,
+    /// `router`.
+    mode: &'static str,
+    services_count: usize,
+    /// Accounts in the order in which they are tried.
+    services: Vec<Service>,
+    /// The first of them.
+    primary_backend: Option<String>,
+    authentication: Authentication,
+    /// Where to begin.
+    endpoints: BTreeMap<&'static str, &'static str>,
+}
+
+/// An account.
+#[derive(Serialize, ToSchema)]
+pub struct Service {
+    name: String,
+    /// Its provider.
+    r#type: String,
+    /// Lower first.
+    priority: i32,
+}
+
+/// Who may call.
+#[derive(Serialize, ToSchema)]
+pub struct Authentication {
+    /// Whether a key is needed.
+    enabled: bool,
+    valid_keys_count: usize,
+    /// The header that may carry a key besides the usual ones.
+    auth_header: String,
+}
+
 /// `GET /`.
-pub async fn about(State(app): State<Arc<App>>) -> Json<Value> {
-    Json(json!({
-        "name": "LLM Router",
-        "version": VERSION,
-        "status": if app.is_draining() { "draining" } else { "running" },
-        "endpoints": {"chat": "/v1/chat/completions", "models": "/v1/models", "health": "/health", "metrics": "/metrics"},
-    }))
+#[utoipa::path(
+    get,
+    path = "/",
+    tag = "probes",
+    summary = "What runs here",
+    responses((status = 200, description = "The service", body = About), (status = 303, description = "A browser is sent to the dashboard")),
+    security(())
+)]
+pub async fn about(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    if accepts(&headers, "text/html") {
+        return Redirect::to("/dashboard").into_response();
+    }
+    let house = app.house();
+    let service = |account: &Account| Service { name: account.name.clone(), r#type: account.provider.clone(), priority: account.priority };
+    let services: Vec<Service> = accounts(&house).map(service).collect();
+    Json(About {
+        name: "LLM Router",
+        message: "One gateway for every language model",
+        version: VERSION,
+        status: if app.is_draining() { "draining" } else { "running" },
+        docs: "/docs",
+        mode: "router",
+        services_count: services.len(),
+        primary_backend: services.first().map(|first| first.name.clone()),
+        services,
+        authentication: Authentication {
+            enabled: !house.keys.is_open(),
+            valid_keys_count: house.keys.count(jiff::Timestamp::now()),
+            auth_header: house.config.auth.header_name.clone(),
+        },
+        endpoints: [("chat", "/v1/chat/completions"), ("models", "/v1/models"), ("health", "/health"), ("metrics", "/metrics")].into(),
+    })
+    .into_response()
 }
 
 /// `GET /health`: 200 as long as the process serves.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "probes",
+    summary = "Whether it is well",
+    responses((status = 200, description = "200 as long as the process serves", body = serde_json::Value)),
+    security(())
+)]
 pub async fn health(State(app): State<Arc<App>>) -> Json<Value> {
     let store = app.store.check().await.is_ok();
     let redis = app.redis_is_up();
@@ -41,11 +120,27 @@ pub async fn health(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 /// `GET /_health/live`.
+#[utoipa::path(
+    get,
+    path = "/_health/live",
+    tag = "probes",
+    summary = "Whether it lives",
+    responses((status = 200, description = "It does", body = serde_json::Value)),
+    security(())
+)]
 pub async fn live() -> Json<Value> {
     Json(json!({"status": "alive"}))
 }
 
 /// `GET /_health/ready`: 503 where the router cannot serve; names the part that is missing.
+#[utoipa::path(
+    get,
+    path = "/_health/ready",
+    tag = "probes",
+    summary = "Whether it can serve; names the part that is missing",
+    responses((status = 200, description = "It can; 503 where it cannot", body = serde_json::Value)),
+    security(())
+)]
 pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
     let store = app.store.check().await.is_ok();
     let target = has_target(&app);
@@ -77,6 +172,14 @@ fn has_target(app: &App) -> bool {
 }
 
 /// `GET /metrics`.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "probes",
+    summary = "Metrics for Prometheus",
+    responses((status = 200, description = "Prometheus text, or OpenMetrics where that is accepted", body = String, content_type = "text/plain")),
+    security(())
+)]
 pub async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap, known: Result<Known, Refusal>) -> Answer<Response> {
     may_scrape(&app, known)?;
     Ok(if wants_openmetrics(&headers) {
@@ -87,6 +190,14 @@ pub async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap, known: Res
 }
 
 /// `GET /metrics/cloud`.
+#[utoipa::path(
+    get,
+    path = "/metrics/cloud",
+    tag = "probes",
+    summary = "Metrics of cloud providers for Prometheus",
+    responses((status = 200, description = "Prometheus text, or OpenMetrics where that is accepted", body = String, content_type = "text/plain")),
+    security(())
+)]
 pub async fn cloud_metrics(State(app): State<Arc<App>>, headers: HeaderMap, known: Result<Known, Refusal>) -> Answer<Response> {
     may_scrape(&app, known)?;
     Ok(if wants_openmetrics(&headers) {
@@ -104,7 +215,11 @@ fn may_scrape(app: &App, known: Result<Known, Refusal>) -> Answer<()> {
 }
 
 fn wants_openmetrics(headers: &HeaderMap) -> bool {
-    headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|a| a.contains("application/openmetrics-text"))
+    accepts(headers, "application/openmetrics-text")
+}
+
+fn accepts(headers: &HeaderMap, what: &str) -> bool {
+    headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|accepted| accepted.contains(what))
 }
 
 /// Any other path.

@@ -118,6 +118,15 @@ struct LogIn {
 }
 
 /// `POST /api/auth/login`.
+#[utoipa::path(
+    post,
+    path = "/api/auth/login",
+    tag = "users",
+    summary = "Log in",
+    request_body = serde_json::Value,
+    responses((status = 200, description = "A token for a day", body = serde_json::Value)),
+    security(())
+)]
 pub async fn login(State(app): State<Arc<App>>, asked: Asked, body: Bytes) -> Answer<Json<Value>> {
     let LogIn { username, password } = read(&body)?;
     let pair = (username.chars().take(128).collect::<String>(), asked.peer.address);
@@ -144,11 +153,27 @@ pub async fn login(State(app): State<Arc<App>>, asked: Asked, body: Bytes) -> An
 }
 
 /// `POST /api/auth/logout`: tokens are not stored, so there is nothing to forget.
+#[utoipa::path(
+    post,
+    path = "/api/auth/logout",
+    tag = "users",
+    summary = "Log out",
+    responses((status = 204, description = "Nothing is kept of sessions")),
+    security(())
+)]
 pub async fn logout() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
 /// `GET /api/auth/me`.
+#[utoipa::path(
+    get,
+    path = "/api/auth/me",
+    tag = "users",
+    summary = "Whose session this is",
+    responses((status = 200, description = "The user", body = serde_json::Value)),
+    security(("bearer" = ["session"]))
+)]
 pub async fn me(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer<Json<Value>> {
     let house = app.house();
     let shown = house.credentials(&headers, None);

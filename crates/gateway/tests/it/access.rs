@@ -13,7 +13,10 @@ enum Class {
     Public,
     /// Any valid key that may infer or read.
     Key,
+    /// Any valid key at all.
+    Any,
     Read,
+    Ops,
     Admin,
     /// Only a node with its token.
     Node,
@@ -67,6 +70,27 @@ const TABLE: &[(&str, &str, Class)] = &[
     ("GET", "/api/config", Class::Admin),
     ("POST", "/config/reload", Class::Admin),
     ("POST", "/router/reload", Class::Admin),
+    ("GET", "/config/sync/status", Class::Any),
+    ("GET", "/router/info", Class::Any),
+    ("POST", "/router/route", Class::Any),
+    ("GET", "/router/stats", Class::Any),
+    ("POST", "/router/reset-stats", Class::Ops),
+    ("GET", "/router/health", Class::Any),
+    ("GET", "/router/rate-limits", Class::Any),
+    ("GET", "/backend/info", Class::Any),
+    ("GET", "/v1/router/policy", Class::Any),
+    ("GET", "/v1/router/live-metrics", Class::Any),
+    ("GET", "/auth/status", Class::Any),
+    ("GET", "/auth/metrics", Class::Any),
+    ("POST", "/auth/reset-metrics", Class::Ops),
+    ("POST", "/auth/reload-keys", Class::Ops),
+    // Who may not read finds its own requests only; others' are not there for it.
+    ("GET", "/api/requests/{id}/explain", Class::Any),
+    ("GET", "/openapi.json", Class::Public),
+    ("GET", "/docs", Class::Public),
+    ("GET", "/redoc", Class::Public),
+    ("GET", "/docs/viewer.js", Class::Public),
+    ("GET", "/docs/viewer.css", Class::Public),
 ];
 
 /// Every method and path of the list in the source.
@@ -95,6 +119,7 @@ struct Callers {
     inference: String,
     read: String,
     files: String,
+    ops: String,
     admin: String,
     session: String,
 }
@@ -104,21 +129,32 @@ impl Callers {
         let key = async |scope: &str| router.new_key(json!({"scopes": [scope]})).await.1;
         let login = json!({"username": "admin", "password": "the-password"});
         let session = router.post("/api/auth/login", &login).nobody().send().await.json()["token"].as_str().unwrap().to_owned();
-        Self { inference: key("inference").await, read: key("read").await, files: key("files").await, admin: key("admin").await, session }
+        Self {
+            inference: key("inference").await,
+            read: key("read").await,
+            files: key("files").await,
+            ops: key("ops").await,
+            admin: key("admin").await,
+            session,
+        }
     }
 
     /// Each caller's name and key, and the refusal that a class has for it.
     fn expected(&self, class: Class) -> Vec<(&'static str, Option<&str>, Option<u16>)> {
-        use Class::{Admin, Join, JoinOrKey, Key, Node, Public, Read, Session};
-        // (nobody, a wrong key, inference, read, files, admin, master, session)
+        use Class::{Admin, Any, Join, JoinOrKey, Key, Node, Ops, Public, Read, Session};
+        const MAY: Option<u16> = None;
+        const NOT: Option<u16> = Some(403);
+        const WHO: Option<u16> = Some(401);
+        // (nobody, a wrong key, inference, read, files, ops, admin, master, session)
         let refusals = match class {
-            Public => [None; 8],
-            Key => [Some(401), Some(401), None, None, Some(403), None, None, None],
-            Read => [Some(401), Some(401), Some(403), None, Some(403), None, None, None],
-            Admin => [Some(401), Some(401), Some(403), Some(403), Some(403), None, None, None],
-            Node | Join => [Some(401); 8],
-            JoinOrKey => [Some(401), Some(401), None, None, None, None, None, None],
-            Session => [Some(401), Some(401), Some(401), Some(401), Some(401), Some(401), Some(401), None],
+            Public => [MAY; 9],
+            Key => [WHO, WHO, MAY, MAY, NOT, NOT, MAY, MAY, MAY],
+            Any | JoinOrKey => [WHO, WHO, MAY, MAY, MAY, MAY, MAY, MAY, MAY],
+            Read => [WHO, WHO, NOT, MAY, NOT, NOT, MAY, MAY, MAY],
+            Ops => [WHO, WHO, NOT, NOT, NOT, MAY, MAY, MAY, MAY],
+            Admin => [WHO, WHO, NOT, NOT, NOT, NOT, MAY, MAY, MAY],
+            Node | Join => [WHO; 9],
+            Session => [WHO, WHO, WHO, WHO, WHO, WHO, WHO, WHO, MAY],
         };
         let callers = [
             ("nobody", None),
@@ -126,6 +162,7 @@ impl Callers {
             ("inference", Some(self.inference.as_str())),
             ("read", Some(&self.read)),
             ("files", Some(&self.files)),
+            ("ops", Some(&self.ops)),
             ("admin", Some(&self.admin)),
             ("master", Some(MASTER)),
             ("session", Some(&self.session)),
@@ -158,6 +195,35 @@ async fn every_path_lets_in_whom_it_should() {
             assert_ne!(answer.status, 500, "{method} {path} by {who}: {}", answer.text());
             assert_ne!(answer.status, 405, "{method} {path} by {who}: {}", answer.text());
         }
+    }
+}
+
+/// What the description says that a class must show.
+fn proofs(class: Class) -> serde_json::Value {
+    let key = |role: &str| {
+        let roles: Vec<&str> = Some(role).filter(|role| !role.is_empty()).into_iter().collect();
+        json!([{"bearer": roles}, {"api_key": roles}])
+    };
+    match class {
+        Class::Public => json!([]),
+        Class::Key | Class::Any => key(""),
+        Class::Read => key("read"),
+        Class::Ops => key("ops"),
+        Class::Admin => key("admin"),
+        Class::Session => key("session"),
+        Class::Node => json!([{"node_token": []}]),
+        Class::Join => json!([{"join_token": []}]),
+        Class::JoinOrKey => json!([{"join_token": []}, {"bearer": []}, {"api_key": []}]),
+    }
+}
+
+#[tokio::test]
+async fn the_description_says_who_may_call() {
+    let router = Setup::new().start();
+    let whole = router.get("/openapi.json").nobody().send().await.json();
+    for (method, path, class) in TABLE {
+        let operation = &whole["paths"][path.replace("{*", "{")][method.to_lowercase()];
+        assert_eq!(operation["security"], proofs(*class), "{method} {path}");
     }
 }
 

@@ -15,6 +15,7 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod nodes;
+mod operating;
 mod raw;
 mod records;
 mod reload;

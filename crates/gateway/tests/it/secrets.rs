@@ -3,7 +3,7 @@
 use serde_json::json;
 use testkit::{FakeUpstream, Reply, Script};
 
-use crate::router::{MASTER, Setup};
+use crate::router::{MASTER, Setup, eventually};
 
 /// What must be seen nowhere.
 const PLANTED: [(&str, &str); 8] = [
@@ -15,6 +15,24 @@ const PLANTED: [(&str, &str); 8] = [
     ("a join token", "SECRETjointoken"),
     ("a prompt", "SECRETprompt"),
     ("a wrong key", "SECRETwrongkey"),
+];
+
+/// What operators look at.
+const OPERATING: [&str; 14] = [
+    "/router/info",
+    "/router/stats",
+    "/router/health",
+    "/router/rate-limits",
+    "/backend/info",
+    "/auth/status",
+    "/auth/metrics",
+    "/v1/router/policy",
+    "/v1/router/live-metrics",
+    "/config/sync/status",
+    "/openapi.json",
+    "/docs",
+    "/redoc",
+    "/docs/viewer.js",
 ];
 
 fn assert_clean(place: &str, text: &str, more: &[&str]) {
@@ -59,6 +77,22 @@ async fn no_secret_is_seen_anywhere() {
     for path in ["/metrics", "/metrics/cloud", "/api/config", "/api/api-keys", "/api/nodes", "/health", "/v1/models", "/"] {
         answers.push(router.get(path).key(MASTER).send().await);
     }
+    for path in OPERATING {
+        let answer = router.get(path).key(MASTER).send().await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answers.push(answer);
+    }
+    for path in ["/router/reset-stats", "/auth/reset-metrics", "/auth/reload-keys", "/router/reload"] {
+        answers.push(router.post(path, &json!({})).key(MASTER).send().await);
+    }
+    answers.push(router.post("/router/route", &json!({"query": "SECRETprompt", "model": "gpt-mock"})).key(MASTER).send().await);
+    answers.push(router.post("/router/route", &json!({"query": 7, "x": "SECRETprompt"})).key(MASTER).send().await);
+    let ids: Vec<String> = answers.iter().map(|answer| answer.header("x-request-id").to_owned()).take(12).collect();
+    for id in &ids {
+        let path = format!("/api/requests/{id}/explain");
+        let explained = eventually(&path, || async { Some(router.get(&path).key(MASTER).send().await).filter(|a| a.status == 200) });
+        answers.push(explained.await);
+    }
     router.write_config("accounts: [{name: x, api_key: SECRETaccountkey, headers: 7, bad: SECRETheader}]");
     answers.push(router.ask(http::Method::POST, "/config/reload").key(MASTER).send().await);
     assert_eq!(answers.last().unwrap().status, 400);
@@ -80,6 +114,9 @@ async fn no_secret_is_seen_anywhere() {
     let log = std::fs::read_to_string(router.data_dir().join("logs/router.log")).unwrap();
     assert!(log.lines().filter(|line| line.contains("\"target\":\"request\"")).count() >= 10, "{log}");
     assert_clean("the log", &log, &made);
+    let decisions = std::fs::read_to_string(router.data_dir().join("logs/router_decisions.jsonl")).unwrap();
+    assert!(decisions.lines().filter(|line| line.contains("\"route_decision\"")).count() >= 10, "{decisions}");
+    assert_clean("the decision log", &decisions, &made);
     assert_clean("the console", &router.said.all(), &made);
     for entry in std::fs::read_dir(router.data_dir()).unwrap().map(Result::unwrap).filter(|e| e.file_type().unwrap().is_file()) {
         let bytes = std::fs::read(entry.path()).unwrap();

@@ -181,11 +181,11 @@ fn full_row(n: i64) -> requests::Row {
         completion_tokens: Some(5),
         cached_tokens: Some(6),
         reasoning_tokens: Some(7),
-        usage_raw: text("{}"),
+        usage_raw: text("{}").map(requests::Json::Made),
         overhead_us: Some(8),
         bytes_in: 9,
         bytes_out: 10,
-        decision: text("[]"),
+        decision: Some(requests::Json::later(|| "[]".to_owned())),
         metadata: text("{}"),
     }
 }
@@ -200,6 +200,12 @@ async fn request_rows_keep_every_field() {
     let back = requests::get(&store, "r42").await.expect("a read").expect("it is there");
     assert_eq!(serde_json::to_value(&back.row).expect("json"), serde_json::to_value(full_row(42)).expect("json"));
     assert!(requests::get(&store, "r99").await.expect("a read").is_none());
+    let of_key = async |id: &str, key: &str| requests::get_of_key(&store, id, key).await.expect("a read").map(|stored| stored.seq);
+    let own = full_row(42).key_id.expect("a key");
+    assert_eq!((of_key("r42", &own).await, of_key("r42", "another").await, of_key("r99", &own).await), (Some(back.seq), None, None));
+    let later = requests::Row { key_id: Some(Text::Static("another")), ..full_row(42) };
+    requests::insert(&store, &[later]).await.expect("another key's request of the same id");
+    assert_eq!(of_key("r42", &own).await, Some(back.seq));
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ type Two = [(&'static str, String); 2];
 const LATENCY_BUCKETS: [f64; 18] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 /// Counters on `/metrics`, described even before their first sample.
-const COUNTERS: [Metric; 8] = [
+const COUNTERS: [Metric; 9] = [
     names::REQUESTS,
     names::RESPONSES,
     names::REFUSALS,
@@ -26,6 +26,7 @@ const COUNTERS: [Metric; 8] = [
     names::TOKENS,
     names::DROPPED_ROWS,
     names::REDIS_FAILURES,
+    names::DROPPED_DECISIONS,
 ];
 /// Counters on `/metrics/cloud`.
 const CLOUD_COUNTERS: [Metric; 1] = [names::CLOUD_REQUESTS];
@@ -137,6 +138,8 @@ pub struct Metrics {
     pub dropped_rows: Counter,
     /// Uses of the shared Redis that failed.
     pub redis_failures: Counter,
+    /// Requests that the decision log lost.
+    pub dropped_decisions: Counter,
 }
 
 impl Default for Metrics {
@@ -169,6 +172,8 @@ impl Metrics {
         registry.register(names::DROPPED_ROWS.name, names::DROPPED_ROWS.help, dropped_rows.clone());
         let redis_failures = Counter::default();
         registry.register(names::REDIS_FAILURES.name, names::REDIS_FAILURES.help, redis_failures.clone());
+        let dropped_decisions = Counter::default();
+        registry.register(names::DROPPED_DECISIONS.name, names::DROPPED_DECISIONS.help, dropped_decisions.clone());
         Self {
             registry,
             cloud_registry,
@@ -184,6 +189,7 @@ impl Metrics {
             pending_rows,
             dropped_rows,
             redis_failures,
+            dropped_decisions,
         }
     }
 
@@ -333,6 +339,7 @@ mod tests {
             "router_cache_hits_total",
             "router_tokens_total",
             "router_dropped_rows_total 0",
+            "router_dropped_decisions_total 0",
             "process_uptime_seconds",
         ] {
             assert!(text.contains(name), "{name} in\n{text}");

@@ -1,0 +1,57 @@
+//! How a request was carried out, as its record keeps it and as it is explained.
+
+use journey::{Attempt, Candidate, Plan, Receipt};
+use serde::Serialize;
+use wire::losses::Losses;
+
+/// The column of a request's row.
+#[derive(Serialize)]
+struct Decision<'a> {
+    rule: Option<&'static str>,
+    source: &'static str,
+    candidates: &'a [Candidate],
+    attempts: &'a [Attempt],
+    /// Time that was spent waiting for upstreams, up to the first byte.
+    waited_ms: f64,
+    /// What translations could not carry; nothing where all was.
+    #[serde(skip_serializing_if = "Losses::is_exact")]
+    losses: &'a Losses,
+    /// The client or the upstream went before the counts were said.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    usage_is_estimated: bool,
+}
+
+/// The decision as JSON.
+pub fn json(receipt: &Receipt) -> String {
+    let decision = Decision {
+        rule: receipt.rule,
+        source: source(receipt.rule),
+        candidates: receipt.plan.as_ref().map_or(&[], |plan| &plan.candidates),
+        attempts: &receipt.attempts,
+        waited_ms: waited_ms(receipt),
+        losses: &receipt.losses,
+        usage_is_estimated: receipt.usage_is_estimated,
+    };
+    serde_json::to_string(&decision).unwrap_or_default()
+}
+
+/// Who chose the model: the router (`auto`), or the request that named it.
+pub fn source(rule: Option<&str>) -> &'static str {
+    if rule == Some("default_model") { "auto" } else { "request" }
+}
+
+/// The models of a plan, each once, in the order in which they would be tried.
+pub fn models(plan: &Plan) -> Vec<&str> {
+    let mut models: Vec<&str> = Vec::with_capacity(plan.candidates.len());
+    for candidate in &plan.candidates {
+        if !models.contains(&&*candidate.model) {
+            models.push(&candidate.model);
+        }
+    }
+    models
+}
+
+/// Milliseconds of attempts.
+pub fn waited_ms(receipt: &Receipt) -> f64 {
+    receipt.attempts.iter().map(|attempt| attempt.duration_ms).sum()
+}
