@@ -363,8 +363,8 @@ impl App {
         let _order = self.rebuilding.lock().await;
         let environment = Environment::of_process()?;
         let read = config::load(&self.sources.args, &environment)?;
-        let stored = store::keys::list(&self.store).await?;
-        read.config.check_keys(stored.iter().any(|key| key.revoked_at_ms.is_none()))?;
+        let stored = Stored::read(&self.store).await?;
+        read.config.check_keys(stored.keys.iter().any(|key| key.revoked_at_ms.is_none()))?;
         let mut config = Config::clone(&self.house().config);
         config.auth.keys.clone_from(&read.config.auth.keys);
         config.auth.master_keys.clone_from(&read.config.auth.master_keys);
@@ -373,7 +373,8 @@ impl App {
         loaded.shown.retain(|shown| !is_key(shown));
         loaded.shown.extend(read.shown.into_iter().filter(is_key));
         loaded.config = config.clone();
-        self.move_in(House::build(Arc::new(config), &stored, &self.health).map_err(StartError::Settings)?);
+        let house = House::build(Arc::new(config), &stored, &self.health, &self.discovery.lists()).map_err(StartError::Settings)?;
+        self.move_in(house);
         self.loaded.store(Arc::new(loaded));
         tracing::info!("the keys of the settings were read again");
         Ok(())

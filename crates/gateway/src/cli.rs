@@ -119,10 +119,7 @@ pub fn main() -> ExitCode {
         Command::Model(command) => models::run(command),
         Command::AddModel(add) => models::run(add.into()),
         Command::RefreshOpenai(refresh) => models::run(refresh.into()),
-        Command::Openapi => {
-            println!("{:#}", crate::admin::openapi::description());
-            Ok(())
-        }
+        Command::Openapi => out::json(&crate::admin::openapi::description()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "llm-router", &mut script);

@@ -28,6 +28,8 @@ pub struct House {
     pub keys: Keys,
     pub map: Map,
     pub accounts: HashMap<Arc<str>, Arc<Account>>,
+    /// The same as they were written, or as registered models need them.
+    pub written: Vec<AccountConfig>,
     pub rules: Rules,
     /// What is known of each account.
     pub vitals: HashMap<Arc<str>, Arc<Vital>>,
@@ -85,6 +87,7 @@ impl House {
             rules,
             key_header,
             config,
+            written: enabled,
         })
     }
 

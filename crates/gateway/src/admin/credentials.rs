@@ -15,6 +15,7 @@ use super::{
 use crate::{app::App, settle::tally::KeyCount, snapshot::House};
 
 /// Who may call.
+#[expect(clippy::struct_field_names, reason = "readers know these names")]
 #[derive(Serialize, ToSchema)]
 pub struct Status {
     /// Whether a key is needed.
@@ -41,6 +42,7 @@ pub async fn status(State(app): State<Arc<App>>, _: Known) -> Json<Status> {
 }
 
 /// Use of keys since the start, or since it was set back.
+#[expect(clippy::struct_field_names, reason = "readers know these names")]
 #[derive(Serialize, ToSchema)]
 pub struct Metrics {
     valid_keys_count: usize,

@@ -84,6 +84,7 @@ pub struct Served {
 }
 
 /// Where the time went, in milliseconds.
+#[expect(clippy::struct_field_names, reason = "units stand last")]
 #[derive(Serialize, ToSchema)]
 pub struct Timings {
     duration_ms: i64,
@@ -201,7 +202,7 @@ fn considered(mut candidate: Value, attempts: &Value, is_node: bool) -> Consider
     let is_its = |attempt: &&Value| {
         attempt["model"] == candidate["model"] && (attempt["target"] == target || (is_fleet && (is_node || attempt["provider"] == "node")))
     };
-    let last = attempts.as_array().into_iter().flatten().filter(is_its).next_back();
+    let last = attempts.as_array().into_iter().flatten().rfind(is_its);
     let result = last.map_or_else(|| Value::from("not_tried"), |attempt| attempt["outcome"].clone());
     Considered { model: candidate["model"].take(), reason: candidate["reason"].take(), target, result }
 }

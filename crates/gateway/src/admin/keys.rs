@@ -231,6 +231,16 @@ pub async fn revoke(State(app): State<Arc<App>>, Admin(caller): Admin, Path(id):
 }
 
 /// `PUT /api/api-keys/{id}`: the key as it is then. What a new bound or right means, the next request sees.
+#[utoipa::path(
+    put,
+    path = "/api/api-keys/{id}",
+    tag = "keys",
+    summary = "Change what a key may",
+    params(("id" = String, Path)),
+    request_body = serde_json::Value,
+    responses((status = 200, description = "The key", body = serde_json::Value)),
+    security(("bearer" = ["admin"]))
+)]
 pub async fn change(State(app): State<Arc<App>>, Admin(caller): Admin, Path(id): Path<String>, body: Bytes) -> Answer<Json<Value>> {
     let changed = read::<ChangedKey>(&body)?;
     let mut key = living(&app, &id).await?;
@@ -242,6 +252,15 @@ pub async fn change(State(app): State<Arc<App>>, Admin(caller): Admin, Path(id):
 }
 
 /// `POST /api/api-keys/{id}/rotate`: a new secret for the same key; the old one is refused from now on.
+#[utoipa::path(
+    post,
+    path = "/api/api-keys/{id}/rotate",
+    tag = "keys",
+    summary = "Give a key a new secret",
+    params(("id" = String, Path)),
+    responses((status = 200, description = "The key; its secret is shown this once", body = serde_json::Value)),
+    security(("bearer" = ["admin"]))
+)]
 pub async fn rotate(State(app): State<Arc<App>>, Admin(caller): Admin, Path(id): Path<String>) -> Answer<Json<Value>> {
     let (key, secret) = renewed(&app.store, &id).await?.ok_or_else(|| unknown(&id))?;
     app.refresh().await.map_err(|e| Failure::new(Code::InternalError, e.to_string()))?;

@@ -24,6 +24,7 @@ const DEGRADED_FROM: f64 = 0.1;
 const UNHEALTHY_FROM: f64 = 0.5;
 
 /// Counts since the start, or since they were set back.
+#[expect(clippy::struct_field_names, reason = "readers know these names")]
 #[derive(Serialize, ToSchema)]
 pub struct Stats {
     total_requests: u64,
@@ -112,6 +113,7 @@ pub struct RateLimits {
 }
 
 /// How the limit of one service stands.
+#[expect(clippy::struct_field_names, reason = "readers know these names")]
 #[derive(Serialize, ToSchema)]
 pub struct RateLimit {
     /// `100/60s`, or `none`.
@@ -174,9 +176,9 @@ fn seconds(window: Duration) -> String {
     window.as_secs_f64().to_string()
 }
 
-/// Enabled accounts in the order in which they are tried.
+/// Accounts in the order in which they are tried.
 pub(super) fn accounts(house: &House) -> impl Iterator<Item = &Account> {
-    house.map.accounts.iter().filter_map(|named| house.config.accounts.iter().find(|a| a.enabled && *a.name == *named.name))
+    house.map.accounts.iter().filter_map(|named| house.written.iter().find(|account| *account.name == *named.name))
 }
 
 fn resting(house: &House, account: &str) -> Option<dispatch::Resting> {

@@ -3,7 +3,10 @@
 use serde_json::json;
 use testkit::{FakeUpstream, Reply, Script};
 
-use crate::router::{MASTER, Setup, eventually};
+use crate::{
+    client::Answer,
+    router::{MASTER, Router, Setup, eventually},
+};
 
 /// What must be seen nowhere.
 const PLANTED: [(&str, &str); 8] = [
@@ -39,6 +42,28 @@ fn assert_clean(place: &str, text: &str, more: &[&str]) {
     for (what, secret) in PLANTED.iter().copied().chain(more.iter().map(|s| ("a made secret", *s))) {
         assert!(!text.contains(secret), "{what} is in {place}: {text}");
     }
+}
+
+/// What operators are told, of the requests that were `answered` too.
+async fn operated(router: &Router, answered: &[Answer]) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for path in OPERATING {
+        let answer = router.get(path).key(MASTER).send().await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answers.push(answer);
+    }
+    for path in ["/router/reset-stats", "/auth/reset-metrics", "/auth/reload-keys", "/router/reload"] {
+        answers.push(router.post(path, &json!({})).key(MASTER).send().await);
+    }
+    answers.push(router.post("/router/route", &json!({"query": "SECRETprompt", "model": "gpt-mock"})).key(MASTER).send().await);
+    answers.push(router.post("/router/route", &json!({"query": 7, "x": "SECRETprompt"})).key(MASTER).send().await);
+    let ids: Vec<String> = answered.iter().map(|answer| answer.header("x-request-id").to_owned()).take(12).collect();
+    for id in &ids {
+        let path = format!("/api/requests/{id}/explain");
+        let explained = eventually(&path, || async { Some(router.get(&path).key(MASTER).send().await).filter(|a| a.status == 200) });
+        answers.push(explained.await);
+    }
+    answers
 }
 
 #[tokio::test]
@@ -77,22 +102,7 @@ async fn no_secret_is_seen_anywhere() {
     for path in ["/metrics", "/metrics/cloud", "/api/config", "/api/api-keys", "/api/nodes", "/health", "/v1/models", "/"] {
         answers.push(router.get(path).key(MASTER).send().await);
     }
-    for path in OPERATING {
-        let answer = router.get(path).key(MASTER).send().await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-        answers.push(answer);
-    }
-    for path in ["/router/reset-stats", "/auth/reset-metrics", "/auth/reload-keys", "/router/reload"] {
-        answers.push(router.post(path, &json!({})).key(MASTER).send().await);
-    }
-    answers.push(router.post("/router/route", &json!({"query": "SECRETprompt", "model": "gpt-mock"})).key(MASTER).send().await);
-    answers.push(router.post("/router/route", &json!({"query": 7, "x": "SECRETprompt"})).key(MASTER).send().await);
-    let ids: Vec<String> = answers.iter().map(|answer| answer.header("x-request-id").to_owned()).take(12).collect();
-    for id in &ids {
-        let path = format!("/api/requests/{id}/explain");
-        let explained = eventually(&path, || async { Some(router.get(&path).key(MASTER).send().await).filter(|a| a.status == 200) });
-        answers.push(explained.await);
-    }
+    answers.extend(operated(&router, &answers).await);
     router.write_config("accounts: [{name: x, api_key: SECRETaccountkey, headers: 7, bad: SECRETheader}]");
     answers.push(router.ask(http::Method::POST, "/config/reload").key(MASTER).send().await);
     assert_eq!(answers.last().unwrap().status, 400);
