@@ -21,6 +21,7 @@ use crate::{
     admin,
     app::RequestPlace,
     render::{self, KeepAlive, Out, put},
+    settle::decision,
     shard::Shard,
     snapshot::{FleetNodes, House},
 };
@@ -222,7 +223,8 @@ fn whole(house: &House, call: &Call, plan: &Plan, bytes: Bytes, mut response: Re
     let elapsed_ms = permit.elapsed_ms();
     let is_asked = call.headers.get("x-router-debug").is_some_and(|v| v == "1") || plan.candidates.len() > 1;
     let bytes = if is_asked && status.is_success() && !matches!(call.operation, Operation::Count(_) | Operation::Other) {
-        render::with_member(bytes, "router", &router_member(permit.receipt(), plan, elapsed_ms))
+        let name = if house.config.server.as_open_llm_router { "_router" } else { "router" };
+        render::with_member(bytes, name, &router_member(permit.receipt(), plan, elapsed_ms))
     } else {
         bytes
     };
@@ -248,7 +250,7 @@ fn cost(house: &House, receipt: &journey::Receipt) -> f64 {
     (usage.input() as f64 * input + usage.output() as f64 * output) / 1e6
 }
 
-/// The `router{…}` object of JSON answers.
+/// The `router{…}` object of JSON answers; `_router` to callers of Open-LLM Router.
 fn router_member(receipt: &journey::Receipt, plan: &Plan, elapsed_ms: f64) -> serde_json::Value {
     json!({
         "service": receipt.target.as_deref(),
@@ -260,7 +262,7 @@ fn router_member(receipt: &journey::Receipt, plan: &Plan, elapsed_ms: f64) -> se
         "strategy": plan.rule,
         "task": null,
         "complexity": null,
-        "source": if matches!(plan.rule, "default_model") { "auto" } else { "request" },
+        "source": decision::source(Some(plan.rule)),
         "request_id": &*receipt.request_id,
     })
 }

@@ -34,7 +34,7 @@ pub struct About {
     mode: &'static str,
     services_count: usize,
     /// Accounts in the order in which they are tried.
-    services: Vec<Service>,
+    services: Vec<ServiceShown>,
     /// The first of them.
     primary_backend: Option<String>,
     authentication: Authentication,
@@ -44,7 +44,7 @@ pub struct About {
 
 /// An account.
 #[derive(Serialize, ToSchema)]
-pub struct Service {
+pub struct ServiceShown {
     name: String,
     /// Its provider.
     r#type: String,
@@ -76,8 +76,9 @@ pub async fn about(State(app): State<Arc<App>>, headers: HeaderMap) -> Response 
         return Redirect::to("/dashboard").into_response();
     }
     let house = app.house();
-    let service = |account: &Account| Service { name: account.name.clone(), r#type: account.provider.clone(), priority: account.priority };
-    let services: Vec<Service> = accounts(&house).map(service).collect();
+    let service =
+        |account: &Account| ServiceShown { name: account.name.clone(), r#type: account.provider.clone(), priority: account.priority };
+    let services: Vec<ServiceShown> = accounts(&house).map(service).collect();
     Json(About {
         name: "LLM Router",
         message: "One gateway for every language model",

@@ -109,6 +109,51 @@ struct Tried<'a> {
     next_target: Option<&'a str>,
 }
 
+#[derive(Serialize)]
+struct Start<'a> {
+    path: &'a str,
+    stream: bool,
+    targets: usize,
+}
+
+#[derive(Serialize)]
+struct Responded<'a> {
+    status: u16,
+    stream: bool,
+    account: Option<&'a str>,
+    provider: Option<&'a str>,
+    upstream_model: Option<&'a str>,
+    latency_ms: f64,
+    first_byte_ms: Option<f64>,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct ChatResult {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+    is_estimated: bool,
+}
+
+#[derive(Serialize)]
+struct Failed<'a> {
+    requested_model: &'a str,
+    status: u16,
+    error_type: Option<&'a str>,
+    attempted_targets: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Terminal<'a> {
+    path: &'a str,
+    status: u16,
+    outcome: &'static str,
+    error_type: Option<&'a str>,
+    key: Option<&'a str>,
+    latency_ms: f64,
+}
+
 /// Whether a target was asked, or only passed by.
 pub fn is_try(outcome: AttemptOutcome) -> bool {
     use AttemptOutcome::{Broken, Refused, Served, TimedOut, Unreachable};
@@ -185,7 +230,7 @@ fn decided(writer: &mut Writer<'_>) {
         },
     );
     let first = receipt.attempts.first().map_or(receipt.duration_ms, |attempt| attempt.started_ms);
-    writer.line(first, "proxy_start", &json!({"path": &*receipt.path, "stream": receipt.stream, "targets": plan.candidates.len()}));
+    writer.line(first, "proxy_start", &Start { path: &receipt.path, stream: receipt.stream, targets: plan.candidates.len() });
 }
 
 fn attempted(writer: &mut Writer<'_>) {
@@ -240,32 +285,41 @@ fn ended(writer: &mut Writer<'_>) {
     let receipt = writer.receipt;
     let after_ms = receipt.duration_ms;
     let is_answered = receipt.attempts.iter().any(|a| a.outcome == AttemptOutcome::Served);
-    let tried = || receipt.attempts.iter().filter(|a| is_try(a.outcome)).map(|a| label(&a.target, &a.model)).collect::<Vec<_>>();
     let tokens = receipt.usage.unwrap_or_default();
+    let (status, latency_ms) = (receipt.status, rounded(after_ms));
     if is_answered {
-        let response = json!({
-            "status": receipt.status, "stream": receipt.stream, "account": receipt.target.as_deref(), "provider": receipt.provider.as_deref(),
-            "upstream_model": receipt.model_served.as_deref(), "latency_ms": rounded(after_ms), "first_byte_ms": receipt.first_byte_ms.map(rounded),
-            "bytes": receipt.bytes_out,
-        });
+        let response = Responded {
+            status,
+            stream: receipt.stream,
+            account: receipt.target.as_deref(),
+            provider: receipt.provider.as_deref(),
+            upstream_model: receipt.model_served.as_deref(),
+            latency_ms,
+            first_byte_ms: receipt.first_byte_ms.map(rounded),
+            bytes: receipt.bytes_out,
+        };
         writer.line(after_ms, "proxy_response", &response);
         if receipt.usage.is_some() && matches!(receipt.operation, Operation::Generate(_)) {
-            let result = json!({
-                "prompt_tokens": tokens.input(), "completion_tokens": tokens.output(), "total_tokens": tokens.input() + tokens.output(),
-                "is_estimated": receipt.usage_is_estimated,
-            });
+            let (prompt_tokens, completion_tokens) = (tokens.input(), tokens.output());
+            let total_tokens = prompt_tokens + completion_tokens;
+            let result = ChatResult { prompt_tokens, completion_tokens, total_tokens, is_estimated: receipt.usage_is_estimated };
             writer.line(after_ms, "proxy_chat_result", &result);
         }
     } else if receipt.outcome == Outcome::Error {
-        let event = if tried().is_empty() { "proxy_no_target" } else { "proxy_exhausted" };
-        let failure = json!({
-            "requested_model": &*receipt.model_requested, "status": receipt.status, "error_type": receipt.error_code, "attempted_targets": tried(),
-        });
+        let attempted_targets: Vec<String> =
+            receipt.attempts.iter().filter(|a| is_try(a.outcome)).map(|a| label(&a.target, &a.model)).collect();
+        let event = if attempted_targets.is_empty() { "proxy_no_target" } else { "proxy_exhausted" };
+        let failure =
+            Failed { requested_model: &receipt.model_requested, status, error_type: receipt.error_code.as_deref(), attempted_targets };
         writer.line(after_ms, event, &failure);
     }
-    let terminal = json!({
-        "path": &*receipt.path, "status": receipt.status, "outcome": receipt.outcome.name(), "error_type": receipt.error_code,
-        "key": receipt.key.as_ref().map(|key| &*key.name), "latency_ms": rounded(after_ms),
-    });
+    let terminal = Terminal {
+        path: &receipt.path,
+        status,
+        outcome: receipt.outcome.name(),
+        error_type: receipt.error_code.as_deref(),
+        key: receipt.key.as_ref().map(|key| &*key.name),
+        latency_ms,
+    };
     writer.line(after_ms, "proxy_terminal", &terminal);
 }

@@ -25,7 +25,7 @@ pub struct Tally {
 #[derive(Debug, Default)]
 struct Services {
     sums: Sums,
-    by_name: HashMap<Arc<str>, Service>,
+    by_name: HashMap<Arc<str>, Asked>,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ struct Sums {
 }
 
 #[derive(Debug, Default)]
-struct Service {
+struct Asked {
     requests: AtomicU64,
     failures: AtomicU64,
     limited: AtomicU64,
@@ -137,7 +137,7 @@ impl Tally {
     /// The counts of services.
     pub fn services(&self) -> ServiceCounts {
         let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
-        let count = |s: &Service| ServiceCount {
+        let count = |s: &Asked| ServiceCount {
             requests: s.requests.load(Relaxed),
             failures: s.failures.load(Relaxed),
             limited: s.limited.load(Relaxed),
@@ -183,7 +183,7 @@ impl Services {
         let mut is_moved = false;
         for attempt in &receipt.attempts {
             let service = self.by_name.get(&attempt.target);
-            let add = |count: fn(&Service) -> &AtomicU64| {
+            let add = |count: fn(&Asked) -> &AtomicU64| {
                 service.map(|s| count(s).fetch_add(1, Relaxed));
             };
             if is_try(attempt.outcome) {

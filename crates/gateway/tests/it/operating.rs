@@ -355,3 +355,13 @@ async fn a_reload_keeps_the_counts() {
     assert_eq!(router.ask(Method::POST, "/config/reload").key(MASTER).send().await.status, 200);
     assert_eq!(get(&router, "/router/stats").await["service_stats"]["well"]["requests"], 1);
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn answers_name_the_decision_as_the_programs_callers_know_it() {
+    for (name, member, other) in [("open-llm-router", "_router", "router"), ("other-name", "router", "_router")] {
+        let router = Setup::new().called(name).start();
+        let answer = router.chat("dummy", json!({})).header("x-router-debug", "1").send().await.json();
+        assert_eq!((&answer[member]["service"], answer.get(other)), (&json!("dummy"), None), "{answer}");
+    }
+}

@@ -26,7 +26,7 @@ async fn a_new_configuration_takes_effect_on_demand() {
         router.write_config(&config.to_string());
         assert_eq!(chats(&router, &model).await, 404, "not before it is asked for");
         let answer = reloads(&router, path).await;
-        assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("ok")), "{}", answer.text());
+        assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("success")), "{}", answer.text());
         assert_eq!(chats(&router, &model).await, 200);
     }
     config["accounts"][0]["models"] = json!(["by-signal"]);

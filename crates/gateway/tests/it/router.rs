@@ -25,6 +25,7 @@ pub(crate) const KEY: &str = "sk_client0123456789012345678901234";
 /// What a router is started with.
 pub(crate) struct Setup {
     home: Arc<TempDir>,
+    program: PathBuf,
     config: Map<String, Value>,
     env: Vec<(String, String)>,
 }
@@ -35,6 +36,7 @@ impl Setup {
         let env = [("LLM_ROUTER_LISTEN", "127.0.0.1:0"), ("LLM_ROUTER_MASTER_KEY", MASTER), ("LLM_ROUTER_API_KEYS", KEY)];
         Self {
             home: Arc::new(tempfile::tempdir().unwrap()),
+            program: env!("CARGO_BIN_EXE_llm-router").into(),
             config: Map::new(),
             env: env.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec(),
         }
@@ -50,6 +52,15 @@ impl Setup {
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.retain(|(known, _)| known != name);
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Called by another name.
+    #[cfg(unix)]
+    pub(crate) fn called(mut self, name: &str) -> Self {
+        let link = self.home.path().join(name);
+        std::os::unix::fs::symlink(&self.program, &link).unwrap();
+        self.program = link;
         self
     }
 
@@ -76,7 +87,7 @@ impl Setup {
     /// The program with this environment; the file is written.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         std::fs::write(self.home.path().join("router.yaml"), Value::Object(self.config.clone()).to_string()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_llm-router"));
+        let mut command = Command::new(&self.program);
         command
             .args(args)
             .env_clear()
