@@ -208,9 +208,12 @@ impl Vital {
 
     /// Why and for how long it is left alone.
     pub fn resting(&self, now: Instant) -> Option<Resting> {
-        let remaining_ms = self.closed_until.load(Relaxed).saturating_sub(self.ms(now));
-        let is_limited = self.is_limited.load(Relaxed);
-        (remaining_ms > 0).then(|| Resting { remaining: Duration::from_millis(remaining_ms), is_limited, is_guess: false })
+        let remaining = |until: &AtomicU64| Duration::from_millis(until.load(Relaxed).saturating_sub(self.ms(now)));
+        let (closed, behind) = (remaining(&self.closed_until), remaining(&self.behind_until));
+        if closed.is_zero() {
+            return (!behind.is_zero()).then_some(Resting { remaining: behind, is_limited: true, is_guess: true });
+        }
+        Some(Resting { remaining: closed, is_limited: self.is_limited.load(Relaxed), is_guess: false })
     }
 }
 
@@ -289,6 +292,8 @@ mod tests {
         let vital = Vital::default();
         vital.stands_back(RULES, at(&vital, 0));
         assert!(ask(&vital, 29).is_err_and(|resting| resting.is_guess));
+        assert_eq!(vital.resting(at(&vital, 29)), ask(&vital, 29).err());
+        assert_eq!(vital.resting(at(&vital, 30)), None);
         assert_eq!(vital.ask(RULES, at(&vital, 1), true), Ok(()), "better than nobody");
         assert_eq!(ask(&vital, 30), Ok(()));
     }

@@ -83,6 +83,21 @@ impl Trail<'_> {
         self.began.elapsed().as_secs_f64() * 1e3
     }
 
+    /// Notes an account that is not asked, and why.
+    fn passed_by(&mut self, account: &upstream::Account, model: &Arc<str>, outcome: AttemptOutcome, reason: &str) {
+        let started_ms = self.elapsed_ms();
+        self.attempts.push(Attempt {
+            target: account.name.clone(),
+            provider: account.provider.clone(),
+            model: model.clone(),
+            outcome,
+            status: None,
+            error: Some(reason.to_owned()),
+            started_ms,
+            duration_ms: 0.0,
+        });
+    }
+
     /// Targets that were asked.
     pub(crate) fn tries(&self) -> u32 {
         self.attempts.iter().filter(|a| a.outcome.is_try()).count() as u32
@@ -214,7 +229,10 @@ async fn account_once(
     }
     let vital = d.vitals.get(&account.name);
     if let Some(Err(resting)) = vital.map(|vital| vital.ask(d.rules.breaker, Instant::now(), ask.is_last)) {
-        faults.push(left_alone(&account.name, resting));
+        let fault = left_alone(&account.name, resting);
+        let outcome = if resting.is_limited { AttemptOutcome::Cooling } else { AttemptOutcome::CircuitOpen };
+        trail.passed_by(account, model, outcome, &fault.message);
+        faults.push(fault);
         return Ok(None);
     }
     for _ in Dialect::ALL {
@@ -223,6 +241,7 @@ async fn account_once(
             // What is wrong with the request itself is wrong for every target.
             Err(failure) if failure.code == Code::InvalidRequest => return Err(failure),
             Err(obstacle) => {
+                trail.passed_by(account, model, AttemptOutcome::Skipped, &obstacle.message);
                 faults.push(skipped(&account.name, obstacle));
                 break;
             }
@@ -312,16 +331,7 @@ async fn place(
         Ok((hold, _)) => Ok(Some(hold)),
         Err(full) => {
             let reason = format!("`{}` is at its own limit of {}", account.name, full.what);
-            trail.attempts.push(Attempt {
-                target: account.name.clone(),
-                provider: account.provider.clone(),
-                model: model.clone(),
-                outcome: AttemptOutcome::Limited,
-                status: None,
-                error: Some(reason.clone()),
-                started_ms: trail.elapsed_ms(),
-                duration_ms: 0.0,
-            });
+            trail.passed_by(account, model, AttemptOutcome::Limited, &reason);
             let obstacle = Failure::new(Code::RateLimitExceeded, reason).retry_after(full.retry_after);
             Err(Fault { outcome: AttemptOutcome::Limited, ..skipped(&account.name, obstacle) })
         }

@@ -60,11 +60,12 @@ impl Desk {
             self.metrics.backend(&attempt.target).attempted(match (attempt.outcome, attempt.status) {
                 (AttemptOutcome::Served, _) => Outcome::Success,
                 (AttemptOutcome::Refused, Some(429)) => Outcome::RateLimited,
-                (AttemptOutcome::Refused | AttemptOutcome::Skipped, _) => Outcome::Error,
+                (AttemptOutcome::Refused, _) => Outcome::Error,
                 (AttemptOutcome::Limited, _) => Outcome::Limited,
                 (AttemptOutcome::TimedOut, _) => Outcome::Timeout,
                 (AttemptOutcome::Unreachable, _) => Outcome::Unreachable,
                 (AttemptOutcome::Broken, _) => Outcome::Broken,
+                (AttemptOutcome::Skipped | AttemptOutcome::Cooling | AttemptOutcome::CircuitOpen, _) => continue,
             });
         }
         if let Some(target) = &receipt.target {

@@ -38,15 +38,20 @@ pub enum AttemptOutcome {
     TimedOut,
     Unreachable,
     Broken,
+    /// Not asked: it lacks something that a call needs.
     Skipped,
     /// Not asked: its own limit was full.
     Limited,
+    /// Not asked: it answered 429 before, and its rest is not over.
+    Cooling,
+    /// Not asked: it failed several times before.
+    CircuitOpen,
 }
 
 impl AttemptOutcome {
     /// Whether the target was asked.
     pub const fn is_try(self) -> bool {
-        !matches!(self, Self::Skipped | Self::Limited)
+        !matches!(self, Self::Skipped | Self::Limited | Self::Cooling | Self::CircuitOpen)
     }
 }
 

@@ -70,7 +70,7 @@ pub struct Considered {
     target: Value,
     model: Value,
     reason: Value,
-    /// `served`, how its last attempt ended, or `not_tried`.
+    /// `served`, how its last attempt ended, why it was passed by (`limited`, `cooling`, `circuit_open`, `skipped`), or `not_tried`.
     result: Value,
 }
 

@@ -8,7 +8,9 @@ use std::{
 
 use axum::{Json, extract::State};
 use config::account::Account;
+use futures_util::future::join_all;
 use journey::{Caller, Scope};
+use policy::{Subject, Window};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -22,6 +24,8 @@ use crate::{
 /// Shares of failed calls from which on a service is called degraded, and unhealthy.
 const DEGRADED_FROM: f64 = 0.1;
 const UNHEALTHY_FROM: f64 = 0.5;
+/// The window of limits a minute.
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Counts since the start, or since they were set back.
 #[expect(clippy::struct_field_names, reason = "readers know these names")]
@@ -55,10 +59,10 @@ pub struct ServiceStats {
 /// Counts of requests, fail-overs and limits, by service.
 #[utoipa::path(get, path = "/router/stats", tag = "operating", responses((status = 200, description = "Counts", body = Stats)), security(("bearer" = [])))]
 pub async fn stats(State(app): State<Arc<App>>, _: Known) -> Json<Stats> {
-    Json(stats_now(&app, &app.house()))
+    Json(stats_now(&app, &app.house()).await)
 }
 
-fn stats_now(app: &App, house: &House) -> Stats {
+async fn stats_now(app: &App, house: &House) -> Stats {
     let counts = app.tally.services();
     let asked = counts.services.iter().filter(|(name, _)| !house.accounts.contains_key(*name)).map(|(name, _)| name.to_string());
     let service_order: Vec<String> = house.map.accounts.iter().map(|account| account.name.to_string()).collect();
@@ -77,7 +81,7 @@ fn stats_now(app: &App, house: &House) -> Stats {
         configured_services: service_order.len(),
         service_stats: names.map(stats).collect(),
         service_order,
-        rate_limiting: rate_limits_now(house),
+        rate_limiting: rate_limits_now(app, house).await,
     }
 }
 
@@ -118,10 +122,10 @@ pub struct RateLimits {
 pub struct RateLimit {
     /// `100/60s`, or `none`.
     rate_limit: String,
-    /// Requests in the window; null where they are not counted.
+    /// Requests in the window; null where there is none.
     current_requests: Option<u64>,
     remaining_quota: Quota,
-    /// Whether it is passed by now: its window is full, or it asked to be left alone.
+    /// Whether it is passed by now: its window is full, or it answered 429 before.
     is_rate_limited: bool,
     /// Seconds until it is asked again, or until the oldest request leaves the window.
     window_reset_in: Option<f64>,
@@ -133,8 +137,6 @@ pub struct RateLimit {
 pub enum Quota {
     Left(u64),
     Bare(Unlimited),
-    /// It is not counted.
-    Unknown,
 }
 
 /// There is no window.
@@ -149,26 +151,33 @@ pub enum Unlimited {
 pub async fn rate_limits(State(app): State<Arc<App>>, _: Known) -> Json<RateLimits> {
     let ServiceCounts { requests, limit_skips, .. } = app.tally.services();
     Json(RateLimits {
-        rate_limiting: rate_limits_now(&app.house()),
+        rate_limiting: rate_limits_now(&app, &app.house()).await,
         total_rate_limit_skips: limit_skips,
         rate_limit_skip_rate: percent(limit_skips, requests),
         current_time: jiff::Timestamp::now().to_string(),
     })
 }
 
-fn rate_limits_now(house: &House) -> BTreeMap<String, RateLimit> {
-    accounts(house).map(|account| (account.name.clone(), rate_limit(house, account))).collect()
+async fn rate_limits_now(app: &App, house: &House) -> BTreeMap<String, RateLimit> {
+    let all = accounts(house).map(|account| async { (account.name.clone(), rate_limit(app, house, account).await) });
+    join_all(all).await.into_iter().collect()
 }
 
-fn rate_limit(house: &House, account: &Account) -> RateLimit {
+async fn rate_limit(app: &App, house: &House, account: &Account) -> RateLimit {
     let resting = resting(house, &account.name).filter(|resting| resting.is_limited).map(|resting| resting.remaining);
-    let rate_limit = account.rate_limit.map_or_else(|| "none".to_owned(), |limit| format!("{}/{}s", limit.requests, seconds(limit.window)));
+    let bounds = house.limits.accounts.get(account.name.as_str());
+    let reading = match bounds {
+        Some(bounds) => app.counters.look(&Subject::Account(account.name.as_str().into()), bounds).await.requests(),
+        None => None,
+    };
+    let window = bounds.and_then(|b| b.window.or_else(|| b.rpm.map(|requests| Window { requests, span: MINUTE })));
+    let next = reading.filter(|reading| reading.used > 0).map(|reading| reading.first_free);
     RateLimit {
-        current_requests: None,
-        remaining_quota: if account.rate_limit.is_some() { Quota::Unknown } else { Quota::Bare(Unlimited::Unlimited) },
-        is_rate_limited: resting.is_some(),
-        window_reset_in: resting.map(|remaining| remaining.as_secs_f64()),
-        rate_limit,
+        rate_limit: window.map_or_else(|| "none".to_owned(), |window| format!("{}/{}s", window.requests, seconds(window.span))),
+        current_requests: reading.map(|reading| reading.used),
+        remaining_quota: reading.map_or(Quota::Bare(Unlimited::Unlimited), |reading| Quota::Left(reading.remaining())),
+        is_rate_limited: resting.is_some() || reading.is_some_and(|reading| reading.remaining() == 0),
+        window_reset_in: resting.max(next).map(|wait| wait.as_secs_f64()),
     }
 }
 
@@ -254,15 +263,15 @@ impl Wellness {
 /// How services do, by the share of their calls that failed.
 #[utoipa::path(get, path = "/router/health", tag = "operating", responses((status = 200, description = "By service", body = Health)), security(("bearer" = [])))]
 pub async fn health(State(app): State<Arc<App>>, Known(caller): Known) -> Json<Health> {
-    Json(health_now(&app, &app.house(), &caller))
+    Json(health_now(&app, &app.house(), &caller).await)
 }
 
-fn health_now(app: &App, house: &House, caller: &Caller) -> Health {
+async fn health_now(app: &App, house: &House, caller: &Caller) -> Health {
     let counts = app.tally.services();
     let shows_addresses = caller.scopes.has(Scope::Ops);
-    let of = |account: &Account| {
+    let of = async |account: &Account| {
         let ServiceCount { requests, failures, limited } = counts.services.get(account.name.as_str()).copied().unwrap_or_default();
-        ServiceHealth {
+        let health = ServiceHealth {
             status: Wellness::of(failures, requests),
             backend_type: account.provider.clone(),
             base_url: shows_addresses.then(|| account.base_url.clone()),
@@ -271,13 +280,14 @@ fn health_now(app: &App, house: &House, caller: &Caller) -> Health {
             failures,
             failure_rate: percent(failures, requests),
             rate_limited_events: limited,
-            is_currently_rate_limited: rate_limit(house, account).is_rate_limited,
+            is_currently_rate_limited: rate_limit(app, house, account).await.is_rate_limited,
             rate_limit_config: account
                 .rate_limit
                 .map(|limit| RateLimitConfig { max_requests: limit.requests, window_seconds: limit.window.as_secs_f64() }),
-        }
+        };
+        (account.name.clone(), health)
     };
-    let services: BTreeMap<String, ServiceHealth> = accounts(house).map(|account| (account.name.clone(), of(account))).collect();
+    let services: BTreeMap<String, ServiceHealth> = join_all(accounts(house).map(of)).await.into_iter().collect();
     Health { overall_status: Wellness::together(services.values().map(|service| service.status)), services }
 }
 
@@ -299,8 +309,8 @@ pub async fn backend(State(app): State<Arc<App>>, Known(caller): Known) -> Json<
     Json(Backend {
         mode: "router",
         status: if app.is_draining() { "draining" } else { "active" },
-        router_stats: stats_now(&app, &house),
-        health: health_now(&app, &house, &caller),
+        router_stats: stats_now(&app, &house).await,
+        health: health_now(&app, &house, &caller).await,
     })
 }
 

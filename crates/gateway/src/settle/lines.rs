@@ -154,17 +154,6 @@ struct Terminal<'a> {
     latency_ms: f64,
 }
 
-/// Whether a target was asked, or only passed by.
-pub fn is_try(outcome: AttemptOutcome) -> bool {
-    use AttemptOutcome::{Broken, Refused, Served, TimedOut, Unreachable};
-    matches!(outcome, Served | Refused | TimedOut | Unreachable | Broken)
-}
-
-/// Whether a target was passed by because its own limit was full.
-pub fn is_limit(outcome: AttemptOutcome) -> bool {
-    !is_try(outcome) && outcome != AttemptOutcome::Skipped
-}
-
 fn label(name: &str, model: &str) -> String {
     format!("{name}:{model}")
 }
@@ -250,14 +239,18 @@ fn attempted(writer: &mut Writer<'_>) {
             error: None,
             next_target: None,
         };
-        if !is_try(attempt.outcome) {
-            let event = if is_limit(attempt.outcome) { "proxy_skip_rate_limited" } else { "proxy_skip_circuit_open" };
+        if !attempt.outcome.is_try() {
+            let event = match attempt.outcome {
+                AttemptOutcome::Limited | AttemptOutcome::Cooling => "proxy_skip_rate_limited",
+                AttemptOutcome::CircuitOpen => "proxy_skip_circuit_open",
+                _ => "proxy_skip",
+            };
             writer.line(attempt.started_ms, event, &Tried { error: attempt.error.as_deref(), ..tried });
             continue;
         }
         tries += 1;
         writer.line(attempt.started_ms, "proxy_attempt", &tried);
-        let next = (at + 1..attempts.len()).find(|later| is_try(attempts[*later].outcome));
+        let next = (at + 1..attempts.len()).find(|later| attempts[*later].outcome.is_try());
         answered(writer, attempt, tried, next.map(|next| &*labels[next]));
     }
 }
@@ -307,7 +300,7 @@ fn ended(writer: &mut Writer<'_>) {
         }
     } else if receipt.outcome == Outcome::Error {
         let attempted_targets: Vec<String> =
-            receipt.attempts.iter().filter(|a| is_try(a.outcome)).map(|a| label(&a.target, &a.model)).collect();
+            receipt.attempts.iter().filter(|a| a.outcome.is_try()).map(|a| label(&a.target, &a.model)).collect();
         let event = if attempted_targets.is_empty() { "proxy_no_target" } else { "proxy_exhausted" };
         let failure =
             Failed { requested_model: &receipt.model_requested, status, error_type: receipt.error_code.as_deref(), attempted_targets };

@@ -10,8 +10,6 @@ use std::{
 
 use journey::{AttemptOutcome, Outcome, Receipt};
 
-use super::lines::{is_limit, is_try};
-
 /// Most services, and most keys, that are counted each by itself; those beyond are in the sums only.
 const NAMES_MAX: usize = 10_000;
 
@@ -186,14 +184,14 @@ impl Services {
             let add = |count: fn(&Asked) -> &AtomicU64| {
                 service.map(|s| count(s).fetch_add(1, Relaxed));
             };
-            if is_try(attempt.outcome) {
+            if attempt.outcome.is_try() {
                 self.sums.failovers.fetch_add(u64::from(is_moved), Relaxed);
                 is_moved = attempt.outcome != AttemptOutcome::Served;
                 add(|s| &s.requests);
                 if is_moved {
                     add(|s| &s.failures);
                 }
-            } else if is_limit(attempt.outcome) {
+            } else if attempt.outcome == AttemptOutcome::Limited {
                 self.sums.limit_skips.fetch_add(1, Relaxed);
                 add(|s| &s.limited);
             }

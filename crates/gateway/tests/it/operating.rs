@@ -137,10 +137,42 @@ async fn an_account_that_asked_for_rest_is_shown_as_limited() {
     assert_eq!(router.chat("gpt-mock", json!({})).send().await.status, 429);
     let limit = get(&router, "/router/rate-limits").await["rate_limiting"]["busy"].clone();
     assert_eq!((&limit["rate_limit"], &limit["is_rate_limited"]), (&json!("9/30s"), &json!(true)));
-    assert!(limit["window_reset_in"].as_f64().is_some_and(|s| s > 0.0 && s <= 60.0), "{limit}");
+    assert_eq!((&limit["current_requests"], &limit["remaining_quota"]), (&json!(1), &json!(8)));
+    assert!(limit["window_reset_in"].as_f64().is_some_and(|s| s > 30.0 && s <= 60.0), "the rest is longer than the window: {limit}");
     let health = get(&router, "/router/health").await["services"]["busy"].clone();
     assert_eq!((&health["is_currently_rate_limited"], &health["rate_limit_config"]["max_requests"]), (&json!(true), &json!(9)));
     assert_eq!(get(&router, "/v1/router/live-metrics").await["accounts"]["busy"]["state"], "limited");
+    // Who is passed by is explained too.
+    assert_eq!(router.chat("gpt-mock", json!({})).header("x-request-id", "rests").send().await.status, 429);
+    let said = explained(&router, "rests", MASTER).await;
+    assert_eq!((&said["candidates"][0]["result"], &said["attempts"][0]["outcome"]), (&json!("cooling"), &json!("cooling")), "{said}");
+    let stats = get(&router, "/router/stats").await;
+    assert_eq!((&stats["service_stats"]["busy"]["requests"], &stats["total_rate_limit_skips"]), (&json!(1), &json!(0)));
+}
+
+#[tokio::test]
+async fn full_windows_are_shown_counted_and_told() {
+    let upstream = FakeUpstream::start(Script::default());
+    let setup =
+        Setup::new().account("small", &upstream.base_url(), &["gpt-mock"], json!({"rate_limit_requests": 2, "rate_limit_window": 60}));
+    let mut router = setup.account("large", &upstream.base_url(), &["gpt-mock"], json!({"priority": 9, "limits": {"rpm": 50}})).start();
+    for (id, target) in [("one", "small"), ("two", "small"), ("three", "large")] {
+        let answer = router.chat("gpt-mock", json!({})).header("x-request-id", id).send().await;
+        assert_eq!((answer.header("x-llm-router-target"), answer.header("x-llm-router-attempts")), (target, "1"));
+    }
+    let said = get(&router, "/router/rate-limits").await;
+    let (small, large) = (&said["rate_limiting"]["small"], &said["rate_limiting"]["large"]);
+    assert_eq!((&small["rate_limit"], &small["current_requests"], &small["remaining_quota"]), (&json!("2/60s"), &json!(2), &json!(0)));
+    assert_eq!((&small["is_rate_limited"], &large["is_rate_limited"]), (&json!(true), &json!(false)));
+    assert_eq!((&large["rate_limit"], &large["current_requests"], &large["remaining_quota"]), (&json!("50/60s"), &json!(1), &json!(49)));
+    assert!(small["window_reset_in"].as_f64().is_some_and(|s| s > 0.0 && s <= 60.0), "{small}");
+    assert_eq!((&said["total_rate_limit_skips"], &said["rate_limit_skip_rate"]), (&json!(1), &json!(33.33)));
+    let stats = get(&router, "/router/stats").await;
+    assert_eq!((&stats["service_stats"]["small"]["rate_limited"], &stats["total_failovers"]), (&json!(1), &json!(0)));
+    router.stop();
+    let all = lines(&router.data_dir().join("logs/router_decisions.jsonl"));
+    let events: Vec<_> = all.iter().filter(|l| l["request_id"] == "three").map(|l| l["event"].as_str().unwrap()).collect();
+    assert_eq!(events[2..4], ["proxy_skip_rate_limited", "proxy_attempt"], "{events:?}");
 }
 
 #[tokio::test]
