@@ -18,7 +18,7 @@ const PAGE: &str = include_str!("openapi/viewer.html");
 const SCRIPT: &str = include_str!("openapi/viewer.js");
 const STYLE: &str = include_str!("openapi/viewer.css");
 
-/// The pages run no script and load nothing but what is served here.
+/// The pages run no script and load nothing but what is served here. Browsers hold them to it.
 const PAGE_POLICY: &str =
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
 
