@@ -1,6 +1,6 @@
 //! Those who hear a translated answer before the client does.
 
-use journey::Request;
+use journey::{Operation, Request};
 use wire::{AnswerLosses, Dialect, ir::Event, losses::Losses, tap::Seen};
 
 use crate::{
@@ -23,7 +23,8 @@ impl Ears {
         let caller = request.operation.dialect();
         let sealer = Sealer::new(caller, wire, &scope.origin);
         let listener = Listener::new(d.memory.clone(), scope, context);
-        Self { listener, sealer, losses: AnswerLosses::new(caller), seen: Seen::default() }
+        let losses = if request.operation == Operation::Completions { AnswerLosses::for_completions() } else { AnswerLosses::new(caller) };
+        Self { listener, sealer, losses, seen: Seen::default() }
     }
 
     /// Keeps what the next turn will need, notes what is said and what gets lost, and seals what only its maker understands.
