@@ -154,7 +154,7 @@ fn launcher(name: &str, package: &str, module: &str, bed: &Bed, address: SocketA
         "--prometheus-port",
         &metrics,
         "--log-level",
-        "warn",
+        "error",
         "--disable-retries",
     ];
     Ok(Some(Start::new(python, arguments.map(str::to_owned))))
