@@ -163,7 +163,7 @@ impl<'a> Exchange<'a> {
         if self.translate.is_some() {
             let mut ears = Ears::new(self.d, self.request, wire, self.scope, self.context);
             ears.hear(&mut events);
-            losses.extend(ears.losses().clone());
+            losses = ears.losses().clone();
         }
         Ok(Answer { losses, ..Answer::new(200, Body::Events(events)) })
     }

@@ -11,7 +11,7 @@ const TEXT: [&str; 2] = ["Hello", " world"];
 /// Its answer. Prompt tokens are counted as one for four bytes of the body's input, its own as what they are: two.
 pub(crate) fn answer(request: &Request) -> Vec<Event> {
     let (choice, block) = (0, 0);
-    let usage = Usage { in_fresh: Some((request.body.len() as u64).div_ceil(4)), out_text: Some(2), ..Usage::default() };
+    let usage = Usage { in_fresh: Some(request.guessed_tokens()), out_text: Some(2), ..Usage::default() };
     let mut events = vec![
         Event::Start {
             id: format!("cmpl-{}", uuid::Uuid::new_v4().simple()),

@@ -26,13 +26,8 @@ struct Came {
 impl Sealer {
     /// For a client of `caller`'s dialect that hears an answer of `wire`'s, made at `origin`.
     pub(crate) fn new(caller: Dialect, wire: Dialect, origin: &str) -> Self {
-        let family = match caller {
-            Dialect::Messages => Some(Family::Messages),
-            Dialect::Responses => Some(Family::Responses),
-            Dialect::Gemini => Some(Family::Gemini),
-            Dialect::Chat => None,
-        };
-        Self { family: family.filter(|_| caller != wire), origin: origin.to_owned(), open: None }
+        let has_place = caller != Dialect::Chat && caller != wire;
+        Self { family: has_place.then_some(caller.family()), origin: origin.to_owned(), open: None }
     }
 
     /// Seals what is in `events`.
