@@ -251,6 +251,8 @@ pub struct Health {
 pub struct Stream {
     /// Silence after which a keepalive is sent.
     pub keepalive: Duration,
+    /// How long the beginning of an upstream's stream is held until it says something.
+    pub probe_window: Duration,
 }
 
 words! {

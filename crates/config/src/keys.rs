@@ -92,6 +92,11 @@ pub(crate) const KEYS: &[Key] = &[
     Key::value("health.skip", "false", "Whether nodes are not checked at all; for tests.").env(&["LLM_ROUTER_SKIP_HEALTH_CHECK"]),
     Key::value("stream.keepalive", "15s", "Silence in a stream after which a keepalive is sent."),
     Key::value(
+        "stream.probe_window",
+        "2s",
+        "How long the beginning of an upstream's stream is held until it says something: one that fails before moves on to the next target unseen.",
+    ),
+    Key::value(
         "ledger.when_full",
         "count",
         "Where records of requests can neither be stored nor spilled: `count` (serve, count, alarm) or `refuse` (503).",

@@ -45,7 +45,10 @@ pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
             strict: reader.value("health.strict")?,
             skip: reader.value("health.skip")?,
         },
-        stream: Stream { keepalive: reader.value::<Interval>("stream.keepalive")?.0 },
+        stream: Stream {
+            keepalive: reader.value::<Interval>("stream.keepalive")?.0,
+            probe_window: reader.value::<Interval>("stream.probe_window")?.0,
+        },
         ledger: Ledger { when_full: reader.value("ledger.when_full")? },
         auth: auth::read(reader)?,
         store: store(reader, &server)?,

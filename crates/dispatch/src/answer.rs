@@ -9,7 +9,7 @@ use http_body::Body as _;
 use journey::{AttemptOutcome, Body, Operation, Request};
 use net::ResponseBody;
 use tokio::time::Instant;
-use upstream::{Account, Kind, Learned, Verdict, judge, limits, message_of};
+use upstream::{Account, Judgement, Kind, Learned, Verdict, judge, limits, message_of};
 use wire::{
     Code, Dialect, Failure,
     dialect::Decoder,
@@ -22,6 +22,7 @@ use crate::{
     ears::Ears,
     fault::{Fault, fault, fault_of},
     memory::{Context, Scope},
+    probe::{Lens, Look, Probe, Said},
     run::Dispatch,
     stream::{Committed, Translated},
     way::Way,
@@ -168,26 +169,76 @@ impl<'a> Exchange<'a> {
         Ok(Answer { losses, ..Answer::new(200, Body::Events(events)) })
     }
 
-    /// Waits for the first piece: until it is here a stream that dies moves on unseen.
+    /// Looks into a stream until it says something: until then one that fails or dies moves on unseen. The look is bounded in bytes and
+    /// in time; a stream that takes longer to come to its point is passed on from its beginning.
     async fn committed(&self, mut body: ResponseBody, guard: &mut Option<InFlight>) -> Result<Committed, Fault> {
-        let first = tokio::time::timeout(self.timeouts.first_byte, async {
-            loop {
-                match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-                    Some(Ok(frame)) => match frame.into_data() {
-                        Ok(data) if !data.is_empty() => return Ok(data),
-                        _ => {}
-                    },
-                    Some(Err(e)) => return Err(fault_of(&self.name, &e)),
-                    None => {
-                        let message = format!("the stream of `{}` ended before it began", self.name);
-                        return Err(fault(&self.name, AttemptOutcome::Broken, Some(200), message));
-                    }
+        let mut probe = Probe::new(self.lens());
+        let first_by = Instant::now() + self.timeouts.first_byte;
+        // Opens with the first piece. Its end is the end of the look, not of the stream.
+        let mut window: Option<Instant> = None;
+        loop {
+            let silent_by = window.map_or(first_by, |_| Instant::now() + self.timeouts.idle);
+            let until = window.map_or(silent_by, |end| end.min(silent_by));
+            let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+            let Ok(frame) = tokio::time::timeout_at(until, frame).await else {
+                match window {
+                    Some(end) if end <= silent_by => break,
+                    Some(_) => return Err(fault_of(&self.name, &net::Error::Timeout(net::Phase::Idle))),
+                    None => return Err(fault_of(&self.name, &net::Error::Timeout(net::Phase::FirstByte))),
                 }
+            };
+            let look = match frame {
+                Some(Ok(frame)) => frame.into_data().ok().filter(|data| !data.is_empty()).map(|data| probe.look(data)),
+                Some(Err(e)) => return Err(fault_of(&self.name, &e)),
+                None => Some(probe.finish()),
+            };
+            match look {
+                None => {}
+                Some(Look::Begun) => break,
+                Some(Look::More) => {
+                    window.get_or_insert_with(|| Instant::now() + self.d.rules.probe_window);
+                }
+                Some(Look::Nothing) => {
+                    let message = format!("the stream of `{}` ended before it said anything", self.name);
+                    return Err(fault(&self.name, AttemptOutcome::Broken, Some(200), message));
+                }
+                Some(Look::Failed(said)) => match self.failed_early(&said) {
+                    Some(fault) => return Err(fault),
+                    None => break,
+                },
             }
-        });
-        let first = first.await.map_err(|_| fault_of(&self.name, &net::Error::Timeout(net::Phase::FirstByte)))??;
+        }
         let rest = Box::pin(body.with_idle_timeout(self.timeouts.idle));
-        Ok(Committed::new(first, rest, guard.take(), self.deadline))
+        Ok(Committed::new(probe.held(), rest, guard.take(), self.deadline))
+    }
+
+    fn lens(&self) -> Lens {
+        match (self.translate, self.request.operation) {
+            (Some(wire), _) => Lens::Spoken(wire),
+            (None, Operation::Generate(_)) if self.request.in_path.as_ref().is_some_and(|p| p.as_array) => Lens::Bytes,
+            (None, Operation::Generate(dialect)) => Lens::Spoken(dialect),
+            (None, _) => Lens::Frames,
+        }
+    }
+
+    /// A stream that begins with an error. `None` where the request itself is at fault: then the client hears the upstream's own words.
+    fn failed_early(&self, said: &Said) -> Option<Fault> {
+        let status = said.status();
+        let judged = self.judge(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY), &said.body());
+        let message = format!("the stream of `{}` began with an error: {}", self.name, said.message);
+        // The answer's own status was 200; a limit and an overload are compared with those that say so in theirs.
+        let status = if matches!(status, 429 | 529) { status } else { 200 };
+        (judged.verdict != Verdict::GiveBack).then(|| Fault {
+            is_credential: judged.kind == Some(Kind::Credit),
+            ..fault(&self.name, AttemptOutcome::Broken, Some(status), message)
+        })
+    }
+
+    fn judge(&self, status: StatusCode, body: &[u8]) -> Judgement {
+        match self.account {
+            Some(account) => account.judge(status, body, &self.d.rules.also_retried),
+            None => judge(&upstream::catalog::provider("node"), status, body, &self.d.rules.also_retried),
+        }
     }
 
     /// What an answer says about the languages of the account.
@@ -205,10 +256,7 @@ impl<'a> Exchange<'a> {
             let message = format!("`{name}` does not speak `{}`", self.wire.name());
             return Err(Fault { is_language: true, ..fault(name, AttemptOutcome::Refused, Some(status.as_u16()), message) });
         }
-        let judged = match self.account {
-            Some(account) => account.judge(status, &body, &self.d.rules.also_retried),
-            None => judge(&upstream::catalog::provider("node"), status, &body, &self.d.rules.also_retried),
-        };
+        let judged = self.judge(status, &body);
         let may_fit_elsewhere = matches!(judged.kind, Some(Kind::ContextLength | Kind::ContentPolicy));
         // A refusal in the caller's own dialect goes back as it is; any other is said anew, with the upstream's words.
         let is_readable = self.translate.is_none()
@@ -236,6 +284,7 @@ impl<'a> Exchange<'a> {
             retry_after: limits(&head.headers, &body, std::time::SystemTime::now()).wait(),
             request_id: head.headers.get("x-request-id").and_then(|v| v.to_str().ok()).map(str::to_owned),
             is_passing: judged.verdict == Verdict::Retry,
+            is_credential: judged.kind == Some(Kind::Credit) || (judged.kind == Some(Kind::Key) && status != StatusCode::FORBIDDEN),
             ..fault(name, AttemptOutcome::Refused, Some(status.as_u16()), message)
         })
     }

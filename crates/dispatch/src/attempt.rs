@@ -2,11 +2,11 @@
 
 use http::HeaderValue;
 use journey::{Attempt, AttemptOutcome, Flow, Request, Served};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     answer::Exchange,
-    fault::Fault,
+    fault::{Fault, fault},
     run::{Dispatch, Trail},
     way::Way,
 };
@@ -27,7 +27,16 @@ pub(crate) async fn attempt(
     let mut guard = way.guard.take();
     let (name, provider, model, node) = (way.name.clone(), way.provider.clone(), way.model.clone(), way.node.clone());
     let (strip_usage, mut losses) = (way.letter.strip_usage, std::mem::take(&mut way.letter.losses));
-    let result = Exchange::carry_out(d, way, request, deadline, &mut guard).await;
+    let deadline = deadline.min(began + way.timeouts.total);
+    let result = match timeout_at(deadline, Exchange::carry_out(d, way, request, deadline, &mut guard)).await {
+        Ok(result) => result,
+        Err(_) => Err(fault(
+            &name,
+            AttemptOutcome::TimedOut,
+            None,
+            format!("`{name}`: no whole answer within {} ms", began.elapsed().as_millis()),
+        )),
+    };
     let took_ms = began.elapsed().as_secs_f64() * 1e3;
     trail.waited_ms += took_ms;
     let (outcome, status, error) = match &result {

@@ -23,6 +23,8 @@ pub(crate) struct Fault {
     pub(crate) obstacle: Option<Failure>,
     /// The target does not speak the wire that it was asked on; on another it may serve.
     pub(crate) is_language: bool,
+    /// The target's own key or purse is at fault, not the request.
+    pub(crate) is_credential: bool,
     /// It was not asked only because others might serve sooner.
     pub(crate) is_guess: bool,
 }
@@ -130,6 +132,7 @@ pub(crate) fn fault(name: &Arc<str>, outcome: AttemptOutcome, status: Option<u16
         is_passing: true,
         obstacle: None,
         is_language: false,
+        is_credential: false,
         is_guess: false,
     }
 }
@@ -149,6 +152,7 @@ mod tests {
             is_passing: true,
             obstacle: None,
             is_language: false,
+            is_credential: false,
             is_guess: false,
         }
     }

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -89,10 +89,12 @@ pub struct Vital {
     failures: AtomicU32,
     /// Milliseconds from `began` until which it is left alone.
     closed_until: AtomicU64,
-    /// The rest is because of a limit, not of failures.
-    is_limited: AtomicBool,
+    /// Why, as [`Why`] has it.
+    closed_for: AtomicU8,
     /// Milliseconds from `began` until which others are asked first.
     behind_until: AtomicU64,
+    /// Why.
+    behind_for: AtomicU8,
     /// Mean time to the first byte, microseconds; 0 if unknown.
     first_byte_us: AtomicU64,
     /// Mean tokens per second, thousandths; 0 if unknown.
@@ -105,10 +107,32 @@ impl Default for Vital {
             began: Instant::now(),
             failures: AtomicU32::default(),
             closed_until: AtomicU64::default(),
-            is_limited: AtomicBool::default(),
+            closed_for: AtomicU8::default(),
             behind_until: AtomicU64::default(),
+            behind_for: AtomicU8::default(),
             first_byte_us: AtomicU64::default(),
             speed: AtomicU64::default(),
+        }
+    }
+}
+
+/// What an account did to be left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It failed several times in a row.
+    Failures,
+    /// It answered 429.
+    Limit,
+    /// It refused its key, or has no credit left.
+    Credential,
+}
+
+impl Why {
+    const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Limit,
+            2 => Self::Credential,
+            _ => Self::Failures,
         }
     }
 }
@@ -118,9 +142,8 @@ impl Default for Vital {
 pub struct Resting {
     /// For how long still.
     pub remaining: Duration,
-    /// It answered 429.
-    pub is_limited: bool,
-    /// It did not say for how long: it is asked all the same where nobody else is left.
+    pub why: Why,
+    /// The time is a guess of ours: it is asked all the same where nobody else is left.
     pub is_guess: bool,
 }
 
@@ -140,7 +163,7 @@ impl Vital {
         }
         let resting = |remaining_ms: u64| Resting {
             remaining: Duration::from_millis(remaining_ms),
-            is_limited: self.is_limited.load(Relaxed),
+            why: Why::from_number(self.closed_for.load(Relaxed)),
             is_guess: false,
         };
         let (now_ms, until) = (self.ms(now), self.closed_until.load(Relaxed));
@@ -149,7 +172,7 @@ impl Vital {
         }
         let behind_ms = self.behind_until.load(Relaxed).saturating_sub(now_ms);
         if behind_ms > 0 && !is_last {
-            return Err(Resting { is_limited: true, is_guess: true, ..resting(behind_ms) });
+            return Err(Resting { why: Why::from_number(self.behind_for.load(Relaxed)), is_guess: true, ..resting(behind_ms) });
         }
         if self.failures.load(Relaxed) < rules.failures {
             return Ok(());
@@ -173,20 +196,28 @@ impl Vital {
     /// It failed in a way that is its own.
     pub(crate) fn failed(&self, rules: Breaker, now: Instant) {
         if self.failures.fetch_add(1, Relaxed) + 1 >= rules.failures {
-            self.is_limited.store(false, Relaxed);
+            self.closed_for.store(Why::Failures as u8, Relaxed);
             self.closed_until.fetch_max(self.ms(now + rules.recovery), Relaxed);
         }
     }
 
     /// It asked to be left alone.
-    pub(crate) fn rests(&self, now: Instant, wanted: Duration, is_limited: bool) {
-        self.is_limited.store(is_limited, Relaxed);
+    pub(crate) fn rests(&self, now: Instant, wanted: Duration, why: Why) {
+        self.closed_for.store(why as u8, Relaxed);
         self.closed_until.fetch_max(self.ms(now + wanted.min(REST_MAX)), Relaxed);
     }
 
-    /// It has reached a limit and did not say for how long.
-    pub(crate) fn stands_back(&self, rules: Breaker, now: Instant) {
+    /// It has reached a limit and did not say for how long, or its credential was refused: others are asked first for a while.
+    pub(crate) fn stands_back(&self, rules: Breaker, now: Instant, why: Why) {
+        self.behind_for.store(why as u8, Relaxed);
         self.behind_until.fetch_max(self.ms(now + rules.recovery), Relaxed);
+    }
+
+    /// What was known of it is about another: its address or its key is new.
+    pub fn forget(&self) {
+        self.failures.store(0, Relaxed);
+        self.closed_until.store(0, Relaxed);
+        self.behind_until.store(0, Relaxed);
     }
 
     /// An answer had so many tokens in such a time.
@@ -211,9 +242,10 @@ impl Vital {
         let remaining = |until: &AtomicU64| Duration::from_millis(until.load(Relaxed).saturating_sub(self.ms(now)));
         let (closed, behind) = (remaining(&self.closed_until), remaining(&self.behind_until));
         if closed.is_zero() {
-            return (!behind.is_zero()).then_some(Resting { remaining: behind, is_limited: true, is_guess: true });
+            let why = Why::from_number(self.behind_for.load(Relaxed));
+            return (!behind.is_zero()).then_some(Resting { remaining: behind, why, is_guess: true });
         }
-        Some(Resting { remaining: closed, is_limited: self.is_limited.load(Relaxed), is_guess: false })
+        Some(Resting { remaining: closed, why: Why::from_number(self.closed_for.load(Relaxed)), is_guess: false })
     }
 }
 
@@ -250,7 +282,7 @@ mod tests {
     #[test]
     fn failures_in_a_row_open_the_breaker_and_one_probe_closes_it() {
         let vital = broken();
-        let resting = Resting { remaining: Duration::from_secs(20), is_limited: false, is_guess: false };
+        let resting = Resting { remaining: Duration::from_secs(20), why: Why::Failures, is_guess: false };
         assert_eq!(ask(&vital, 10), Err(resting));
         assert_eq!(ask(&vital, 30), Ok(()), "the probe");
         assert!(ask(&vital, 30).is_err(), "only one");
@@ -278,24 +310,27 @@ mod tests {
     #[test]
     fn an_account_rests_as_long_as_it_asks() {
         let vital = Vital::default();
-        vital.rests(at(&vital, 0), Duration::from_secs(3), true);
-        let resting = Resting { remaining: Duration::from_secs(1), is_limited: true, is_guess: false };
+        vital.rests(at(&vital, 0), Duration::from_secs(3), Why::Limit);
+        let resting = Resting { remaining: Duration::from_secs(1), why: Why::Limit, is_guess: false };
         assert_eq!(ask(&vital, 2), Err(resting));
         assert_eq!(vital.ask(RULES, at(&vital, 2), true), Err(resting), "even if it is the last one");
         assert_eq!(ask(&vital, 3), Ok(()));
-        vital.rests(at(&vital, 3), Duration::from_hours(24), true);
+        vital.rests(at(&vital, 3), Duration::from_hours(24), Why::Limit);
         assert_eq!(ask(&vital, 3 + REST_MAX.as_secs()), Ok(()), "no upstream can bench itself for a day");
     }
 
     #[test]
     fn one_that_does_not_say_for_how_long_stands_behind_the_others() {
         let vital = Vital::default();
-        vital.stands_back(RULES, at(&vital, 0));
-        assert!(ask(&vital, 29).is_err_and(|resting| resting.is_guess));
+        vital.stands_back(RULES, at(&vital, 0), Why::Credential);
+        assert!(ask(&vital, 29).is_err_and(|resting| resting.is_guess && resting.why == Why::Credential));
         assert_eq!(vital.resting(at(&vital, 29)), ask(&vital, 29).err());
         assert_eq!(vital.resting(at(&vital, 30)), None);
         assert_eq!(vital.ask(RULES, at(&vital, 1), true), Ok(()), "better than nobody");
         assert_eq!(ask(&vital, 30), Ok(()));
+        vital.stands_back(RULES, at(&vital, 30), Why::Limit);
+        vital.forget();
+        assert_eq!(ask(&vital, 31), Ok(()), "a new key is a new account");
     }
 
     #[test]

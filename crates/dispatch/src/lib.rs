@@ -3,6 +3,7 @@
 //! **Invariant:** before the first byte of an answer a failed attempt is unseen by the client; after it nothing is ever tried again.
 //! Of the caller it knows a name that tells conversations apart, of SQL nothing.
 
+mod account;
 mod answer;
 mod attempt;
 mod dummy;
@@ -12,10 +13,11 @@ mod health;
 mod letter;
 mod luggage;
 mod memory;
+mod probe;
 mod run;
 mod stream;
 mod way;
 
-pub use health::{Breaker, Health, Resting, Vital};
+pub use health::{Breaker, Health, Resting, Vital, Why};
 pub use memory::Memory;
 pub use run::{Dispatch, Rules, Trail, run};

@@ -9,14 +9,16 @@ use std::{
 use fleet::Fleet;
 use http::HeaderMap;
 use journey::{Attempt, AttemptOutcome, Body, Candidate, Deposit, Flow, Operation, Plan, Request, Served, Target};
-use policy::{Bounds, Counters, Hold, Subject};
+use policy::{Bounds, Counters};
+use serde_json::{Value, json};
 use wire::{Code, Dialect, Failure, losses::Losses};
 
 use crate::{
+    account::account_once,
     attempt::attempt,
     dummy,
     fault::{Fault, conclusion, fault},
-    health::{Breaker, Health, Resting, Vital},
+    health::{Breaker, Health, Vital},
     memory::Memory,
     way::Way,
 };
@@ -39,6 +41,8 @@ pub struct Rules {
     pub thinking_tools_on_responses: HashSet<String>,
     /// Tokens that models write at most, by name, where the operator said so.
     pub output_max: HashMap<String, u32>,
+    /// How long the beginning of a stream is held until it says something.
+    pub probe_window: Duration,
     /// The whole request.
     pub total: Duration,
     /// Timers of nodes.
@@ -84,7 +88,7 @@ impl Trail<'_> {
     }
 
     /// Notes an account that is not asked, and why.
-    fn passed_by(&mut self, account: &upstream::Account, model: &Arc<str>, outcome: AttemptOutcome, reason: &str) {
+    pub(crate) fn passed_by(&mut self, account: &upstream::Account, model: &Arc<str>, outcome: AttemptOutcome, reason: &str) {
         let started_ms = self.elapsed_ms();
         self.attempts.push(Attempt {
             target: account.name.clone(),
@@ -112,22 +116,28 @@ pub async fn run(d: &Dispatch<'_>, plan: &Plan, request: &Request, trail: &mut T
     let total = request.timeout_ms.map_or(d.rules.total, |ms| Duration::from_millis(ms).min(d.rules.total));
     let deadline = tokio::time::Instant::from_std(trail.began) + total;
     d.health.budget.earn(d.rules.retry_share);
-    let work = rounds(d, plan, request, deadline, trail);
-    match tokio::time::timeout_at(deadline, work).await {
+    match tokio::time::timeout_at(deadline, rounds(d, plan, request, deadline, trail)).await {
         Ok(result) => result,
-        Err(_) => Err(Failure::new(Code::UpstreamTimeout, format!("no answer within {} ms", total.as_millis()))),
+        Err(_) => Err(too_late(total, trail)),
     }
+}
+
+/// The request's time is over, whatever its attempts came to.
+fn too_late(total: Duration, trail: &Trail<'_>) -> Failure {
+    let tries = trail.attempts.iter().filter(|a| a.outcome.is_try());
+    let attempts: Vec<Value> = tries.map(|a| json!({"target": &*a.target, "status": a.status, "error": a.error})).collect();
+    Failure::new(Code::UpstreamTimeout, format!("no answer within {} ms", total.as_millis())).with("attempts", attempts)
 }
 
 /// How candidates are asked.
 #[derive(Clone, Copy)]
-struct Ask<'a> {
-    request: &'a Request,
-    deadline: tokio::time::Instant,
+pub(crate) struct Ask<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) deadline: tokio::time::Instant,
     /// There is no other candidate.
     is_only: bool,
     /// Nobody else is left who could serve sooner.
-    is_last: bool,
+    pub(crate) is_last: bool,
 }
 
 async fn rounds(
@@ -215,129 +225,6 @@ async fn candidate_once(
     }
 }
 
-/// Asks an account: on the caller's own wire where it may speak that, on another once it was found not to.
-async fn account_once(
-    d: &Dispatch<'_>,
-    account: &upstream::Account,
-    model: &Arc<str>,
-    ask: Ask<'_>,
-    faults: &mut Vec<Fault>,
-    trail: &mut Trail<'_>,
-) -> Result<Option<Flow>, Failure> {
-    if let Some(flow) = counted(account, model, ask.request, trail) {
-        return Ok(Some(flow));
-    }
-    let vital = d.vitals.get(&account.name);
-    if let Some(Err(resting)) = vital.map(|vital| vital.ask(d.rules.breaker, Instant::now(), ask.is_last)) {
-        let fault = left_alone(&account.name, resting);
-        let outcome = if resting.is_limited { AttemptOutcome::Cooling } else { AttemptOutcome::CircuitOpen };
-        trail.passed_by(account, model, outcome, &fault.message);
-        faults.push(fault);
-        return Ok(None);
-    }
-    for _ in Dialect::ALL {
-        let way = match Way::to_account(d, account, model, ask.request) {
-            Ok(way) => way,
-            // What is wrong with the request itself is wrong for every target.
-            Err(failure) if failure.code == Code::InvalidRequest => return Err(failure),
-            Err(obstacle) => {
-                trail.passed_by(account, model, AttemptOutcome::Skipped, &obstacle.message);
-                faults.push(skipped(&account.name, obstacle));
-                break;
-            }
-        };
-        let place = match place(d, account, model, ask.request, trail).await {
-            Ok(place) => place,
-            Err(full) => {
-                faults.push(full);
-                break;
-            }
-        };
-        let result = attempt(d, way, ask.request, ask.deadline, trail).await;
-        if let Some(vital) = vital {
-            report(d.rules.breaker, vital, &result, trail);
-        }
-        if let Some(place) = place {
-            settle(place, &result, trail);
-        }
-        match result {
-            Ok(flow) => return Ok(Some(flow)),
-            Err(fault) if fault.is_language => {}
-            Err(fault) => {
-                faults.push(fault);
-                break;
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// What an attempt says of its account. A model that is missing there says nothing of it.
-fn report(rules: Breaker, vital: &Vital, result: &Result<Flow, Fault>, trail: &Trail<'_>) {
-    let now = Instant::now();
-    match result {
-        Ok(_) => {
-            let took_ms = trail.attempts.last().map_or(0.0, |attempt| attempt.duration_ms);
-            vital.succeeded(Duration::from_secs_f64(took_ms.max(0.0) / 1e3));
-        }
-        Err(fault) if fault.is_language => {}
-        Err(fault) => match (fault.status, fault.retry_after) {
-            (Some(429), Some(wanted)) => vital.rests(now, wanted, true),
-            (Some(429), None) => vital.stands_back(rules, now),
-            (_, Some(wanted)) => {
-                vital.failed(rules, now);
-                vital.rests(now, wanted, false);
-            }
-            (Some(404), None) => {}
-            _ => vital.failed(rules, now),
-        },
-    }
-}
-
-/// An account that is not asked now.
-fn left_alone(name: &Arc<str>, resting: Resting) -> Fault {
-    let (code, why) = if resting.is_limited {
-        (Code::RateLimitExceeded, "has reached its limit")
-    } else {
-        (Code::NoAvailableTarget, "has failed several times")
-    };
-    let message = format!("the account `{name}` {why} and is left alone for {:.0} s", resting.remaining.as_secs_f64().ceil());
-    let obstacle = Failure::new(code, message).retry_after(resting.remaining);
-    Fault { is_passing: true, is_guess: resting.is_guess, retry_after: Some(resting.remaining), ..skipped(name, obstacle) }
-}
-
-/// What an attempt's place comes to: it is settled with the request that it serves, and given back where the account never heard of it.
-fn settle(place: Hold, result: &Result<Flow, Fault>, trail: &mut Trail<'_>) {
-    match result {
-        Ok(flow) if flow.may_fit_elsewhere => place.settle(Some(0)),
-        Ok(_) if place.is_pending() => trail.deposits.push(Box::new(place)),
-        Ok(_) => {}
-        Err(fault) if fault.outcome == AttemptOutcome::Unreachable => place.give_back(),
-        Err(_) => place.settle(Some(0)),
-    }
-}
-
-/// A place in the account's own windows, where it has some. A full account is not asked, and the trail says so.
-async fn place(
-    d: &Dispatch<'_>,
-    account: &upstream::Account,
-    model: &Arc<str>,
-    request: &Request,
-    trail: &mut Trail<'_>,
-) -> Result<Option<Hold>, Fault> {
-    let Some(bounds) = d.limits.get(&account.name) else { return Ok(None) };
-    let tokens = if bounds.tpm.is_some() { policy::estimate(request) } else { 0 };
-    match d.counters.take(Subject::Account(account.name.clone()), *bounds, tokens, Instant::now()).await {
-        Ok((hold, _)) => Ok(Some(hold)),
-        Err(full) => {
-            let reason = format!("`{}` is at its own limit of {}", account.name, full.what);
-            trail.passed_by(account, model, AttemptOutcome::Limited, &reason);
-            let obstacle = Failure::new(Code::RateLimitExceeded, reason).retry_after(full.retry_after);
-            Err(Fault { outcome: AttemptOutcome::Limited, ..skipped(&account.name, obstacle) })
-        }
-    }
-}
-
 /// How long a request waits for nodes that cannot be reached to come back: a node that is started anew needs about a second.
 const NODE_RETURN_MAX: Duration = Duration::from_secs(5);
 
@@ -397,18 +284,11 @@ async fn nodes_once(
     Ok(None)
 }
 
-fn skipped(name: &Arc<str>, obstacle: Failure) -> Fault {
+pub(crate) fn skipped(name: &Arc<str>, obstacle: Failure) -> Fault {
     Fault { is_passing: false, obstacle: Some(obstacle.clone()), ..fault(name, AttemptOutcome::Skipped, None, obstacle.message) }
 }
 
-/// Counting never runs a model: an account that cannot count in the caller's dialect is not asked.
-fn counted(account: &upstream::Account, model: &Arc<str>, request: &Request, trail: &mut Trail<'_>) -> Option<Flow> {
-    let Operation::Count(dialect) = request.operation else { return None };
-    let asks = account.wire_for(dialect) == dialect && account.counts_tokens(dialect);
-    (!asks).then(|| guess(account.name.clone(), account.provider.clone(), model.clone(), request, trail))
-}
-
-fn guess(target: Arc<str>, provider: Arc<str>, model: Arc<str>, request: &Request, trail: &mut Trail<'_>) -> Flow {
+pub(crate) fn guess(target: Arc<str>, provider: Arc<str>, model: Arc<str>, request: &Request, trail: &mut Trail<'_>) -> Flow {
     let tokens = request.guessed_tokens();
     let body = match request.operation.dialect() {
         Dialect::Gemini => wire::gemini::encode::count(tokens),

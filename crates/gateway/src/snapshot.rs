@@ -72,6 +72,7 @@ impl House {
                 .map(|m| m.id.clone())
                 .collect(),
             output_max: config.models.iter().filter_map(|m| Some((m.id.clone(), m.max_output?))).collect(),
+            probe_window: config.stream.probe_window,
             total: config.timeouts.total.max(config.fleet.node_request_timeout),
             node_timeouts,
         };
@@ -91,12 +92,18 @@ impl House {
         })
     }
 
-    /// Takes over what accounts of an older snapshot have learned of the wires that they speak.
+    /// Takes over what accounts of an older snapshot have learned of the wires that they speak, and forgets the failures of those that
+    /// were given another key or address.
     pub fn inherit(&self, older: &Self) {
         let now = std::time::Instant::now();
         for (name, account) in &self.accounts {
             if let Some(before) = older.accounts.get(name) {
                 account.inherit(before, now);
+                if !account.is_same_as(before)
+                    && let Some(vital) = self.vitals.get(name)
+                {
+                    vital.forget();
+                }
             }
         }
     }

@@ -131,6 +131,11 @@ impl Account {
         }
     }
 
+    /// Whether an older self called the same upstream with the same credential, so that what was known of it still holds.
+    pub fn is_same_as(&self, older: &Self) -> bool {
+        self.provider == older.provider && self.address == older.address && self.key == older.key && self.headers == older.headers
+    }
+
     /// Judges an answer by what this provider means with it. `also_retried` are the operator's own additions.
     pub fn judge(&self, status: StatusCode, body: &[u8], also_retried: &[u16]) -> Judgement {
         judge(&self.row, status, body, also_retried)

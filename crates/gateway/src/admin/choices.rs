@@ -184,7 +184,7 @@ pub struct AccountMetrics {
     tokens_per_second: Option<f64>,
     /// Seconds for which it is left alone still; 0 where it is asked.
     resting_seconds: f64,
-    /// `open` (it is asked), `limited` (it asked for rest) or `failing` (it failed in a row).
+    /// `open` (it is asked), `limited` (it asked for rest), `refused` (its key was) or `failing` (it failed in a row).
     state: &'static str,
     /// By dialect, how sure it is that the account speaks it.
     wires: BTreeMap<&'static str, &'static str>,
@@ -204,8 +204,9 @@ pub async fn live_metrics(State(app): State<Arc<App>>, _: Known) -> Json<LiveMet
             resting_seconds: resting.map_or(0.0, |resting| resting.remaining.as_secs_f64()),
             state: match resting {
                 None => "open",
-                Some(resting) if resting.is_limited => "limited",
-                Some(_) => "failing",
+                Some(dispatch::Resting { why: dispatch::Why::Limit, .. }) => "limited",
+                Some(dispatch::Resting { why: dispatch::Why::Credential, .. }) => "refused",
+                Some(dispatch::Resting { why: dispatch::Why::Failures, .. }) => "failing",
             },
             wires: wires.map(|(dialect, standing)| (dialect.name(), standing.name())).collect(),
         };

@@ -164,7 +164,7 @@ async fn rate_limits_now(app: &App, house: &House) -> BTreeMap<String, RateLimit
 }
 
 async fn rate_limit(app: &App, house: &House, account: &Account) -> RateLimit {
-    let resting = resting(house, &account.name).filter(|resting| resting.is_limited).map(|resting| resting.remaining);
+    let resting = resting(house, &account.name).filter(|resting| resting.why == dispatch::Why::Limit).map(|resting| resting.remaining);
     let bounds = house.limits.accounts.get(account.name.as_str());
     let reading = match bounds {
         Some(bounds) => app.counters.look(&Subject::Account(account.name.as_str().into()), bounds).await.requests(),

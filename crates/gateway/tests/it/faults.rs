@@ -46,6 +46,11 @@ async fn a_stream_that_is_cut_ends_with_one_error_wherever_the_cut_is() {
             let more = json!({"stream": true, "stream_options": {"include_usage": asks}});
             let answer = router.chat("gpt-mock", more).header("x-request-id", &id).send().await;
             assert_eq!(answer.status, 200);
+            if bytes < first_end {
+                assert_eq!((answer.header("x-llm-router-target"), answer.header("x-llm-router-attempts")), ("second", "2"), "{id}");
+                assert!(answer.text().ends_with("data: [DONE]\n\n") && !answer.text().contains("one"), "{id}: {}", answer.text());
+                continue;
+            }
             let before = assert_broken(&answer.text());
             let complete = [first_end, first_end + FRAMES[1].len(), whole.len()].into_iter().filter(|end| *end <= bytes).count();
             assert_eq!(before.len(), complete, "cut after {bytes}: {}", answer.text());
@@ -53,7 +58,38 @@ async fn a_stream_that_is_cut_ends_with_one_error_wherever_the_cut_is() {
             assert_eq!((row.status, &*row.outcome, row.error_code.as_deref()), (200, "error", Some("upstream_error")), "{id}");
         }
     }
-    assert!(second.requests().is_empty(), "after the first byte nobody else is asked");
+    assert_eq!(second.requests().len(), 8, "after the first word nobody else is asked");
+}
+
+#[tokio::test]
+async fn a_stream_that_begins_with_an_error_moves_on_unseen() {
+    let role = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+    let error = |code: &str| format!("data: {{\"error\":{{\"message\":\"no\",\"code\":\"{code}\"}}}}\n\n");
+    for pieces in [vec![error("server_error")], vec![role.to_owned(), error("rate_limit_exceeded")], vec![role.to_owned()]] {
+        let (_first, second, router) = pair(Reply::events(pieces), json!({}));
+        let answer = streamed(&router, "early").await;
+        assert_eq!((answer.status, answer.header("x-llm-router-target")), (200, "second"), "{}", answer.text());
+        assert!(answer.text().ends_with("data: [DONE]\n\n") && !answer.text().contains("error"), "{}", answer.text());
+        let decision: Value = serde_json::from_str(&router.record("early").await.decision.unwrap().text()).unwrap();
+        assert_eq!((&decision["attempts"][0]["outcome"], second.requests().len()), (&json!("broken"), 1), "{decision}");
+    }
+    let (_first, second, router) = pair(Reply::events([role.to_owned(), error("context_length_exceeded")]), json!({}));
+    let answer = streamed(&router, "own").await;
+    assert!(answer.text().contains("context_length_exceeded"), "what is wrong with the request is said: {}", answer.text());
+    assert!(second.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_stream_that_takes_its_time_is_passed_on_from_its_beginning() {
+    let role = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+    let gate = Gate::new();
+    gate.pass(1);
+    let first = FakeUpstream::start(Script::always(Reply::events([role, FRAMES[0], "data: [DONE]\n\n"]).hold_pieces(&gate)));
+    let router = Setup::new().upstream("first", &first).set("stream", json!({"probe_window": "50ms"})).start();
+    let mut stream = router.chat("gpt-mock", json!({"stream": true})).open().await;
+    stream.until("assistant").await;
+    gate.pass(5);
+    assert!(stream.rest().await.ends_with("data: [DONE]\n\n"));
 }
 
 #[tokio::test]

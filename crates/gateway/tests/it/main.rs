@@ -14,6 +14,7 @@ mod hangups;
 mod keys;
 mod lifecycle;
 mod limits;
+mod mixtures;
 mod nodes;
 mod operating;
 mod raw;
