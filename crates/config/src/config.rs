@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::account::{Account, AccountLimits, Timeouts};
 use crate::address::AddressBlock;
+use crate::files::{Convert, Downloads, Hub};
 use crate::registered::TypeKeys;
 use crate::secret::Secret;
 use crate::setting::words;
@@ -60,6 +61,12 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// The answer cache.
     pub cache: Cache,
+    /// The hub that models come from.
+    pub hub: Hub,
+    /// How files of models are fetched.
+    pub downloads: Downloads,
+    /// How models of other formats become GGUF files.
+    pub convert: Convert,
     /// The bound on requests per client address; off where `None`.
     pub rate_limit: Option<RateLimit>,
     /// The model that answers embeddings requests which name none.

@@ -181,6 +181,25 @@ pub(crate) const KEYS: &[Key] = &[
     Key::value("rate_limit.requests", "", "Most requests per client address in the window; no bound if not set.")
         .env(&["LLM_ROUTER_RATE_LIMIT_REQUESTS", "RATE_LIMIT_REQUESTS"]),
     Key::value("rate_limit.window", "60s", "That window.").env(&["LLM_ROUTER_RATE_LIMIT_WINDOW", "RATE_LIMIT_WINDOW"]),
+    // files of models
+    Key::value("hub.url", "https://huggingface.co", "The hub that models come from, or a mirror of it with the same API.")
+        .env(&["LLM_ROUTER_HUB_URL", "HF_BASE_URL", "HF_ENDPOINT"]),
+    Key::secret("hub.token", "Shown to the hub's own host, and to no other.").env(&["LLM_ROUTER_HUB_TOKEN", "HF_TOKEN"]),
+    Key::value("downloads.retries", "6", "Failures in a row after which a download is given up.").env(&["LLM_DL_MAX_RETRIES"]),
+    Key::value("downloads.backoff_ms", "200", "Milliseconds of pause after the first failure; doubled with each further one.")
+        .env(&["LLM_DL_BACKOFF_MS"]),
+    Key::value("downloads.concurrency", "4", "Pieces of a file that are fetched at once.").env(&["LLM_DL_CONCURRENCY"]),
+    Key::value("downloads.max_rate", "", "Most bytes per second for one download, such as 50MB; no bound if not set.")
+        .env(&["LLM_DL_MAX_BPS"]),
+    Key::value("downloads.chunk", "64MiB", "Length of a piece that is checked, and fetched again, on its own.").env(&["LLM_DL_CHUNK"]),
+    Key::value("downloads.disk_reserve", "1GiB", "What downloads leave free on the disk."),
+    Key::value("convert.python", "python3", "The Python (3.10 or newer) that converts models to GGUF.").env(&["LLM_CONVERT_PYTHON"]),
+    Key::value("convert.script", "", "llama.cpp's `convert_hf_to_gguf.py`.")
+        .by_default("the one of the environment below the data directory")
+        .env(&["LLM_CONVERT_SCRIPT"]),
+    Key::value("convert.skip_venv", "false", "Whether that Python is used as it is, without an environment below the data directory.")
+        .env(&["LLM_CONVERT_SKIP_VENV"]),
+    Key::value("convert.concurrency", "1", "Conversions at once.").env(&["LLM_ROUTER_CONVERT_CONCURRENCY"]),
     // kept for their rooms
     Key::whole("limits", Shape::Kept, "Limits of keys, users and models."),
     Key::whole("budgets", Shape::Kept, "Budgets."),
@@ -250,7 +269,6 @@ pub(crate) const OTHER_VARIABLES: &[&str] = &[
     "LLM_ROUTER_OPENAPI_PATH",
     "LLM_ROUTER_TIMEOUT",
     "LLM_ROUTER_JWT_TOKEN",
-    "LLM_ROUTER_CONVERT_CONCURRENCY",
 ];
 
 /// Beginnings of variables that belong to sections that are kept.

@@ -22,6 +22,7 @@ pub mod env;
 pub mod error;
 mod fields;
 mod file;
+pub mod files;
 mod key;
 mod keys;
 mod known;

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use crate::env::Environment;
 use crate::error::ConfigError;
+use crate::files::{Downloads, Hub};
 use crate::node_keys::NODE_KEYS;
 use crate::reader::Reader;
 use crate::secret::Secret;
 use crate::setting::{Bytes, Count, Interval};
 use crate::tree::Node;
-use crate::{base_url, file, known};
+use crate::{base_url, file, files, known};
 
 /// What the command line of `llm-node` said; `None` and `false` where it said nothing. Texts are judged by [`NodeSettings::load`].
 #[derive(Debug, Clone, Default)]
@@ -89,6 +90,14 @@ pub struct NodeSettings {
     pub worker: Option<PathBuf>,
     /// The model that answers embeddings requests which name none.
     pub default_embedding_model: Option<String>,
+    /// Whether the models that the router keeps are fetched.
+    pub sync_models: bool,
+    /// A loaded model is not unloaded for another one before it was there for so long.
+    pub min_residency: Duration,
+    /// The hub that models come from.
+    pub hub: Hub,
+    /// How files of models are fetched.
+    pub downloads: Downloads,
     /// Whether the paths for fault injection exist.
     pub debug_paths: bool,
 }
@@ -148,6 +157,10 @@ impl NodeSettings {
             kv_cells: reader.optional::<Count>("kv_cells")?.map(|n| n.0),
             worker: reader.optional::<PathBuf>("worker")?.map(|path| reader.path(&path)),
             default_embedding_model: reader.optional("default_embedding_model")?,
+            sync_models: reader.value("sync_models")?,
+            min_residency: reader.value("min_residency")?,
+            hub: files::hub(reader, &files::OF_NODE)?,
+            downloads: files::downloads(reader, &files::OF_NODE)?,
             debug_paths: reader.value("debug_paths")?,
             data_dir,
         })

@@ -46,5 +46,19 @@ pub(crate) const NODE_KEYS: &[Key] = &[
     Key::value("worker", "", "The worker executable.").by_default("found beside `llm-node`").env(&["LLM_NODE_WORKER"]),
     Key::value("default_embedding_model", "", "The model of embeddings requests that name none.")
         .env(&["LLM_NODE_DEFAULT_EMBEDDING_MODEL", "LLM_DEFAULT_EMBEDDING_MODEL"]),
+    Key::value("sync_models", "true", "Whether the node fetches the models that its router keeps.").env(&["LLM_NODE_SYNC_MODELS"]),
+    Key::value("min_residency", "30s", "A loaded model is not unloaded for another one before it was there for so long.")
+        .env(&["LLM_NODE_MIN_RESIDENCY"]),
+    Key::value("hub_url", "https://huggingface.co", "The hub that models come from, or a mirror of it with the same API.")
+        .env(&["LLM_NODE_HUB_URL", "HF_BASE_URL", "HF_ENDPOINT"]),
+    Key::secret("hub_token", "Shown to the hub's own host, and to no other.").env(&["LLM_NODE_HUB_TOKEN", "HF_TOKEN"]),
+    Key::value("download_retries", "6", "Failures in a row after which a download is given up.").env(&["LLM_DL_MAX_RETRIES"]),
+    Key::value("download_backoff_ms", "200", "Milliseconds of pause after the first failure; doubled with each further one.")
+        .env(&["LLM_DL_BACKOFF_MS"]),
+    Key::value("download_concurrency", "4", "Pieces of a file that are fetched at once.").env(&["LLM_DL_CONCURRENCY"]),
+    Key::value("download_max_rate", "", "Most bytes per second for one download, such as 50MB; no bound if not set.")
+        .env(&["LLM_DL_MAX_BPS"]),
+    Key::value("download_chunk", "64MiB", "Length of a piece that is checked, and fetched again, on its own.").env(&["LLM_DL_CHUNK"]),
+    Key::value("disk_reserve", "1GiB", "What downloads leave free on the disk.").env(&["LLM_NODE_DISK_RESERVE"]),
     Key::value("debug_paths", "false", "Whether the paths for fault injection exist; for tests.").env(&["LLM_NODE_DEBUG_PATHS"]),
 ];

@@ -16,7 +16,7 @@ use crate::secret::{Secret, mask_url};
 use crate::setting::{Bytes, Count, Interval, Share, Span, Status};
 use crate::show::Origin;
 use crate::tree::Node;
-use crate::{accounts, auth, models};
+use crate::{accounts, auth, files, models};
 
 /// Everything, not yet checked against each other.
 pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
@@ -64,6 +64,9 @@ pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
             otlp_endpoint: reader.optional("telemetry.otlp_endpoint")?,
         },
         cache: cache(reader)?,
+        hub: files::hub(reader, &files::OF_ROUTER)?,
+        downloads: files::downloads(reader, &files::OF_ROUTER)?,
+        convert: files::convert(reader)?,
         rate_limit: rate_limit(reader)?,
         default_embedding_model: reader.optional("default_embedding_model")?,
         group_strategy: reader.root.at("router_settings.routing_strategy").and_then(Node::scalar),

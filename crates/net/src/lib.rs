@@ -6,6 +6,7 @@
 mod body;
 mod client;
 mod connect;
+pub mod download;
 mod error;
 mod fetch;
 mod h1;

@@ -10,7 +10,7 @@ pub mod activity;
 pub mod answer;
 pub mod cli;
 pub mod engine;
-pub mod gguf;
+pub mod fetch;
 pub mod gpu;
 pub mod http;
 pub mod library;

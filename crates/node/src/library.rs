@@ -1,9 +1,7 @@
 //! The models on disk.
 //!
-//! Found are `<name>.gguf`, `<name>/model.gguf` and `<owner>/<repository>/<file>.gguf`. A scan lists directories and reads the
-//! headers of files that are new or changed; it is bounded in depth and number, so a wrong directory costs little.
-
-pub mod name;
+//! Found are `<name>.gguf`, `<name>/model.gguf` and `<owner>/<repository>/<file>.gguf`; a model that was pulled is called what its manifest says.
+//! A scan lists directories and reads the headers of files that are new or changed; it is bounded in depth and number, so a wrong directory costs little.
 
 use std::{
     collections::HashMap,
@@ -13,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::gguf::Header;
+use models::{Manifest, gguf::Header, name};
 
 /// Deepest level below the directory: `<owner>/<repository>/<file>`.
 const DEPTH_MAX: usize = 3;
@@ -95,6 +93,8 @@ struct Known {
     bytes: u64,
     modified: SystemTime,
     header: Result<Arc<Header>, String>,
+    /// What a pulled model is called, with its quantisation.
+    called: Option<(String, Option<String>)>,
 }
 
 impl Library {
@@ -203,30 +203,41 @@ impl State {
             }
             let parent = relative.parent().and_then(|p| p.file_name()).and_then(|p| p.to_str());
             let called = if base.eq_ignore_ascii_case("model") { parent.unwrap_or(base) } else { base };
-            let header = missing.map_or_else(|| self.header(found), Err);
+            let (header, pulled) = missing.map_or_else(|| self.header(found), |reason| (Err(reason), None));
             // Projectors for images lie beside their model and are none.
             if base.to_ascii_lowercase().starts_with("mmproj") || header.as_ref().is_ok_and(|h| h.architecture == "clip") {
                 continue;
             }
             let relative = relative.with_extension("").to_string_lossy().replace('\\', "/");
-            let file = name::split(called);
+            let mut file = name::split(called);
+            if let Some((name, quant)) = pulled {
+                (file.base, file.quant) = (name, quant.or(file.quant));
+            }
             candidates.push(Candidate { path: found.path.clone(), relative, file, bytes, modified: found.modified, header });
         }
         candidates
     }
 
-    fn header(&mut self, found: &Listed) -> Result<Arc<Header>, String> {
+    /// The header of a file, and what it is called if it was pulled.
+    fn header(&mut self, found: &Listed) -> (Result<Arc<Header>, String>, Option<(String, Option<String>)>) {
         if let Some(known) = self.headers.get(&found.path)
             && (known.bytes, known.modified) == (found.bytes, found.modified)
         {
-            return known.header.clone();
+            return (known.header.clone(), known.called.clone());
         }
-        let header = Header::of_file(&found.path).map(Arc::new).map_err(|e| e.to_string());
+        let pulled = found.path.parent().and_then(Manifest::of_dir);
+        let pulled = pulled.filter(|m| found.path.file_name().is_some_and(|file| m.files.iter().any(|piece| *piece.file == *file)));
+        let mut header = Header::of_file(&found.path).map_err(|e| e.to_string());
         if let Err(reason) = &header {
             tracing::warn!(path = %found.path.display(), reason, "a model file can't be used");
         }
-        self.headers.insert(found.path.clone(), Known { bytes: found.bytes, modified: found.modified, header: header.clone() });
-        header
+        if let (Ok(header), Some(template)) = (&mut header, pulled.as_ref().and_then(|m| m.chat_template.clone())) {
+            header.template = Some(template);
+        }
+        let (header, called) = (header.map(Arc::new), pulled.map(|m| (m.name, m.quantization)));
+        let known = Known { bytes: found.bytes, modified: found.modified, header: header.clone(), called: called.clone() };
+        self.headers.insert(found.path.clone(), known);
+        (header, called)
     }
 }
 

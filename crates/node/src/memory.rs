@@ -1,6 +1,6 @@
 //! How much memory a model will take, before it is loaded.
 
-use crate::gguf::Header;
+use models::gguf::Header;
 
 /// Tokens of one prefill pass, which the compute buffer is made for.
 const BATCH: u64 = 512;

@@ -20,7 +20,7 @@ const FUEL: u64 = 20_000_000;
 /// Longest rendered text, in bytes.
 const RENDERED_BYTES_MAX: usize = 16 << 20;
 /// Longest template, in bytes.
-const SOURCE_BYTES_MAX: usize = crate::gguf::TEMPLATE_BYTES_MAX as usize;
+const SOURCE_BYTES_MAX: usize = models::gguf::TEMPLATE_BYTES_MAX as usize;
 /// For models without a template of their own.
 const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + (message.content or '') + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 /// Ends an answer where the fallback is used: such a model need not have that token.

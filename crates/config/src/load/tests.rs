@@ -49,7 +49,7 @@ fn sample(key: &Key) -> &'static str {
         "history.bodies" | "auth.admin" => "none",
         "audit.fail_mode" => "closed",
         "log.level" => "debug",
-        "telemetry.otlp_endpoint" | "auth.oauth.issuer" | "auth.oauth.jwks_url" => "http://127.0.0.1:4318",
+        "telemetry.otlp_endpoint" | "auth.oauth.issuer" | "auth.oauth.jwks_url" | "hub.url" => "http://127.0.0.1:4318",
         "cache.redis_url" => "redis://127.0.0.1/0",
         _ if key.default == "true" => "false",
         _ if key.default == "false" => "true",

@@ -33,6 +33,40 @@ pub fn shard(name: &str) -> Option<(&str, u32, u32)> {
     (!base.is_empty() && (1..=count).contains(&index)).then_some((base, index, count))
 }
 
+/// Names of files that say nothing: the repository's name stands for them.
+const SAYS_NOTHING: [&str; 4] = ["model", "ggml-model", "gguf-model", "pytorch_model"];
+/// Longest identifier, in bytes.
+const ID_BYTES_MAX: usize = 128;
+/// Names that are paths of the API.
+const RESERVED: [&str; 7] = ["available", "register", "registered", "discover-gguf", "convert", "blob", "load"];
+
+/// The identifier of a model from its file (a path without ending and shard number) in a repository, and its quantisation.
+pub fn of_file(path: &str, repository: &str) -> (String, Option<String>) {
+    let file = split(path.rsplit('/').next().unwrap_or(path));
+    let says_nothing = SAYS_NOTHING.contains(&file.base.as_str()) || is_quant(&file.base);
+    let base = if says_nothing { split(repository.rsplit('/').next().unwrap_or(repository)).base } else { file.base };
+    let quant = file.quant.or_else(|| is_quant(&file.stem).then(|| file.stem.to_lowercase()));
+    (identifier(&base), quant)
+}
+
+/// `text` as an identifier: lower case, of letters, digits, `.`, `_` and `-`, beginning with one of the first two.
+pub fn identifier(text: &str) -> String {
+    let is_kept = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let kept: String = text.chars().map(|c| if is_kept(c) { c.to_ascii_lowercase() } else { '-' }).collect();
+    let mut kept = kept.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
+    kept.truncate(ID_BYTES_MAX);
+    if kept.is_empty() || RESERVED.contains(&kept.as_str()) {
+        kept.insert_str(0, if kept.is_empty() { "model" } else { "model-" });
+    }
+    kept
+}
+
+/// Whether `text` is an identifier.
+pub fn is_identifier(text: &str) -> bool {
+    let is_kept = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+    text.len() <= ID_BYTES_MAX + 16 && text.bytes().all(is_kept) && text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
+}
+
 fn strip_gguf(name: &str) -> &str {
     let cut = name.len().wrapping_sub(5);
     match name.get(cut..) {
@@ -78,6 +112,25 @@ mod tests {
         ] {
             let got = split(name);
             assert_eq!((got.base.as_str(), got.quant.as_deref(), got.stem.as_str()), (base, quant, name));
+        }
+    }
+
+    #[test]
+    fn a_file_that_says_nothing_has_its_repositorys_name() {
+        for (path, repository, id, quant) in [
+            ("llama-2-7b.Q4_K_M", "TheBloke/Llama-2-7B-GGUF", "llama-2-7b", Some("q4_k_m")),
+            ("model", "someone/Tiny-Thing-GGUF", "tiny-thing", None),
+            ("ggml-model-Q4_0", "someone/Tiny-Thing-GGUF", "tiny-thing", Some("q4_0")),
+            ("sub/Q8_0", "o/Tiny_Thing", "tiny_thing", Some("q8_0")),
+            ("convert", "o/x", "model-convert", None),
+            ("Fünf Köche", "o/x", "f-nf-k-che", None),
+        ] {
+            let got = of_file(path, repository);
+            assert_eq!((got.0.as_str(), got.1.as_deref()), (id, quant));
+            assert!(is_identifier(&got.0), "{id}");
+        }
+        for wrong in ["", ".", "..", "../x", "a/b", "A", "-a", ".hidden"] {
+            assert!(!is_identifier(wrong), "{wrong}");
         }
     }
 
