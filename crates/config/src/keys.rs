@@ -182,8 +182,11 @@ pub(crate) const KEYS: &[Key] = &[
         .env(&["LLM_ROUTER_RATE_LIMIT_REQUESTS", "RATE_LIMIT_REQUESTS"]),
     Key::value("rate_limit.window", "60s", "That window.").env(&["LLM_ROUTER_RATE_LIMIT_WINDOW", "RATE_LIMIT_WINDOW"]),
     // files of models
-    Key::value("hub.url", "https://huggingface.co", "The hub that models come from, or a mirror of it with the same API.")
-        .env(&["LLM_ROUTER_HUB_URL", "HF_BASE_URL", "HF_ENDPOINT"]),
+    Key::value("hub.url", "https://huggingface.co", "The hub that models come from, or a mirror of it with the same API.").env(&[
+        "LLM_ROUTER_HUB_URL",
+        "HF_BASE_URL",
+        "HF_ENDPOINT",
+    ]),
     Key::secret("hub.token", "Shown to the hub's own host, and to no other.").env(&["LLM_ROUTER_HUB_TOKEN", "HF_TOKEN"]),
     Key::value("downloads.retries", "6", "Failures in a row after which a download is given up.").env(&["LLM_DL_MAX_RETRIES"]),
     Key::value("downloads.backoff_ms", "200", "Milliseconds of pause after the first failure; doubled with each further one.")

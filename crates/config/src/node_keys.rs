@@ -49,8 +49,11 @@ pub(crate) const NODE_KEYS: &[Key] = &[
     Key::value("sync_models", "true", "Whether the node fetches the models that its router keeps.").env(&["LLM_NODE_SYNC_MODELS"]),
     Key::value("min_residency", "30s", "A loaded model is not unloaded for another one before it was there for so long.")
         .env(&["LLM_NODE_MIN_RESIDENCY"]),
-    Key::value("hub_url", "https://huggingface.co", "The hub that models come from, or a mirror of it with the same API.")
-        .env(&["LLM_NODE_HUB_URL", "HF_BASE_URL", "HF_ENDPOINT"]),
+    Key::value("hub_url", "https://huggingface.co", "The hub that models come from, or a mirror of it with the same API.").env(&[
+        "LLM_NODE_HUB_URL",
+        "HF_BASE_URL",
+        "HF_ENDPOINT",
+    ]),
     Key::secret("hub_token", "Shown to the hub's own host, and to no other.").env(&["LLM_NODE_HUB_TOKEN", "HF_TOKEN"]),
     Key::value("download_retries", "6", "Failures in a row after which a download is given up.").env(&["LLM_DL_MAX_RETRIES"]),
     Key::value("download_backoff_ms", "200", "Milliseconds of pause after the first failure; doubled with each further one.")

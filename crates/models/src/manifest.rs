@@ -163,7 +163,9 @@ mod tests {
     #[test]
     fn what_leads_elsewhere_or_makes_no_sense_is_refused() {
         assert_eq!(manifest("tiny", "model.gguf").check(), Ok(()));
-        for (name, file) in [("../tiny", "model.gguf"), ("tiny", "../model.gguf"), ("tiny", "a/b.gguf"), ("tiny", "model.json"), ("tiny", ".x")] {
+        for (name, file) in
+            [("../tiny", "model.gguf"), ("tiny", "../model.gguf"), ("tiny", "a/b.gguf"), ("tiny", "model.json"), ("tiny", ".x")]
+        {
             assert!(manifest(name, file).check().is_err(), "{name} {file}");
         }
         let mut wrong = manifest("tiny", "model.gguf");

@@ -130,7 +130,13 @@ impl Partial {
         if !wanted.chunks.is_empty() && wanted.chunks.len() != count {
             return Err(DownloadError::Damaged(format!("{} hashes for {count} chunks", wanted.chunks.len())));
         }
-        let fresh = Note { bytes: wanted.bytes, sha256: wanted.sha256.clone(), chunk_bytes: wanted.chunk_bytes, have: vec![0; count], checked: vec![false; count] };
+        let fresh = Note {
+            bytes: wanted.bytes,
+            sha256: wanted.sha256.clone(),
+            chunk_bytes: wanted.chunk_bytes,
+            have: vec![0; count],
+            checked: vec![false; count],
+        };
         let length = file.metadata().map_err(disk)?.len();
         let note = read_note(&note_path).filter(|note| length == wanted.bytes && note.is_of(&fresh)).unwrap_or(fresh);
         let needed = wanted.bytes.saturating_sub(note.have.iter().sum());
