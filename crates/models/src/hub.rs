@@ -1,6 +1,9 @@
 //! A hub of models with the Hugging Face API: search, what a repository holds, and where its files are.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
 use http::{
     HeaderValue, Request, StatusCode,
@@ -24,7 +27,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(10),
     first_byte: Duration::from_secs(30),
     idle: Duration::from_secs(15),
-    total: Duration::from_secs(60),
+    total: Duration::from_mins(1),
 };
 /// What stands as itself in a segment of a path.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -147,7 +150,7 @@ impl Hub {
         let mut path = format!("/api/models?search={}&sort=downloads&direction=-1&limit={}&full=true", text(search.text), search.limit);
         for (name, value) in [("author", search.author), ("filter", search.label)] {
             if let Some(value) = value {
-                path.push_str(&format!("&{name}={}", text(value)));
+                let _ = write!(path, "&{name}={}", text(value));
             }
         }
         let said: Vec<Said> = self.ask(&path, "the search").await?;

@@ -4,7 +4,6 @@ use std::{fs, io, path::Path};
 
 use net::download::{Hashes, Wanted};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{hub, name};
 
@@ -80,7 +79,7 @@ impl Manifest {
             return only.hashes.sha256.clone();
         }
         let all: String = self.files.iter().map(|piece| piece.hashes.sha256.as_str()).collect();
-        Sha256::digest(all.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        net::download::sha256(all.as_bytes())
     }
 
     /// Reads one, and checks it: it may come from anywhere.

@@ -23,7 +23,7 @@ use tokio::{
     time::Instant,
 };
 
-pub use partial::{Hashes, hashes};
+pub use partial::{Hashes, hashes, sha256};
 pub use source::Source;
 
 use crate::{Client, Error, Timeouts};

@@ -84,8 +84,8 @@ pub struct Library {
 #[derive(Debug, Default)]
 struct State {
     scanned: Option<Instant>,
-    /// Headers (or why there is none) by path, for files that have not changed.
-    headers: HashMap<PathBuf, Known>,
+    /// What is known of files that have not changed, by path.
+    files: HashMap<PathBuf, Known>,
 }
 
 #[derive(Debug, Clone)]
@@ -176,7 +176,7 @@ impl State {
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let candidates = self.candidates(dir, &files);
-        self.headers.retain(|path, _| files.iter().any(|file| file.path == *path));
+        self.files.retain(|path, _| files.iter().any(|file| file.path == *path));
         self.scanned = Some(Instant::now());
         arrange(candidates)
     }
@@ -203,7 +203,13 @@ impl State {
             }
             let parent = relative.parent().and_then(|p| p.file_name()).and_then(|p| p.to_str());
             let called = if base.eq_ignore_ascii_case("model") { parent.unwrap_or(base) } else { base };
-            let (header, pulled) = missing.map_or_else(|| self.header(found), |reason| (Err(reason), None));
+            let (header, pulled) = match missing {
+                Some(reason) => (Err(reason), None),
+                None => {
+                    let known = self.known(found);
+                    (known.header, known.called)
+                }
+            };
             // Projectors for images lie beside their model and are none.
             if base.to_ascii_lowercase().starts_with("mmproj") || header.as_ref().is_ok_and(|h| h.architecture == "clip") {
                 continue;
@@ -219,11 +225,11 @@ impl State {
     }
 
     /// The header of a file, and what it is called if it was pulled.
-    fn header(&mut self, found: &Listed) -> (Result<Arc<Header>, String>, Option<(String, Option<String>)>) {
-        if let Some(known) = self.headers.get(&found.path)
+    fn known(&mut self, found: &Listed) -> Known {
+        if let Some(known) = self.files.get(&found.path)
             && (known.bytes, known.modified) == (found.bytes, found.modified)
         {
-            return (known.header.clone(), known.called.clone());
+            return known.clone();
         }
         let pulled = found.path.parent().and_then(Manifest::of_dir);
         let pulled = pulled.filter(|m| found.path.file_name().is_some_and(|file| m.files.iter().any(|piece| *piece.file == *file)));
@@ -234,10 +240,10 @@ impl State {
         if let (Ok(header), Some(template)) = (&mut header, pulled.as_ref().and_then(|m| m.chat_template.clone())) {
             header.template = Some(template);
         }
-        let (header, called) = (header.map(Arc::new), pulled.map(|m| (m.name, m.quantization)));
-        let known = Known { bytes: found.bytes, modified: found.modified, header: header.clone(), called: called.clone() };
-        self.headers.insert(found.path.clone(), known);
-        (header, called)
+        let called = pulled.map(|m| (m.name, m.quantization));
+        let known = Known { bytes: found.bytes, modified: found.modified, header: header.map(Arc::new), called };
+        self.files.insert(found.path.clone(), known.clone());
+        known
     }
 }
 

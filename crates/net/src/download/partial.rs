@@ -52,6 +52,11 @@ pub fn hashes(path: &Path, chunk_bytes: u64) -> io::Result<Hashes> {
     Ok(Hashes { bytes, sha256: hex(whole), chunk_bytes, chunks })
 }
 
+/// The SHA-256 of `bytes` in lower-case hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(Sha256::new_with_prefix(bytes))
+}
+
 fn hex(hash: Sha256) -> String {
     use std::fmt::Write as _;
     hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
