@@ -232,6 +232,8 @@ pub struct Fleet {
     pub allow_cpu_nodes: bool,
     /// Most requests that wait for a node.
     pub max_waiters: u32,
+    /// And of those with one key.
+    pub max_waiters_per_key: u32,
     /// How long a request waits for a node.
     pub queue_timeout: Duration,
     /// A node silent for so long is offline.
@@ -240,6 +242,8 @@ pub struct Fleet {
     pub node_request_timeout: Duration,
     /// What nodes show to register; none is needed from private addresses where `None`.
     pub join_token: Option<Secret>,
+    /// Whether every new node waits for an administrator's consent.
+    pub require_approval: bool,
 }
 
 /// Health checks.

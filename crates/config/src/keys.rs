@@ -73,6 +73,7 @@ pub(crate) const KEYS: &[Key] = &[
     .old(&["LOAD_BALANCER_MODE"]),
     Key::value("fleet.allow_cpu_nodes", "true", "Whether nodes without a GPU are admitted.").env(&["LLM_ROUTER_ALLOW_CPU_NODES"]),
     Key::value("fleet.max_waiters", "1024", "Most requests that wait for a node.").env(&["LLM_ROUTER_MAX_WAITERS", "ROUTER_MAX_WAITERS"]),
+    Key::value("fleet.max_waiters_per_key", "256", "And of those with one key.").env(&["LLM_ROUTER_MAX_WAITERS_PER_KEY"]),
     Key::value("fleet.queue_timeout", "30s", "How long a request waits for a node."),
     Key::value("fleet.node_timeout", "60s", "A node silent for so long is offline.")
         .env(&["LLM_ROUTER_NODE_TIMEOUT", "NODE_TIMEOUT"])
@@ -84,6 +85,8 @@ pub(crate) const KEYS: &[Key] = &[
     )
     .env(&["LLM_ROUTER_NODE_REQUEST_TIMEOUT"]),
     Key::secret("fleet.join_token", "What nodes and agents must show to register.").env(&["LLM_ROUTER_JOIN_TOKEN"]),
+    Key::value("fleet.require_approval", "false", "Whether every new node and agent waits for an administrator's consent.")
+        .env(&["LLM_ROUTER_REQUIRE_APPROVAL"]),
     // health, streams, records
     Key::value("health.check_interval", "30s", "Time between health checks.")
         .env(&["LLM_ROUTER_HEALTH_CHECK_INTERVAL", "HEALTH_CHECK_INTERVAL"])

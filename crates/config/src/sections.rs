@@ -136,10 +136,12 @@ fn fleet(reader: &mut Reader) -> Result<Fleet, ConfigError> {
         balancer: reader.value("fleet.balancer")?,
         allow_cpu_nodes: reader.value("fleet.allow_cpu_nodes")?,
         max_waiters: reader.value("fleet.max_waiters")?,
+        max_waiters_per_key: reader.value("fleet.max_waiters_per_key")?,
         queue_timeout: reader.value("fleet.queue_timeout")?,
         node_timeout: reader.value::<Interval>("fleet.node_timeout")?.0,
         node_request_timeout: reader.value::<Interval>("fleet.node_request_timeout")?.0,
         join_token: reader.secret("fleet.join_token")?,
+        require_approval: reader.value("fleet.require_approval")?,
     })
 }
 

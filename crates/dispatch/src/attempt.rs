@@ -28,7 +28,17 @@ pub(crate) async fn attempt(
     let (name, provider, model, node) = (way.name.clone(), way.provider.clone(), way.model.clone(), way.node.clone());
     let (strip_usage, mut losses) = (way.letter.strip_usage, std::mem::take(&mut way.letter.losses));
     let deadline = deadline.min(began + way.timeouts.total);
-    let result = match timeout_at(deadline, Exchange::carry_out(d, way, request, deadline, &mut guard)).await {
+    let (peer, pick) = (way.peer.take(), way.pick);
+    let exchange = timeout_at(deadline, Exchange::carry_out(d, way, request, deadline, &mut guard));
+    let result = match &peer {
+        // What was sent to a node that is gone will never be answered, however long nodes may take.
+        Some(peer) => tokio::select! {
+            result = exchange => result,
+            () = d.fleet.gone(peer) => Ok(Err(fault(&name, AttemptOutcome::Broken, None, format!("`{name}` fell silent")))),
+        },
+        None => exchange.await,
+    };
+    let result = match result {
         Ok(result) => result,
         Err(_) => Err(fault(
             &name,
@@ -60,6 +70,7 @@ pub(crate) async fn attempt(
         error,
         started_ms,
         duration_ms: took_ms,
+        pick,
     });
     let answer = result?;
     losses.extend(answer.losses);

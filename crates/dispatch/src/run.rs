@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fleet::Fleet;
+use fleet::{Fleet, Queued, Turn, Wanted};
 use http::HeaderMap;
-use journey::{Attempt, AttemptOutcome, Body, Candidate, Deposit, Flow, Operation, Plan, Request, Served, Target};
+use journey::{Attempt, AttemptOutcome, Body, Candidate, Deposit, Flow, Operation, Pick, Plan, Request, Served, Target};
 use policy::{Bounds, Counters};
 use serde_json::{Value, json};
 use wire::{Code, Dialect, Failure, losses::Losses};
@@ -65,6 +65,8 @@ pub struct Dispatch<'a> {
     pub memory: &'a Arc<Memory>,
     /// Whose request it is: the id of the key.
     pub caller: Arc<str>,
+    /// It showed a key; else nobody knows who is who.
+    pub is_keyed: bool,
     /// The caller's headers; some mean something to an upstream.
     pub headers: &'a HeaderMap,
     /// Most bytes of a whole answer.
@@ -99,6 +101,7 @@ impl Trail<'_> {
             error: Some(reason.to_owned()),
             started_ms,
             duration_ms: 0.0,
+            pick: None,
         });
     }
 
@@ -262,17 +265,30 @@ async fn nodes_once(
     faults: &mut Vec<Fault>,
     trail: &mut Trail<'_>,
 ) -> Result<Option<Flow>, Failure> {
-    let mut order = d.fleet.view().pick_order(model);
-    if order.is_empty() {
-        d.fleet.wait_ready(model, Some(ask.deadline)).await?;
-        order = d.fleet.view().pick_order(model);
-    }
-    for candidate in order {
+    let wanted = Wanted {
+        model,
+        caller: d.is_keyed.then_some(&d.caller),
+        deadline: ask.deadline,
+        places: d.rules.attempts_max as usize,
+        may_queue: ask.is_only,
+    };
+    let Turn { first, guard, rest, queued } = match d.fleet.admit(&wanted).await {
+        Ok(turn) => turn,
+        Err(failure) if ask.is_only => return Err(failure),
+        Err(obstacle) => {
+            faults.push(skipped(&"node".into(), obstacle));
+            return Ok(None);
+        }
+    };
+    trail.waited_ms += queued.map_or(0.0, |queued| queued.wait_ms);
+    let mut guard = Some(guard);
+    for candidate in std::iter::once(first).chain(rest) {
         if called(faults) >= d.rules.attempts_max {
             break;
         }
-        let Some(guard) = candidate.begin() else { continue };
-        match Way::to_node(d, &candidate.peer, guard, model, ask.request) {
+        let Some(guard) = guard.take().or_else(|| candidate.begin()) else { continue };
+        let pick = pick_of(candidate.picked, queued);
+        match Way::to_node(d, &candidate.peer, (guard, pick), model, ask.request) {
             Ok(way) => match attempt(d, way, ask.request, ask.deadline, trail).await {
                 Ok(flow) => return Ok(Some(flow)),
                 Err(fault) => faults.push(fault),
@@ -282,6 +298,12 @@ async fn nodes_once(
         }
     }
     Ok(None)
+}
+
+fn pick_of(picked: fleet::Picked, queued: Option<Queued>) -> Pick {
+    let fleet::Picked { policy, reason, candidates, active } = picked;
+    let (queue_position, queue_wait_ms) = (queued.map(|q| q.position), queued.map(|q| q.wait_ms));
+    Pick { policy, reason, candidates, active, queue_position, queue_wait_ms }
 }
 
 pub(crate) fn skipped(name: &Arc<str>, obstacle: Failure) -> Fault {
@@ -324,6 +346,7 @@ fn served_here(target: Arc<str>, provider: Arc<str>, model: Arc<str>, body: Body
         error: None,
         started_ms,
         duration_ms: 0.0,
+        pick: None,
     });
     let attempts = trail.tries();
     let served =

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use fleet::{InFlight, Speaks};
+use fleet::{InFlight, Peer, Speaks};
 use http::{HeaderValue, Request as HttpRequest, header};
-use journey::{Operation, Request};
+use journey::{Operation, Pick, Request};
 use upstream::Account;
 use wire::{Dialect, Failure};
 
@@ -23,6 +23,9 @@ pub(crate) struct Way<'a> {
     pub(crate) timeouts: net::Timeouts,
     pub(crate) request: HttpRequest<net::Body>,
     pub(crate) guard: Option<InFlight>,
+    /// The node, where it is one, and why it was taken.
+    pub(crate) peer: Option<Arc<Peer>>,
+    pub(crate) pick: Option<Pick>,
     pub(crate) letter: Letter,
     pub(crate) scope: Scope,
     pub(crate) wire: Dialect,
@@ -49,6 +52,8 @@ impl<'a> Way<'a> {
             timeouts: account.timeouts,
             request: built,
             guard: None,
+            peer: None,
+            pick: None,
             letter,
             scope: address.scope,
             wire,
@@ -59,8 +64,8 @@ impl<'a> Way<'a> {
     /// The way to a node or agent.
     pub(crate) fn to_node(
         d: &Dispatch<'_>,
-        peer: &fleet::Peer,
-        guard: InFlight,
+        peer: &Arc<Peer>,
+        (guard, pick): (InFlight, Pick),
         model: &Arc<str>,
         request: &Request,
     ) -> Result<Self, Failure> {
@@ -91,6 +96,8 @@ impl<'a> Way<'a> {
             timeouts: d.rules.node_timeouts,
             request: built,
             guard: Some(guard),
+            peer: Some(peer.clone()),
+            pick: Some(pick),
             letter,
             scope: address.scope,
             wire: Dialect::Chat,

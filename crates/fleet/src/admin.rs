@@ -68,12 +68,22 @@ impl Fleet {
         .await
     }
 
-    /// Gives a node nothing new until it registers again; what is in flight there goes on.
+    /// Gives a node nothing new until it registers again or this is taken back; what is in flight there goes on.
     ///
     /// # Errors
     /// 404 for an unknown node.
-    pub async fn drain(&self, id: &str) -> Result<(), Failure> {
-        self.change(id, |record| record.draining = true).await
+    pub async fn drain(&self, id: &str, draining: bool) -> Result<(), Failure> {
+        self.change(id, |record| record.draining = draining).await
+    }
+
+    /// Consents to a node that waits for it. One that does not wait stays as it is.
+    ///
+    /// # Errors
+    /// 404 for an unknown node.
+    pub async fn approve(&self, id: &str) -> Result<NodeView, Failure> {
+        self.change(id, |record| record.pending = false).await?;
+        tracing::info!(node = id, "node approved");
+        self.get(id).ok_or_else(|| not_found(id))
     }
 
     /// Forgets a node; its token is worth nothing from now on.
@@ -111,6 +121,7 @@ impl Fleet {
         record.tags = copy.tags;
         record.notes = copy.notes;
         record.draining = copy.draining;
+        record.pending = copy.pending;
         if copy.status == Status::Offline {
             record.status = Status::Offline;
             record.online_since_ms = None;

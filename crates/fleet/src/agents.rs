@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::Uri;
+use uuid::Uuid;
 use wire::{Code, Failure};
 
 use crate::{
@@ -10,16 +11,31 @@ use crate::{
     heartbeat::remember,
     live::Load,
     record::{Kind, Models, Speaks, Status},
-    register::{check_models, is_name, may_join},
+    register::{check_models, is_name},
 };
 
+/// What an agent is told.
+#[derive(Debug, Clone)]
+pub struct AgentRegistered {
+    pub node_id: String,
+    /// The router shows it with every request, so that an agent can tell it from others.
+    pub router_secret: String,
+}
+
 impl Fleet {
-    /// Admits an agent, or replaces the endpoint and the models of the one of this name. It can be asked at once. Gives its id.
+    /// Admits an agent, or replaces the endpoint and the models of the one of this name. It can be asked at once.
     ///
     /// # Errors
     /// 401 or 403 who may not join, 400 what is wrong with the fields.
-    pub async fn register_agent(&self, name: &str, endpoint: &str, models: Vec<String>, from: Origin<'_>) -> Result<String, Failure> {
-        may_join(&self.settings(), from)?;
+    pub async fn register_agent(
+        &self,
+        name: &str,
+        endpoint: &str,
+        models: Vec<String>,
+        from: Origin<'_>,
+    ) -> Result<AgentRegistered, Failure> {
+        let known = self.registry().find(Kind::Agent, name, 0).and_then(|r| r.join_token_id.clone());
+        let joining = self.may_join(from, known.as_deref()).await?;
         if !is_name(name) {
             return Err(Failure::invalid("name", "`name` must have 1 to 256 bytes and no control characters"));
         }
@@ -38,10 +54,11 @@ impl Fleet {
             record.online_since_ms = Some(now_ms);
         }
         record.status = Status::Online;
-        let id = record.id.to_string();
-        self.store_and_put(record).await?;
-        tracing::info!(node = id, agent = name, "agent registered");
-        Ok(id)
+        record.router_secret = format!("rs_{}", Uuid::new_v4().simple()).into();
+        let registered = AgentRegistered { node_id: record.id.to_string(), router_secret: record.router_secret.to_string() };
+        self.store_with(record, &joining).await?;
+        tracing::info!(node = registered.node_id, agent = name, "agent registered");
+        Ok(registered)
     }
 
     /// An agent's sign of life, with the requests that wait there where it says so.
@@ -49,7 +66,8 @@ impl Fleet {
     /// # Errors
     /// 401 or 403 who may not, 404 for a name that never registered.
     pub async fn agent_heartbeat(&self, name: &str, queue_length: Option<u32>, from: Origin<'_>) -> Result<(), Failure> {
-        may_join(&self.settings(), from)?;
+        let known = self.registry().find(Kind::Agent, name, 0).and_then(|r| r.join_token_id.clone());
+        self.may_join(from, known.as_deref()).await?;
         let unknown = || Failure::new(Code::NotFound, format!("no agent named `{name}` has registered"));
         let to_ask = {
             let registry = self.registry();
@@ -86,7 +104,7 @@ impl Fleet {
 }
 
 /// An agent's endpoint as a base: no path `/v1`, no slash at its end.
-fn base_url(endpoint: &str) -> Result<String, Failure> {
+pub(crate) fn base_url(endpoint: &str) -> Result<String, Failure> {
     let wrong = |why: &str| Failure::invalid("endpoint", format!("`endpoint` must be an address like http://host:port: {why}"));
     let endpoint = endpoint.trim();
     if endpoint.len() > 2048 {
@@ -107,7 +125,7 @@ fn base_url(endpoint: &str) -> Result<String, Failure> {
 }
 
 /// The host where it is an address.
-fn literal(uri: &Uri) -> Option<IpAddr> {
+pub(crate) fn literal(uri: &Uri) -> Option<IpAddr> {
     uri.host()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 

@@ -1,6 +1,6 @@
 //! Which node first: pure functions over what is known of each candidate at one instant.
 
-use std::{cmp::Reverse, str::FromStr};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,11 @@ pub enum Balancer {
 impl Balancer {
     /// The names that settings may use.
     pub const NAMES: [&'static str; 5] = ["auto", "metrics", "round-robin", "least-busy", "p2c"];
+
+    /// Its name in settings.
+    pub const fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
 }
 
 impl FromStr for Balancer {
@@ -72,89 +77,184 @@ const CPU_PERCENT_MAX: f64 = 80.0;
 const SCORE_STEP: f64 = 1e-4;
 /// Percent of one step in which `auto` compares loads: exact decimals would decide nearly always.
 const LOAD_STEP: f64 = 10.0;
+/// Bits of an answer time that do not count: what is left are eight steps from one power of two to the next.
+const ANSWER_TIME_BITS: u32 = 49;
 
-/// The candidates' positions, best first. `dice` is any number that differs from call to call.
-pub(crate) fn order(balancer: Balancer, facts: &[Facts], dice: u64) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..facts.len()).collect();
-    match balancer {
-        Balancer::Metrics => metrics(facts, &mut order),
-        Balancer::Auto => auto(facts, &mut order),
-        Balancer::RoundRobin => order.sort_by_key(|&i| facts[i].last_turn),
-        Balancer::LeastBusy => order.sort_by_key(|&i| (facts[i].active, facts[i].last_turn)),
-        Balancer::P2c => p2c(facts, &mut order, dice),
-    }
-    // A node that would have to load the model first comes after those that have it: stable, so the order within each group stays.
-    order.sort_by_key(|&i| !facts[i].loaded);
-    order
+/// What decided, and by what it was compared: the first place where two candidates differ decides between them.
+const CRITERIA: usize = 11;
+type Marks = [i64; CRITERIA];
+
+/// What a policy chose, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Positions of candidates, best first.
+    pub order: Vec<usize>,
+    /// Why the first was put before the second.
+    pub reason: &'static str,
 }
 
-fn metrics(facts: &[Facts], order: &mut [usize]) {
-    let mut measured = facts.iter().filter(|f| f.measured).peekable();
-    if measured.peek().is_none() || measured.all(|f| f.cpu > CPU_PERCENT_MAX) {
-        order.sort_by_key(|&i| facts[i].last_turn);
-        return;
+impl Balancer {
+    /// The best candidates, at most `places` of them. A pure function of one instant: the same facts and the same `dice` choose the same, so that
+    /// a policy can be tried out in a simulation. `dice` is any number that differs from call to call.
+    pub fn choose(self, facts: &[Facts], places: usize, dice: u64) -> Choice {
+        let policy = Policy::of(self, facts, dice);
+        let mut best: Vec<(Marks, usize)> = Vec::with_capacity(places.min(facts.len()) + 1);
+        for (i, candidate) in facts.iter().enumerate() {
+            let marks = policy.marks(i, candidate);
+            if best.len() == places && best.last().is_some_and(|(worst, _)| *worst <= marks) {
+                continue;
+            }
+            let place = best.partition_point(|(better, _)| *better <= marks);
+            best.insert(place, (marks, i));
+            best.truncate(places);
+        }
+        let reason = match best.as_slice() {
+            [] => "nobody can be asked",
+            [_] if facts.len() == 1 => "the only one that can be asked",
+            [_] => "best by its policy",
+            [(first, _), (second, _), ..] => {
+                let differs = first.iter().zip(second).position(|(a, b)| a != b);
+                differs.map_or("equal to others", |criterion| policy.criteria[criterion])
+            }
+        };
+        Choice { order: best.into_iter().map(|(_, i)| i).collect(), reason }
     }
-    order.sort_by_key(|&i| {
-        let f = &facts[i];
-        let score = if f.measured { steps(score(f), SCORE_STEP) } else { 0 };
-        (!f.measured, score, Reverse(capability(f)), f.last_turn)
-    });
 }
 
-fn score(f: &Facts) -> f64 {
-    f.cpu + f.memory + f.gpu.unwrap_or(0.0) + f.gpu_memory.unwrap_or(0.0) + f64::from(f.active) * 10.0
+/// How candidates are compared at this instant.
+struct Policy {
+    marks: fn(&Facts) -> Marks,
+    criteria: [&'static str; CRITERIA],
+    /// The two that the dice took.
+    drawn: Option<(usize, usize)>,
 }
 
-fn auto(facts: &[Facts], order: &mut [usize]) {
-    if !facts.iter().all(|f| f.measured) {
-        order.sort_by_key(|&i| (facts[i].active, Reverse(capability(&facts[i])), facts[i].last_turn));
-    } else if facts.iter().all(|f| f.cpu > CPU_PERCENT_MAX) {
-        order.sort_by_key(|&i| (usage(&facts[i]), Reverse(capability(&facts[i])), facts[i].last_turn));
-    } else {
-        order.sort_by_key(|&i| {
-            let f = &facts[i];
-            let choice = (f.active, usage(f), Reverse(capability(f)), answer_time(f), f.assigned, f.last_turn);
-            (f.cpu > CPU_PERCENT_MAX, choice)
-        });
+impl Policy {
+    fn of(balancer: Balancer, facts: &[Facts], dice: u64) -> Self {
+        let overloaded = |f: &Facts| f.cpu > CPU_PERCENT_MAX;
+        let (marks, said): (fn(&Facts) -> Marks, &[&'static str]) = match balancer {
+            Balancer::Metrics if facts.iter().filter(|f| f.measured).all(overloaded) => {
+                (by_turn, &["its turn, as nobody reports a load below 80 % CPU"])
+            }
+            Balancer::Metrics => (by_score, &["it reports its load", "lowest score", "most capable", "its turn"]),
+            Balancer::Auto if !facts.iter().all(|f| f.measured) => {
+                (by_requests_and_capability, &["fewest requests", "most capable", "its turn"])
+            }
+            Balancer::Auto if facts.iter().all(overloaded) => {
+                (by_usage, &["least CPU, with all overloaded", "least memory", "least GPU", "least GPU memory", "most capable", "its turn"])
+            }
+            Balancer::Auto => (
+                by_all,
+                &[
+                    "its CPU is below 80 %",
+                    "fewest requests",
+                    "least CPU",
+                    "least memory",
+                    "least GPU",
+                    "least GPU memory",
+                    "most capable",
+                    "answers soonest",
+                    "asked least so far",
+                    "its turn",
+                ],
+            ),
+            Balancer::RoundRobin => (by_turn, &["its turn"]),
+            Balancer::LeastBusy | Balancer::P2c => (by_requests, &["drawn", "fewest requests", "its turn"]),
+        };
+        let mut criteria = ["equal to others"; CRITERIA];
+        criteria[0] = "the model is in its memory";
+        criteria[1..].iter_mut().zip(said).for_each(|(place, said)| *place = said);
+        let drawn = if balancer == Balancer::P2c { draw(facts, dice) } else { None };
+        Self { marks, criteria, drawn }
     }
+
+    fn marks(&self, i: usize, facts: &Facts) -> Marks {
+        let mut marks = (self.marks)(facts);
+        // A node that would have to load the model first comes after those that have it.
+        marks[0] = i64::from(!facts.loaded);
+        if let Some((first, second)) = self.drawn {
+            marks[1] = i64::from(i != first && i != second);
+        }
+        marks
+    }
+}
+
+/// Two different ones of those that would come first, each pair as likely as any other.
+fn draw(facts: &[Facts], dice: u64) -> Option<(usize, usize)> {
+    let any_loaded = facts.iter().any(|f| f.loaded);
+    let may = |f: &Facts| f.loaded || !any_loaded;
+    let n = facts.iter().filter(|f| may(f)).count() as u64;
+    if n < 2 {
+        return None;
+    }
+    let dice = mix(dice);
+    let first = dice % n;
+    let second = (first + 1 + (dice >> 32) % (n - 1)) % n;
+    let nth = |n: u64| facts.iter().enumerate().filter(|(_, f)| may(f)).nth(n as usize).map(|(i, _)| i);
+    Some((nth(first)?, nth(second)?))
+}
+
+/// The marks after the first, which is the same for all policies.
+fn after_loaded<const N: usize>(said: [i64; N]) -> Marks {
+    let mut marks = [0; CRITERIA];
+    marks[1..=N].copy_from_slice(&said);
+    marks
+}
+
+fn by_turn(f: &Facts) -> Marks {
+    after_loaded([turn(f)])
+}
+
+fn by_requests(f: &Facts) -> Marks {
+    after_loaded([0, i64::from(f.active), turn(f)])
+}
+
+fn by_requests_and_capability(f: &Facts) -> Marks {
+    after_loaded([i64::from(f.active), incapability(f), turn(f)])
+}
+
+fn by_score(f: &Facts) -> Marks {
+    let score = f.cpu + f.memory + f.gpu.unwrap_or(0.0) + f.gpu_memory.unwrap_or(0.0) + f64::from(f.active) * 10.0;
+    after_loaded([i64::from(!f.measured), if f.measured { steps(score, SCORE_STEP) } else { 0 }, incapability(f), turn(f)])
+}
+
+fn by_usage(f: &Facts) -> Marks {
+    let [cpu, memory, gpu, gpu_memory] = usage(f);
+    after_loaded([cpu, memory, gpu, gpu_memory, incapability(f), turn(f)])
+}
+
+fn by_all(f: &Facts) -> Marks {
+    let [cpu, memory, gpu, gpu_memory] = usage(f);
+    let assigned = i64::try_from(f.assigned).unwrap_or(i64::MAX);
+    let overloaded = i64::from(f.cpu > CPU_PERCENT_MAX);
+    after_loaded([overloaded, i64::from(f.active), cpu, memory, gpu, gpu_memory, incapability(f), answer_time(f), assigned, turn(f)])
 }
 
 /// CPU, memory, GPU, GPU memory in steps; unknown is worse than any known value.
-fn usage(f: &Facts) -> (i64, i64, i64, i64) {
+fn usage(f: &Facts) -> [i64; 4] {
     let unknown_last = |percent: Option<f64>| percent.map_or(i64::MAX, |p| (p / LOAD_STEP).floor() as i64);
-    (unknown_last(Some(f.cpu)), unknown_last(Some(f.memory)), unknown_last(f.gpu), unknown_last(f.gpu_memory))
+    [unknown_last(Some(f.cpu)), unknown_last(Some(f.memory)), unknown_last(f.gpu), unknown_last(f.gpu_memory)]
 }
 
-fn capability(f: &Facts) -> i64 {
-    f.capability.map_or(i64::MIN, |c| steps(c, SCORE_STEP))
+fn turn(f: &Facts) -> i64 {
+    i64::try_from(f.last_turn).unwrap_or(i64::MAX)
+}
+
+fn incapability(f: &Facts) -> i64 {
+    f.capability.map_or(i64::MAX, |c| steps(c, SCORE_STEP).saturating_neg())
 }
 
 /// Answer times in steps of about ten percent; a node that has answered nothing yet comes first, so that it gets its measure.
 fn answer_time(f: &Facts) -> i64 {
-    f.average_ms.map_or(i64::MIN, |ms| (ms.max(1.0).ln() / 1.1_f64.ln()).floor() as i64)
+    f.average_ms.map_or(i64::MIN, |ms| i64::try_from(ms.max(1.0).to_bits() >> ANSWER_TIME_BITS).unwrap_or(i64::MAX))
 }
 
 fn steps(value: f64, step: f64) -> i64 {
     (value / step).round() as i64
 }
 
-fn p2c(facts: &[Facts], order: &mut [usize], dice: u64) {
-    order.sort_by_key(|&i| (facts[i].active, facts[i].last_turn));
-    let n = order.len() as u64;
-    if n < 2 {
-        return;
-    }
-    let dice = mix(dice);
-    let first = dice % n;
-    let second = (first + 1 + (dice >> 32) % (n - 1)) % n;
-    // `order` is sorted, so the smaller place is the less busy of the two.
-    let (winner, loser) = (first.min(second) as usize, first.max(second) as usize);
-    order[..=loser].rotate_right(1);
-    order[..=winner + 1].rotate_right(1);
-}
-
 /// Spreads neighbouring numbers over all 64 bits (the finaliser of SplitMix64).
-fn mix(n: u64) -> u64 {
+pub(crate) fn mix(n: u64) -> u64 {
     let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -169,6 +269,10 @@ mod tests {
 
     fn node(cpu: f64, memory: f64, active: u32) -> Facts {
         Facts { cpu, memory, active, measured: true, loaded: true, ..Facts::default() }
+    }
+
+    fn order(balancer: Balancer, facts: &[Facts], dice: u64) -> Vec<usize> {
+        balancer.choose(facts, facts.len(), dice).order
     }
 
     /// Sends `n` requests one after the other, each ending before the next.
@@ -276,8 +380,25 @@ mod tests {
     }
 
     #[test]
+    fn a_choice_says_what_decided() {
+        let reason = |balancer: Balancer, facts: &[Facts]| balancer.choose(facts, 2, 1).reason;
+        assert_eq!(reason(Balancer::Auto, &[node(1.0, 1.0, 0)]), "the only one that can be asked");
+        assert_eq!(reason(Balancer::Auto, &[node(1.0, 1.0, 2), node(50.0, 1.0, 1)]), "fewest requests");
+        assert_eq!(reason(Balancer::Auto, &[node(1.0, 1.0, 1), node(50.0, 1.0, 1)]), "least CPU");
+        assert_eq!(reason(Balancer::Auto, &[node(1.0, 1.0, 9), node(81.0, 1.0, 0)]), "its CPU is below 80 %");
+        assert_eq!(reason(Balancer::Metrics, &[node(1.0, 1.0, 1), node(50.0, 1.0, 1)]), "lowest score");
+        assert_eq!(reason(Balancer::RoundRobin, &[node(1.0, 1.0, 1), Facts { last_turn: 4, ..node(1.0, 1.0, 1) }]), "its turn");
+        assert_eq!(reason(Balancer::P2c, &[node(1.0, 1.0, 1), node(1.0, 1.0, 0), node(1.0, 1.0, 2)]), "fewest requests");
+        assert_eq!(
+            reason(Balancer::LeastBusy, &[Facts { loaded: false, ..node(1.0, 1.0, 0) }, node(1.0, 1.0, 9)]),
+            "the model is in its memory"
+        );
+    }
+
+    #[test]
     fn names_go_both_ways() {
         for name in Balancer::NAMES {
+            assert_eq!(name.parse::<Balancer>().map(Balancer::name).as_deref(), Ok(name));
             assert_eq!(serde_json::to_value(name.parse::<Balancer>().expect("a listed name")).expect("a name"), name);
         }
         assert!("fastest".parse::<Balancer>().expect_err("no such name").contains("least-busy"));
@@ -295,6 +416,10 @@ mod tests {
             }).collect();
             let balancer = Balancer::NAMES[which].parse::<Balancer>().expect("a listed name");
             let mut got = order(balancer, &facts, dice);
+            for places in 1..=facts.len() {
+                let best = balancer.choose(&facts, places, dice).order;
+                prop_assert_eq!(&best, &got[..places], "fewer places, the same order");
+            }
             got.sort_unstable();
             prop_assert_eq!(got, (0..facts.len()).collect::<Vec<_>>());
         }

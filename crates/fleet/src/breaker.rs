@@ -50,6 +50,11 @@ impl Breaker {
         self.on_trial = false;
     }
 
+    /// Passes everything, and is not on trial.
+    pub(crate) fn is_open(&self) -> bool {
+        self.shut_for.is_zero()
+    }
+
     pub(crate) fn succeeded(&mut self) {
         *self = Self::default();
     }

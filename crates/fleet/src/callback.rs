@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use serde::Deserialize;
 
 use crate::{Fleet, record::Speaks};
@@ -39,7 +39,7 @@ impl Fleet {
     /// Asks a node for its models: one try, no redirect, bounded in time and size. The error is for people.
     pub(crate) async fn call_back(&self, url: &str) -> Result<Answer, String> {
         let address = format!("{url}/v1/models");
-        let (status, body) = self.read(&address, NODE_TIME).await?;
+        let (status, body) = self.read(&address, "", NODE_TIME, ANSWER_BYTES_MAX).await?;
         if status != StatusCode::OK {
             return Err(format!("GET {address} answered {status}"));
         }
@@ -48,22 +48,27 @@ impl Fleet {
 
     /// Finds out which protocol an agent speaks.
     pub(crate) async fn ask_agent(&self, url: &str) -> Speaks {
-        match self.read(&format!("{url}/v1/models"), AGENT_TIME).await {
+        match self.read(&format!("{url}/v1/models"), "", AGENT_TIME, ANSWER_BYTES_MAX).await {
             Ok((StatusCode::OK, body)) if serde_json::from_slice::<Answer>(&body).is_ok() => Speaks::OpenAi,
             Ok(_) => Speaks::Infer,
             Err(_) => Speaks::Unknown,
         }
     }
 
-    async fn read(&self, url: &str, total: Duration) -> Result<(StatusCode, bytes::Bytes), String> {
-        let request = Request::get(url)
+    /// One page: no redirect, bounded in time and size. The error is for people.
+    pub(crate) async fn read(&self, url: &str, key: &str, total: Duration, bytes_max: usize) -> Result<(StatusCode, bytes::Bytes), String> {
+        let mut request = Request::get(url)
             .header(header::ACCEPT, "application/json")
             // The client's pool belongs to another runtime perhaps: nothing is kept of this connection.
             .header(header::CONNECTION, "close")
             .body(net::Body::empty())
             .map_err(|e| format!("{url} is no address: {e}"))?;
+        if let (false, Ok(mut proof)) = (key.is_empty(), HeaderValue::from_str(&format!("Bearer {key}"))) {
+            proof.set_sensitive(true);
+            request.headers_mut().insert(header::AUTHORIZATION, proof);
+        }
         let timeouts = net::Timeouts { connect: total, first_byte: total, idle: total, total };
-        let answer = self.client.fetch(request, &timeouts, ANSWER_BYTES_MAX).await.map_err(|e| format!("GET {url}: {e}"))?;
+        let answer = self.client.fetch(request, &timeouts, bytes_max).await.map_err(|e| format!("GET {url}: {e}"))?;
         Ok((answer.status(), answer.into_body()))
     }
 }

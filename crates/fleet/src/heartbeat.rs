@@ -6,7 +6,7 @@ use crate::{
     Fleet,
     live::Load,
     record::{HISTORY_POINTS_MAX, Models, Point, Record, Status},
-    register::{check_models, check_rest, hash, is_same},
+    register::{MODELS_MAX, check_models, check_rest, hash, is_same},
 };
 
 impl Fleet {
@@ -20,6 +20,10 @@ impl Fleet {
         check_models("loaded_embedding_models", &beat.loaded_embedding_models)?;
         check_models("available_models", beat.available_models.as_deref().unwrap_or_default())?;
         check_rest(&beat.rest)?;
+        if beat.instances.len() > MODELS_MAX {
+            return Err(Failure::invalid("instances", format!("`instances` may have at most {MODELS_MAX} entries")));
+        }
+        let instances = beat.instances.clone();
         let token_hash = hash(token);
         let mut registry = self.registry();
         let timeout_ms = self.timeout_ms();
@@ -32,12 +36,21 @@ impl Fleet {
         self.take(record, beat, was.0);
         let is = (record.shown(self.clock.tick_ms(), timeout_ms), &record.models);
         let changed = (was.0, &was.1) != is;
-        self.unsaved().insert(record.id.clone());
+        let id = record.id.clone();
+        self.unsaved().insert(id.clone());
         if changed {
             if was.0 != is.0 {
                 tracing::info!(node = %record.id, machine = %record.machine_name, from = was.0.as_str(), to = is.0.as_str(), "node changed state");
             }
             self.publish(&registry);
+        }
+        // After the new view has made those that are new.
+        let live = registry.get(&id).map(|record| record.live.clone());
+        drop(registry);
+        for report in &instances {
+            if let Some(instance) = live.as_ref().and_then(|live| live.known_instance(&report.model)) {
+                instance.report(report.slots_total);
+            }
         }
         Ok(())
     }
@@ -55,6 +68,8 @@ impl Fleet {
             ready: beat.ready_models,
             initializing: beat.initializing,
         };
+        // Taken back by its next registration only: a node that ends does not change its mind.
+        record.draining |= beat.draining;
         self.alive(record, was, beat.ready_models.map_or(!beat.initializing, |(ready, total)| ready >= total));
         let percent = |value: f64| if value.is_finite() { value.clamp(0.0, 100.0) } else { 0.0 };
         let load = Load {

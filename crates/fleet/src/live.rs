@@ -1,6 +1,7 @@
 //! What moves with every request: counters and the breaker of one node. The request path touches nothing else of a node.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -14,10 +15,12 @@ use crate::{
     balance::Facts,
     breaker::{Admission, Breaker},
     clock::Clock,
+    instance::{Instance, blend},
+    queue::Queue,
 };
 
 /// Weight of a new answer in the moving average of times.
-const AVERAGE_WEIGHT: f64 = 0.2;
+pub(crate) const AVERAGE_WEIGHT: f64 = 0.2;
 /// A report of load older than this says nothing any more.
 const LOAD_AGE_MS_MAX: i64 = 120_000;
 
@@ -67,6 +70,48 @@ pub(crate) struct Totals {
     pub(crate) cancelled: u64,
 }
 
+/// Requests that ended, counted as they end.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    successful: AtomicU64,
+    failed: AtomicU64,
+    cancelled: AtomicU64,
+    /// Bits of an `f64`; NaN before the first answer.
+    average_ms: AtomicU64,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { successful: zero(), failed: zero(), cancelled: zero(), average_ms: AtomicU64::new(f64::NAN.to_bits()) }
+    }
+}
+
+impl Tally {
+    pub(crate) fn totals(&self) -> Totals {
+        let (successful, failed, cancelled) = (self.successful.load(Relaxed), self.failed.load(Relaxed), self.cancelled.load(Relaxed));
+        Totals { total: successful + failed + cancelled, successful, failed, cancelled }
+    }
+
+    pub(crate) fn average_ms(&self) -> Option<f64> {
+        Some(f64::from_bits(self.average_ms.load(Relaxed))).filter(|ms| !ms.is_nan())
+    }
+
+    fn count(&self, end: End, took_ms: f64) {
+        let counter = match end {
+            End::Success => &self.successful,
+            End::Refused | End::Failed | End::Broken => &self.failed,
+            End::Cancelled => &self.cancelled,
+        };
+        counter.fetch_add(1, Relaxed);
+        if end == End::Success {
+            let step = |bits: u64| Some(blend(f64::from_bits(bits), took_ms).to_bits());
+            // The closure always gives a value, so this always stores one.
+            let _ = self.average_ms.fetch_update(Relaxed, Relaxed, step);
+        }
+    }
+}
+
 /// Shared by the registry, every view and every request in flight.
 #[derive(Debug)]
 pub(crate) struct Live {
@@ -78,14 +123,14 @@ pub(crate) struct Live {
     active: AtomicU32,
     assigned: AtomicU64,
     last_turn: AtomicU64,
-    successful: AtomicU64,
-    failed: AtomicU64,
-    cancelled: AtomicU64,
-    /// Bits of an `f64`; NaN before the first answer.
-    average_ms: AtomicU64,
+    tally: Tally,
     suspect: AtomicBool,
     failed_at_ms: AtomicI64,
     breaker: Mutex<Breaker>,
+    /// The breaker is not simply open: a look at it takes its lock.
+    is_shut: AtomicBool,
+    /// By model: those that the node has, and those that it had and that still have requests in flight.
+    instances: Mutex<HashMap<Arc<str>, Arc<Instance>>>,
 }
 
 impl Live {
@@ -98,13 +143,12 @@ impl Live {
             active: AtomicU32::new(0),
             assigned: AtomicU64::new(0),
             last_turn: AtomicU64::new(0),
-            successful: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            cancelled: AtomicU64::new(0),
-            average_ms: AtomicU64::new(f64::NAN.to_bits()),
+            tally: Tally::default(),
             suspect: AtomicBool::new(false),
             failed_at_ms: AtomicI64::new(i64::MIN),
             breaker: Mutex::default(),
+            is_shut: AtomicBool::new(false),
+            instances: Mutex::default(),
         }
     }
 
@@ -142,16 +186,52 @@ impl Live {
     }
 
     pub(crate) fn average_ms(&self) -> Option<f64> {
-        Some(f64::from_bits(self.average_ms.load(Relaxed))).filter(|ms| !ms.is_nan())
+        self.tally.average_ms()
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        let (successful, failed, cancelled) = (self.successful.load(Relaxed), self.failed.load(Relaxed), self.cancelled.load(Relaxed));
-        Totals { total: successful + failed + cancelled, successful, failed, cancelled }
+        self.tally.totals()
+    }
+
+    /// The model here, and all models that the node has beside it.
+    pub(crate) fn instance(&self, model: &str, queue: &Queue) -> Arc<Instance> {
+        let mut instances = self.instances();
+        match instances.get(model) {
+            Some(known) => known.clone(),
+            None => instances.entry(model.into()).or_insert_with(|| Arc::new(Instance::new(queue.line(model)))).clone(),
+        }
+    }
+
+    /// The model here, if it is known.
+    pub(crate) fn known_instance(&self, model: &str) -> Option<Arc<Instance>> {
+        self.instances().get(model).cloned()
+    }
+
+    /// Forgets models that the node has no more, where it knows more than `count`; those with requests in flight stay.
+    pub(crate) fn keep_instances(&self, count: usize, is_there: impl Fn(&str) -> bool) {
+        let mut instances = self.instances();
+        if instances.len() <= count {
+            return;
+        }
+        instances.retain(|model, instance| is_there(model) || instance.active() > 0);
+    }
+
+    /// All models here.
+    pub(crate) fn all_instances(&self) -> Vec<(Arc<str>, Arc<Instance>)> {
+        self.instances().iter().map(|(model, instance)| (model.clone(), instance.clone())).collect()
+    }
+
+    fn instances(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Arc<Instance>>> {
+        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_suspect(&self) -> bool {
         self.suspect.load(Relaxed)
+    }
+
+    /// Silent for longer than heartbeats may be apart, but not so long that it counts as gone.
+    pub(crate) fn is_late(&self, now_tick_ms: i64, timeout_ms: i64) -> bool {
+        (now_tick_ms - self.seen_ms()).saturating_mul(3) > timeout_ms.saturating_mul(2)
     }
 
     /// Steady time of the last failure.
@@ -160,7 +240,7 @@ impl Live {
     }
 
     pub(crate) fn admission(&self, now_tick_ms: i64) -> Admission {
-        self.breaker().admission(now_tick_ms)
+        if self.is_shut.load(Relaxed) { self.breaker().admission(now_tick_ms) } else { Admission::Open }
     }
 
     pub(crate) fn has_fresh_load(&self, now_tick_ms: i64) -> bool {
@@ -177,29 +257,49 @@ impl Live {
             capability: load.capability,
             active: self.own_active() + load.others,
             measured: load.measured && load.is_fresh(now_tick_ms),
-            average_ms: self.average_ms(),
+            average_ms: self.tally.average_ms(),
             assigned: self.assigned.load(Relaxed),
             last_turn: self.last_turn.load(Relaxed),
             loaded,
         }
     }
 
-    /// Counts a request in. `None`: the breaker is shut, or its one trial is taken; `anyway` passes it (when every node is shut, one must be tried).
-    pub(crate) fn begin(self: &Arc<Self>, anyway: bool) -> Option<InFlight> {
-        let now_ms = self.clock.tick_ms();
-        let trial = {
-            let mut breaker = self.breaker();
-            match breaker.admission(now_ms) {
-                Admission::Open => false,
-                Admission::Trial => breaker.try_trial(now_ms),
-                Admission::Closed if anyway => false,
-                Admission::Closed => return None,
+    /// Counts a request in. `None`: there is no room, the breaker is shut, or its one trial is taken; `anyway` passes all that (when every node is
+    /// shut, one must be tried).
+    pub(crate) fn begin(self: &Arc<Self>, instance: Option<&Arc<Instance>>, anyway: bool) -> Option<InFlight> {
+        if instance.is_some_and(|instance| !instance.enter(anyway)) {
+            return None;
+        }
+        let Some(trial) = self.pass_breaker(anyway) else {
+            if let Some(instance) = instance {
+                instance.left();
             }
+            return None;
         };
         self.active.fetch_add(1, Relaxed);
         self.assigned.fetch_add(1, Relaxed);
         self.last_turn.store(self.turns.fetch_add(1, Relaxed) + 1, Relaxed);
-        Some(InFlight { live: self.clone(), begun: Instant::now(), end: End::Cancelled, trial })
+        Some(InFlight { live: self.clone(), instance: instance.cloned(), begun: Instant::now(), end: End::Cancelled, trial })
+    }
+
+    /// Whether this request is the breaker's trial; `None` where it does not pass.
+    fn pass_breaker(&self, anyway: bool) -> Option<bool> {
+        if !self.is_shut.load(Relaxed) {
+            return Some(false);
+        }
+        let now_ms = self.clock.tick_ms();
+        let mut breaker = self.breaker();
+        match breaker.admission(now_ms) {
+            Admission::Open => Some(false),
+            Admission::Trial => Some(breaker.try_trial(now_ms)),
+            Admission::Closed => anyway.then_some(false),
+        }
+    }
+
+    /// It did not answer when it was asked how it is.
+    pub(crate) fn doubted(&self) {
+        self.suspect.store(true, Relaxed);
+        self.failed_at_ms.store(self.clock.tick_ms(), Relaxed);
     }
 
     /// A connection to the node broke outside a counted request.
@@ -211,46 +311,40 @@ impl Live {
     fn note_failure(&self) {
         let now_ms = self.clock.tick_ms();
         self.failed_at_ms.store(now_ms, Relaxed);
-        self.breaker().failed(now_ms);
+        let mut breaker = self.breaker();
+        breaker.failed(now_ms);
+        self.is_shut.store(!breaker.is_open(), Relaxed);
     }
 
-    fn ended(&self, end: End, took_ms: f64, trial: bool) {
+    fn note_success(&self) {
+        let mut breaker = self.breaker();
+        breaker.succeeded();
+        self.is_shut.store(false, Relaxed);
+    }
+
+    fn ended(&self, instance: Option<&Instance>, end: End, took_ms: f64, trial: bool) {
         self.active.fetch_sub(1, Relaxed);
+        self.tally.count(end, took_ms);
         match end {
             End::Success => {
-                self.successful.fetch_add(1, Relaxed);
                 self.suspect.store(false, Relaxed);
-                self.breaker().succeeded();
-                self.average(took_ms);
+                self.note_success();
             }
-            End::Refused => {
-                self.failed.fetch_add(1, Relaxed);
-                self.breaker().succeeded();
-            }
+            End::Refused => self.note_success(),
             End::Failed | End::Broken => {
-                self.failed.fetch_add(1, Relaxed);
                 if end == End::Broken {
                     self.suspect.store(true, Relaxed);
                 }
                 self.note_failure();
             }
-            End::Cancelled => {
-                self.cancelled.fetch_add(1, Relaxed);
-                if trial {
-                    self.breaker().give_back_trial();
-                }
-            }
+            End::Cancelled if trial => self.breaker().give_back_trial(),
+            End::Cancelled => {}
         }
-    }
-
-    fn average(&self, took_ms: f64) {
-        let step = |bits: u64| {
-            let old = f64::from_bits(bits);
-            let new = if old.is_nan() { took_ms } else { old + AVERAGE_WEIGHT * (took_ms - old) };
-            Some(new.to_bits())
-        };
-        // The closure always gives a value, so this always stores one.
-        let _ = self.average_ms.fetch_update(Relaxed, Relaxed, step);
+        // Last, so that whoever is called finds everything counted.
+        if let Some(instance) = instance {
+            instance.tally().count(end, took_ms);
+            instance.left();
+        }
     }
 
     fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
@@ -263,6 +357,7 @@ impl Live {
 #[must_use = "the request counts as over when this is dropped"]
 pub struct InFlight {
     live: Arc<Live>,
+    instance: Option<Arc<Instance>>,
     begun: Instant,
     end: End,
     trial: bool,
@@ -277,7 +372,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.live.ended(self.end, self.begun.elapsed().as_secs_f64() * 1000.0, self.trial);
+        self.live.ended(self.instance.as_deref(), self.end, self.begun.elapsed().as_secs_f64() * 1000.0, self.trial);
     }
 }
 
@@ -297,7 +392,7 @@ mod tests {
     #[test]
     fn own_requests_do_not_count_twice() {
         let (_, live) = live();
-        let mine = live.begin(false).expect("a new breaker is open");
+        let mine = live.begin(None, false).expect("a new breaker is open");
         live.report(Load::default(), 3);
         assert_eq!(live.active(), 3, "two of others and mine");
         drop(mine);
@@ -309,7 +404,7 @@ mod tests {
     #[test]
     fn a_broken_connection_makes_suspect_until_a_sign_of_life() {
         let (_, live) = live();
-        live.begin(false).expect("open").end(End::Broken);
+        live.begin(None, false).expect("open").end(End::Broken);
         assert!(live.is_suspect());
         live.seen();
         assert!(!live.is_suspect());
@@ -319,7 +414,7 @@ mod tests {
     fn client_errors_and_hang_ups_never_shut_the_breaker() {
         let (_, live) = live();
         for end in [End::Refused, End::Cancelled] {
-            (0..20).for_each(|_| live.begin(false).expect("open").end(end));
+            (0..20).for_each(|_| live.begin(None, false).expect("open").end(end));
         }
         assert_eq!(live.admission(0), Admission::Open);
         assert_eq!(live.totals(), Totals { total: 40, successful: 0, failed: 20, cancelled: 20 });
@@ -328,14 +423,14 @@ mod tests {
     #[test]
     fn a_shut_breaker_lets_one_trial_through() {
         let (clock, live) = live();
-        (0..3).for_each(|_| live.begin(false).expect("open").end(End::Failed));
-        assert!(live.begin(false).is_none());
-        assert!(live.begin(true).is_some(), "the last resort passes");
+        (0..3).for_each(|_| live.begin(None, false).expect("open").end(End::Failed));
+        assert!(live.begin(None, false).is_none());
+        assert!(live.begin(None, true).is_some(), "the last resort passes");
         clock.advance(Duration::from_secs(5));
-        let trial = live.begin(false).expect("the pause is over");
-        assert!(live.begin(false).is_none(), "one trial at a time");
+        let trial = live.begin(None, false).expect("the pause is over");
+        assert!(live.begin(None, false).is_none(), "one trial at a time");
         drop(trial);
-        live.begin(false).expect("the trial was cancelled, another may try").end(End::Success);
+        live.begin(None, false).expect("the trial was cancelled, another may try").end(End::Success);
         assert_eq!(live.admission(0), Admission::Open);
     }
 
@@ -343,8 +438,9 @@ mod tests {
     fn the_average_follows_new_answers() {
         let (_, live) = live();
         assert_eq!(live.average_ms(), None);
-        live.average(100.0);
-        live.average(200.0);
+        live.tally.count(End::Success, 100.0);
+        live.tally.count(End::Success, 200.0);
+        live.tally.count(End::Failed, 9000.0);
         assert_eq!(live.average_ms(), Some(120.0));
     }
 
@@ -356,7 +452,7 @@ mod tests {
             let mut ended = [0; 3];
             for (node, what, end) in steps {
                 if what < 4 {
-                    held.push((node, nodes[node].begin(true).expect("forced")));
+                    held.push((node, nodes[node].begin(None, true).expect("forced")));
                 } else if !held.is_empty() {
                     let (node, guard) = held.swap_remove(what * 7 % held.len());
                     ended[node] += 1;

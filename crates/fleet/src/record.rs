@@ -8,7 +8,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use wire::fleet::node::{GpuDevice, Heartbeat};
+use wire::fleet::{
+    endpoint::Maker,
+    node::{GpuDevice, Heartbeat},
+};
 
 use crate::{clock::Clock, live::Live};
 
@@ -18,8 +21,21 @@ use crate::{clock::Clock, live::Live};
 pub enum Kind {
     /// An inference node with an identity, a token and reports of load.
     Node,
+    /// A server of somebody else's make: it knows nothing of us, so we ask it how it is.
+    Endpoint,
     /// A named endpoint that beats now and then.
     Agent,
+}
+
+impl Kind {
+    /// Its name in the store.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Endpoint => "endpoint",
+            Self::Agent => "agent",
+        }
+    }
 }
 
 /// How requests are put to it.
@@ -66,6 +82,8 @@ pub(crate) struct Machine {
     pub(crate) gpu_model: Option<String>,
     pub(crate) accelerator: Option<String>,
     pub(crate) speaks: Speaks,
+    /// What kind of server an endpoint is.
+    pub(crate) maker: Option<Maker>,
     /// Fields that this build does not know.
     pub(crate) rest: Map<String, Value>,
 }
@@ -79,6 +97,17 @@ pub(crate) struct Models {
     pub(crate) available: Vec<String>,
     pub(crate) ready: Option<(u32, u32)>,
     pub(crate) initializing: bool,
+}
+
+impl Models {
+    /// Names in all lists.
+    pub(crate) fn count(&self) -> usize {
+        self.loaded.len() + self.embedding.len() + self.available.len()
+    }
+
+    pub(crate) fn has(&self, model: &str) -> bool {
+        [&self.loaded, &self.embedding, &self.available].into_iter().flatten().any(|known| known == model)
+    }
 }
 
 /// One report of the history.
@@ -115,6 +144,10 @@ pub(crate) struct Record {
     /// Never [`Status::Draining`]: that is `draining` beside it.
     pub(crate) status: Status,
     pub(crate) draining: bool,
+    /// It has registered, but waits for an administrator's consent.
+    pub(crate) pending: bool,
+    /// The join token that it came with, if it was one of those that are made.
+    pub(crate) join_token_id: Option<String>,
     pub(crate) models: Models,
     pub(crate) custom_name: Option<String>,
     pub(crate) tags: Vec<String>,
@@ -129,11 +162,17 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// The state to show and to act upon: a silent node is offline also before a sweep has noticed.
+    /// What people call it: its custom name, else its machine's.
+    pub(crate) fn shown_name(&self) -> Arc<str> {
+        self.custom_name.as_deref().map_or_else(|| self.machine_name.clone(), Arc::from)
+    }
+
+    /// The state to show and to act upon: a silent node is offline also before a sweep has noticed, and one that waits for consent is not online.
     pub(crate) fn shown(&self, now_tick_ms: i64, timeout_ms: i64) -> Status {
         match self.status {
             Status::Offline => Status::Offline,
             _ if now_tick_ms - self.live.seen_ms() > timeout_ms => Status::Offline,
+            _ if self.pending => Status::Registering,
             _ if self.draining => Status::Draining,
             status => status,
         }
@@ -156,10 +195,7 @@ impl Record {
     pub(crate) fn to_row(&self) -> store::nodes::Node {
         store::nodes::Node {
             id: self.id.to_string(),
-            kind: match self.kind {
-                Kind::Node => "node".to_owned(),
-                Kind::Agent => "agent".to_owned(),
-            },
+            kind: self.kind.as_str().to_owned(),
             machine_name: self.machine_name.to_string(),
             ip_address: self.ip.to_string(),
             runtime_port: self.runtime_port,
@@ -170,6 +206,8 @@ impl Record {
             router_secret: self.router_secret.to_string(),
             status: self.status.as_str().to_owned(),
             draining: self.draining,
+            pending: self.pending,
+            join_token_id: self.join_token_id.clone(),
             models: self.models_json(),
             custom_name: self.custom_name.clone(),
             tags: self.tags.clone(),
@@ -200,7 +238,7 @@ impl Record {
         let silent_ms = clock.unix_ms().saturating_sub(row.last_seen_ms).max(0);
         let id: Arc<str> = row.id.into();
         Self {
-            kind: if row.kind == "agent" { Kind::Agent } else { Kind::Node },
+            kind: [Kind::Agent, Kind::Endpoint].into_iter().find(|kind| kind.as_str() == row.kind).unwrap_or(Kind::Node),
             machine_name: row.machine_name.into(),
             ip: row.ip_address.parse().unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
             runtime_port: row.runtime_port,
@@ -215,6 +253,8 @@ impl Record {
                 _ => Status::Offline,
             },
             draining: row.draining,
+            pending: row.pending,
+            join_token_id: row.join_token_id,
             models: understood(row.models, "models", &id),
             custom_name: row.custom_name,
             tags: row.tags,

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, fmt::Write as _, net::IpAddr, sync::Arc};
 
 use sha2::{Digest, Sha256};
+use store::join_tokens::JoinToken;
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 use wire::{
@@ -16,6 +17,7 @@ use crate::{
     live::Live,
     record::{Kind, Machine, Models, Record, Speaks, Status, node_url},
     registry::{NODES_MAX, Registry, plain},
+    tokens,
 };
 
 /// Longest name of a machine, a model or a device.
@@ -43,9 +45,12 @@ pub struct Origin<'a> {
 }
 
 /// Whether the join token was shown, or was not asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Joining {
+    /// The one of the settings.
     WithToken,
+    /// One of those that administrators make.
+    WithMade(Box<JoinToken>),
     /// From this machine or network; what it says of its address must be true.
     FromHere,
 }
@@ -60,7 +65,8 @@ impl Fleet {
     pub async fn register(&self, said: Registration, from: Origin<'_>) -> Result<(Registered, bool), Failure> {
         let settings = self.settings();
         // An API key stands for an agent's join token, never for a node's.
-        let joining = may_join(&settings, Origin { keyed: false, ..from })?;
+        let known = self.registry().find(Kind::Node, &said.machine_name, said.runtime_port).and_then(|r| r.join_token_id.clone());
+        let joining = self.may_join(Origin { keyed: false, ..from }, known.as_deref()).await?;
         let ip = check(&said)?;
         let machine = machine(&said, settings.allow_cpu_nodes)?;
         if joining == Joining::FromHere && ip != plain(from.addr) {
@@ -77,10 +83,17 @@ impl Fleet {
             let called = self.call_back(&url).await;
             called.map_err(|e| Failure::new(Code::UpstreamError, format!("the router could not reach the node: {e}")))?
         };
-        self.admit(said, ip, machine, answer).await
+        self.take_in(said, ip, machine, answer, &joining).await
     }
 
-    async fn admit(&self, said: Registration, ip: IpAddr, machine: Machine, answer: Answer) -> Result<(Registered, bool), Failure> {
+    async fn take_in(
+        &self,
+        said: Registration,
+        ip: IpAddr,
+        machine: Machine,
+        answer: Answer,
+        joining: &Joining,
+    ) -> Result<(Registered, bool), Failure> {
         let token = format!("nt_{}", Uuid::new_v4());
         let _order = self.writing.lock().await;
         let mut record = self.fresh(Kind::Node, &said.machine_name, said.runtime_port);
@@ -119,9 +132,35 @@ impl Fleet {
             node_token: token,
             router_secret: Some(record.router_secret.to_string()),
         };
-        self.store_and_put(record).await?;
+        self.store_with(record, joining).await?;
         tracing::info!(node = registered.node_id, machine = said.machine_name, address = %ip, "node {}", registered.status);
         Ok((registered, known.is_none()))
+    }
+
+    /// Stores a record of somebody who joined: takes a use of their token, and lets them wait for consent where it says so. A known one has it.
+    /// `writing` must be held.
+    pub(crate) async fn store_with(&self, mut record: Record, joining: &Joining) -> Result<(), Failure> {
+        let is_known = self.registry().get(&record.id).is_some();
+        let asks_consent = self.settings().require_approval || matches!(joining, Joining::WithMade(token) if token.approval);
+        record.pending = if is_known { record.pending } else { asks_consent };
+        let Joining::WithMade(token) = joining else { return self.store_and_put(record).await };
+        let is_taken = self.use_token(token, &mut record).await?;
+        let put = self.store_and_put(record).await;
+        if is_taken && put.is_err() {
+            store::join_tokens::give_back(&self.store, &token.id).await.map_err(stored)?;
+        }
+        put
+    }
+
+    /// Who may register: whoever shows a join token that is good (`known` came with this one before), or has an API key that stands for it; where
+    /// none is asked for, this machine and private networks.
+    pub(crate) async fn may_join(&self, from: Origin<'_>, known: Option<&str>) -> Result<Joining, Failure> {
+        match from.join_token.filter(|shown| shown.starts_with(tokens::PREFIX)) {
+            Some(shown) if self.settings().join_token.as_deref() != Some(shown) => {
+                self.token_shown(shown, known).await.map(|token| Joining::WithMade(Box::new(token)))
+            }
+            _ => may_join(&self.settings(), from),
+        }
     }
 
     /// A record to fill in: the one of this name without its last reports, or a new one.
@@ -148,6 +187,8 @@ impl Fleet {
                 router_secret: "".into(),
                 status: Status::Registering,
                 draining: false,
+                pending: false,
+                join_token_id: None,
                 models: Models::default(),
                 custom_name: None,
                 tags: Vec::new(),
@@ -200,8 +241,8 @@ pub(crate) fn stored(error: store::StoreError) -> Failure {
     error.failure()
 }
 
-/// Who may register: whoever has the join token where one is set, else this machine and private networks.
-pub(crate) fn may_join(settings: &FleetSettings, from: Origin<'_>) -> Result<Joining, Failure> {
+/// Whoever has the join token of the settings where one is set, else this machine and private networks.
+fn may_join(settings: &FleetSettings, from: Origin<'_>) -> Result<Joining, Failure> {
     if let Some(wanted) = &settings.join_token {
         return match from.join_token {
             Some(shown) if is_same(&hash(wanted), &hash(shown)) => Ok(Joining::WithToken),
@@ -301,6 +342,7 @@ fn machine(said: &Registration, allow_cpu_nodes: bool) -> Result<Machine, Failur
         gpu_model: said.gpu_model.clone(),
         accelerator: said.accelerator.clone(),
         speaks: Speaks::OpenAi,
+        maker: None,
         rest: said.rest.clone(),
     })
 }

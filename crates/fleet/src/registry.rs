@@ -3,10 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     net::IpAddr,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -17,6 +14,7 @@ use tokio::sync::watch;
 use crate::{
     balance::Balancer,
     clock::Clock,
+    queue::Queue,
     record::{Kind, Record},
     view::{FleetView, Peer},
 };
@@ -38,11 +36,18 @@ pub struct FleetSettings {
     /// Accept nodes without calling them back.
     pub skip_health_check: bool,
     pub balancer: Balancer,
-    /// Requests that may wait for a node to become ready, all models together.
+    /// Whether every new node waits for an administrator's consent.
+    pub require_approval: bool,
+    /// Requests that may wait for a node, all models together.
     pub max_waiters: usize,
+    /// And those of one caller.
+    pub max_waiters_per_key: usize,
     /// How long each may wait.
     pub queue_timeout: Duration,
 }
+
+/// How long a request that waits for a node does not look whether it is still there.
+const GONE_LOOK_MS_MAX: u64 = 1000;
 
 impl Default for FleetSettings {
     fn default() -> Self {
@@ -53,7 +58,9 @@ impl Default for FleetSettings {
             allow_cpu_nodes: true,
             skip_health_check: false,
             balancer: Balancer::default(),
+            require_approval: false,
             max_waiters: 1024,
+            max_waiters_per_key: 256,
             queue_timeout: Duration::from_secs(30),
         }
     }
@@ -73,7 +80,7 @@ pub struct Fleet {
     /// Ids whose heartbeats are not stored yet.
     pub(crate) unsaved: Mutex<HashSet<Arc<str>>>,
     pub(crate) turns: Arc<AtomicU64>,
-    pub(crate) waiters: AtomicUsize,
+    pub(crate) queue: Queue,
 }
 
 impl Fleet {
@@ -90,7 +97,8 @@ impl Fleet {
         for row in store::nodes::list(&store).await? {
             registry.put(Record::from_row(row, &clock, &turns));
         }
-        let view = ArcSwap::from_pointee(registry.view(&clock, &settings));
+        let queue = Queue::default();
+        let view = ArcSwap::from_pointee(registry.view(&clock, &settings, &queue));
         Ok(Arc::new(Self {
             store,
             client,
@@ -102,7 +110,7 @@ impl Fleet {
             writing: tokio::sync::Mutex::default(),
             unsaved: Mutex::default(),
             turns,
-            waiters: AtomicUsize::new(0),
+            queue,
         }))
     }
 
@@ -129,7 +137,7 @@ impl Fleet {
 
     /// Counts a request on a node in; `None`: no such node, or its breaker is shut. See [`crate::Candidate::begin`].
     pub fn begin(&self, node_id: &str) -> Option<crate::InFlight> {
-        self.registry().get(node_id)?.live.begin(false)
+        self.registry().get(node_id)?.live.begin(None, false)
     }
 
     /// A connection to a node broke outside a counted request: it is asked last until its next sign of life.
@@ -139,13 +147,24 @@ impl Fleet {
         }
     }
 
-    /// The node that this token belongs to. Looks at every node's token, each in constant time.
+    /// Resolves when a node has been silent for so long that it counts as gone; at once if it is gone already.
+    pub async fn gone(&self, peer: &Peer) {
+        loop {
+            let left_ms = self.timeout_ms() - peer.silent_ms(self.clock.tick_ms());
+            if left_ms < 0 || self.view.load().peer(&peer.id).is_none_or(|now| now.is_offline()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(left_ms.unsigned_abs().clamp(1, GONE_LOOK_MS_MAX))).await;
+        }
+    }
+
+    /// The node that this token belongs to; `None` also while it waits for consent. Looks at every node's token, each in constant time.
     pub fn node_of_token(&self, token: &str) -> Option<Arc<Peer>> {
         let hash = crate::register::hash(token);
         let id = {
             let registry = self.registry();
             let found = registry.in_order().filter(|r| crate::register::is_same(&r.token_hash, &hash)).last();
-            found.map(|r| r.id.clone())
+            found.filter(|r| !r.pending).map(|r| r.id.clone())
         };
         self.view.load().peer(&id?).cloned()
     }
@@ -160,8 +179,9 @@ impl Fleet {
 
     /// Makes a new view of what the registry holds now.
     pub(crate) fn publish(&self, registry: &Registry) {
-        self.view.store(Arc::new(registry.view(&self.clock, &self.settings.load())));
+        self.view.store(Arc::new(registry.view(&self.clock, &self.settings.load(), &self.queue)));
         self.changed.send_modify(|n| *n += 1);
+        self.queue.call_all();
     }
 }
 
@@ -216,8 +236,8 @@ impl Registry {
         self.in_order().find(|r| r.kind == kind && &*r.machine_name == machine_name && r.runtime_port == runtime_port)
     }
 
-    fn view(&self, clock: &Clock, settings: &FleetSettings) -> FleetView {
-        FleetView::new(self.in_order(), clock.clone(), as_ms(settings.node_timeout), settings.balancer)
+    fn view(&self, clock: &Clock, settings: &FleetSettings, queue: &Queue) -> FleetView {
+        FleetView::new(self.in_order(), clock.clone(), as_ms(settings.node_timeout), settings.balancer, queue)
     }
 }
 

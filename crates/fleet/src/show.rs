@@ -1,10 +1,13 @@
 //! What the control plane shows: nodes, their last reports, sums, histories.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
-use wire::fleet::node::{GpuDevice, Heartbeat};
+use wire::fleet::{
+    endpoint::Maker,
+    node::{GpuDevice, Heartbeat},
+};
 
 use crate::{
     Fleet,
@@ -27,8 +30,11 @@ pub struct NodeView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     pub status: Status,
-    /// Finer than `status`: `joining`, `ready`, `degraded`, `suspect`, `draining`, `gone`.
+    /// Finer than `status`: `pending` (waits for consent), `joining`, `ready`, `degraded`, `suspect`, `draining`, `gone`.
     pub state: &'static str,
+    /// Who made the server, of an endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maker: Option<Maker>,
     pub registered_at: String,
     pub last_seen: String,
     pub online_since: Option<String>,
@@ -53,6 +59,21 @@ pub struct NodeView {
     pub total_requests: u64,
     pub successful_requests: u64,
     pub failed_requests: u64,
+    pub average_response_time_ms: Option<f64>,
+}
+
+/// One model on one node.
+#[derive(Debug, Clone, Serialize)]
+pub struct InstanceView {
+    pub node: Arc<str>,
+    pub model: Arc<str>,
+    /// Requests of this router there.
+    pub active_requests: u32,
+    /// Requests that it works on at once; `None` where it has not said so.
+    pub slots: Option<u32>,
+    pub successful_requests: u64,
+    pub failed_requests: u64,
+    pub cancelled_requests: u64,
     pub average_response_time_ms: Option<f64>,
 }
 
@@ -99,6 +120,30 @@ impl Fleet {
     /// The last hour of a node's reports, oldest first; `None`: no such node.
     pub fn history(&self, id: &str) -> Option<VecDeque<Point>> {
         self.registry().get(id).map(|r| r.history.clone())
+    }
+
+    /// What this router knows of every model on every node, and how many requests wait for each model.
+    pub fn instances(&self) -> (Vec<InstanceView>, Vec<(Arc<str>, usize)>) {
+        let lives: Vec<_> = self.registry().in_order().map(|r| (r.shown_name(), r.live.clone())).collect();
+        let mut views = Vec::new();
+        for (node, live) in lives {
+            let mut instances = live.all_instances();
+            instances.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+            views.extend(instances.into_iter().map(|(model, instance)| {
+                let totals = instance.totals();
+                InstanceView {
+                    node: node.clone(),
+                    model,
+                    active_requests: instance.active(),
+                    slots: Some(instance.slots()).filter(|slots| *slots > 0),
+                    successful_requests: totals.successful,
+                    failed_requests: totals.failed,
+                    cancelled_requests: totals.cancelled,
+                    average_response_time_ms: instance.average_ms(),
+                }
+            }));
+        }
+        (views, self.queue.waiting_by_model())
     }
 
     /// Sums over all nodes.
@@ -170,7 +215,8 @@ fn node_view(r: &Record, now_tick_ms: i64, timeout_ms: i64) -> NodeView {
         node_api_port: r.api_port(),
         endpoint: r.endpoint.clone(),
         status,
-        state: state(r, status, now_tick_ms),
+        state: state(r, status, now_tick_ms, timeout_ms),
+        maker: r.machine.maker,
         registered_at: rfc3339(r.registered_at_ms),
         last_seen: rfc3339(r.last_seen_ms),
         online_since: r.online_since_ms.filter(|_| status != Status::Offline).map(rfc3339),
@@ -198,12 +244,13 @@ fn node_view(r: &Record, now_tick_ms: i64, timeout_ms: i64) -> NodeView {
     }
 }
 
-fn state(r: &Record, status: Status, now_tick_ms: i64) -> &'static str {
+fn state(r: &Record, status: Status, now_tick_ms: i64, timeout_ms: i64) -> &'static str {
     match status {
+        Status::Registering | Status::Online | Status::Draining if r.pending => "pending",
         Status::Registering => "joining",
         Status::Draining => "draining",
         Status::Offline => "gone",
-        Status::Online if r.live.is_suspect() => "suspect",
+        Status::Online if r.live.is_suspect() || r.live.is_late(now_tick_ms, timeout_ms) => "suspect",
         Status::Online if r.live.admission(now_tick_ms) != crate::breaker::Admission::Open => "degraded",
         Status::Online => "ready",
     }

@@ -17,7 +17,11 @@ const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 impl Fleet {
     /// Looks after the fleet; never returns. Run it as one task, and call [`Fleet::save`] when it is over.
-    pub async fn tend(&self) {
+    pub async fn tend(self: &Arc<Self>) {
+        tokio::join!(self.sweep_again_and_again(), self.pull_again_and_again());
+    }
+
+    async fn sweep_again_and_again(&self) {
         let mut saved_at = Instant::now();
         loop {
             sleep(self.settings().check_interval.clamp(CHECK_INTERVAL_MIN, SAVE_INTERVAL)).await;

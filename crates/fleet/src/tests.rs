@@ -3,8 +3,11 @@
 mod administering;
 mod agents;
 mod beating;
+mod endpoints;
 mod joining;
 mod picking;
+mod queueing;
+mod tokens;
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -21,6 +24,8 @@ use wire::fleet::node::{GpuDevice, Heartbeat, Registered, Registration};
 
 use crate::{Fleet, FleetSettings, NodeView, Origin};
 
+/// As many candidates as there are.
+const ALL: usize = usize::MAX;
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A registration from this machine.
@@ -75,13 +80,13 @@ impl World {
 
     /// Names in the order of asking.
     fn order(&self, model: &str) -> Vec<String> {
-        self.fleet.view().pick_order(model).iter().map(|c| c.peer.name.to_string()).collect()
+        self.fleet.view().candidates(model, ALL).iter().map(|c| c.peer.name.to_string()).collect()
     }
 
     /// Asks `n` times, one after the other, and says who answered.
     fn ask(&self, model: &str, n: usize) -> Vec<String> {
         let ask = || {
-            let first = self.fleet.view().pick_order(model).into_iter().next().expect("somebody is there");
+            let first = self.fleet.view().candidates(model, ALL).into_iter().next().expect("somebody is there");
             first.begin().expect("it is well").end(crate::End::Success);
             first.peer.name.to_string()
         };
@@ -127,10 +132,16 @@ impl Server {
     }
 
     async fn answering(answer: &str) -> Self {
+        let answer = answer.to_owned();
+        Self::saying(move |_| answer.clone()).await
+    }
+
+    /// Each request's head gets the answer that `say` has for it.
+    async fn saying(say: impl Fn(&str) -> String + Send + 'static) -> Self {
         let listener = TcpListener::bind((LOOPBACK, 0)).await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (heard, answer) = (asked.clone(), answer.to_owned());
+        let heard = asked.clone();
         let task = tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
                 let mut head = Vec::new();
@@ -140,7 +151,9 @@ impl Server {
                         _ => break,
                     }
                 }
-                heard.lock().expect("no panic").push(String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned());
+                let head = String::from_utf8_lossy(&head).into_owned();
+                let answer = say(&head);
+                heard.lock().expect("no panic").push(head);
                 // The other side may have gone meanwhile.
                 let _ = socket.write_all(answer.as_bytes()).await;
             }

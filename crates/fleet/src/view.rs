@@ -10,10 +10,12 @@ use std::{
 };
 
 use crate::{
-    balance::{self, Balancer, Facts},
+    balance::Balancer,
     breaker::Admission,
     clock::Clock,
+    instance::Instance,
     live::{InFlight, Live},
+    queue::{Queue, Queued},
     record::{Kind, Record, Speaks, Status},
 };
 
@@ -43,12 +45,26 @@ impl Peer {
         self.status == Status::Offline || now.tick_ms - self.live.seen_ms() > now.timeout_ms
     }
 
+    /// Milliseconds since its last sign of life.
+    pub(crate) fn silent_ms(&self, now_tick_ms: i64) -> i64 {
+        now_tick_ms - self.live.seen_ms()
+    }
+
+    pub(crate) fn is_offline(&self) -> bool {
+        self.status == Status::Offline
+    }
+
     fn is_forgotten(&self, now: Now) -> bool {
         u128::try_from(now.tick_ms - self.live.seen_ms()).is_ok_and(|ms| ms > MEMORY.as_millis())
     }
 
     fn is_ready(&self, now: Now) -> bool {
         self.status == Status::Online && !self.initializing && !self.is_silent(now)
+    }
+
+    /// A connection to it broke, or it has missed so many heartbeats that something is wrong with it: not asked while others are well.
+    fn is_suspect(&self, now: Now) -> bool {
+        self.live.is_suspect() || self.live.is_late(now.tick_ms, now.timeout_ms)
     }
 
     /// Requests in flight there, this router's and others'.
@@ -64,21 +80,56 @@ struct Now {
     timeout_ms: i64,
 }
 
+/// Why a node was taken, from what the balancer knew at that instant; for the request's record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Picked {
+    /// The balancer's name.
+    pub policy: &'static str,
+    /// What put it before the others.
+    pub reason: &'static str,
+    /// Nodes that could have been asked.
+    pub candidates: u32,
+    /// Requests in flight there before this one.
+    pub active: u32,
+}
+
 /// A node that may be asked, in the order of asking.
 #[derive(Debug, Clone)]
 pub struct Candidate {
     pub peer: Arc<Peer>,
+    instance: Arc<Instance>,
     /// It failed lately, and so did all others: better than nothing.
     pub last_resort: bool,
-    /// What the order was made from, for the request's record.
-    pub facts: Facts,
+    pub picked: Picked,
 }
 
 impl Candidate {
-    /// Counts a request in. `None`: it failed meanwhile, or somebody else is trying whether it is well again; take the next candidate.
+    /// Counts a request in. `None`: it has no room, it failed meanwhile, or somebody else is trying whether it is well again; take the next.
     pub fn begin(&self) -> Option<InFlight> {
-        self.peer.live.begin(self.last_resort)
+        self.peer.live.begin(Some(&self.instance), self.last_resort)
     }
+}
+
+/// A node with the request counted in, and whom to ask if that fails.
+#[derive(Debug)]
+pub struct Turn {
+    pub first: Candidate,
+    pub guard: InFlight,
+    pub rest: Vec<Candidate>,
+    /// Where the request had to wait.
+    pub queued: Option<Queued>,
+}
+
+/// Who is to be asked now.
+#[derive(Debug)]
+pub(crate) enum Pick {
+    Turn(Box<Turn>),
+    /// All that are well have as much to do as they can.
+    Busy,
+    /// See [`Presence`].
+    Warming,
+    Down,
+    Unknown,
 }
 
 /// What can be said of a model's nodes.
@@ -109,6 +160,7 @@ pub struct Listed {
 #[derive(Debug)]
 struct Holder {
     peer: Arc<Peer>,
+    instance: Arc<Instance>,
     loaded: bool,
 }
 
@@ -125,13 +177,19 @@ pub struct FleetView {
 
 impl FleetView {
     /// `records` in order of registration.
-    pub(crate) fn new<'a>(records: impl Iterator<Item = &'a Record>, clock: Clock, timeout_ms: i64, balancer: Balancer) -> Self {
+    pub(crate) fn new<'a>(
+        records: impl Iterator<Item = &'a Record>,
+        clock: Clock,
+        timeout_ms: i64,
+        balancer: Balancer,
+        queue: &Queue,
+    ) -> Self {
         let mut view = Self { clock, timeout_ms, balancer, dice: AtomicU64::new(0), peers: BTreeMap::new(), by_model: HashMap::new() };
         for record in records {
             let peer = Arc::new(Peer {
                 id: record.id.clone(),
                 kind: record.kind,
-                name: record.custom_name.as_deref().map_or_else(|| record.machine_name.clone(), Arc::from),
+                name: record.shown_name(),
                 url: record.url().into(),
                 router_secret: record.router_secret.clone(),
                 speaks: record.machine.speaks,
@@ -139,23 +197,27 @@ impl FleetView {
                 initializing: record.models.initializing,
                 live: record.live.clone(),
             });
-            let models = &record.models;
-            for model in models.loaded.iter().chain(&models.embedding) {
-                view.hold(model, &peer, true);
-            }
-            for model in &models.available {
-                view.hold(model, &peer, false);
+            // Nobody is asked before an administrator has agreed to it.
+            if !record.pending {
+                let models = &record.models;
+                models.loaded.iter().chain(&models.embedding).for_each(|model| view.hold(model, &peer, true, queue));
+                models.available.iter().for_each(|model| view.hold(model, &peer, false, queue));
+                peer.live.keep_instances(models.count(), |model| models.has(model));
             }
             view.peers.insert(peer.id.clone(), peer);
         }
         view
     }
 
-    fn hold(&mut self, model: &str, peer: &Arc<Peer>, loaded: bool) {
-        let holders = self.by_model.entry(Arc::from(model)).or_default();
-        // Loaded ones come first for each peer, so one that is there already says more.
-        if holders.last().is_none_or(|h| h.peer.id != peer.id) {
-            holders.push(Holder { peer: peer.clone(), loaded });
+    fn hold(&mut self, model: &str, peer: &Arc<Peer>, loaded: bool, queue: &Queue) {
+        let holder = || Holder { peer: peer.clone(), instance: peer.live.instance(model, queue), loaded };
+        match self.by_model.get_mut(model) {
+            // Loaded ones come first for each peer, so one that is there already says more.
+            Some(holders) if holders.last().is_some_and(|h| h.peer.id == peer.id) => {}
+            Some(holders) => holders.push(holder()),
+            None => {
+                self.by_model.insert(model.into(), vec![holder()]);
+            }
         }
     }
 
@@ -188,21 +250,65 @@ impl FleetView {
         presence
     }
 
-    /// Who can be asked for this model, best first; later ones are for another try. Empty where [`FleetView::presence`] is not `Ready`.
-    pub fn pick_order(&self, model: &str) -> Vec<Candidate> {
+    /// Who can be asked for this model, best first; later ones are for another try. Empty where nobody is ready, or all are busy.
+    pub fn candidates(&self, model: &str, places: usize) -> Vec<Candidate> {
+        self.ranked(model, places).0
+    }
+
+    /// The candidates, and whether somebody is ready at all.
+    fn ranked(&self, model: &str, places: usize) -> (Vec<Candidate>, bool) {
         let now = self.now();
-        let ready: Vec<&Holder> = self.holders(model).iter().filter(|h| h.peer.is_ready(now)).collect();
-        let well: Vec<&Holder> = ready
-            .iter()
-            .copied()
-            .filter(|h| !h.peer.live.is_suspect() && h.peer.live.admission(now.tick_ms) != Admission::Closed)
-            .collect();
-        if well.is_empty() {
-            return last_resort(ready, now);
+        let holders = self.holders(model);
+        let (mut free, mut facts) = (Vec::with_capacity(holders.len()), Vec::with_capacity(holders.len()));
+        let (mut is_ready, mut is_well) = (false, false);
+        for holder in holders.iter().filter(|h| h.peer.is_ready(now)) {
+            is_ready = true;
+            if holder.peer.is_suspect(now) || holder.peer.live.admission(now.tick_ms) == Admission::Closed {
+                continue;
+            }
+            is_well = true;
+            if holder.instance.has_room() {
+                free.push(holder);
+                facts.push(holder.peer.live.facts(holder.loaded, now.tick_ms));
+            }
         }
-        let facts: Vec<Facts> = well.iter().map(|h| h.peer.live.facts(h.loaded, now.tick_ms)).collect();
-        let order = balance::order(self.balancer, &facts, self.dice.fetch_add(1, Relaxed));
-        order.into_iter().map(|i| Candidate { peer: well[i].peer.clone(), last_resort: false, facts: facts[i].clone() }).collect()
+        if is_ready && !is_well {
+            return (last_resort(holders.iter().filter(|h| h.peer.is_ready(now)).collect(), places, self.balancer), true);
+        }
+        let choice = self.balancer.choose(&facts, places, self.dice.fetch_add(1, Relaxed));
+        let candidate = |(place, i): (usize, usize)| {
+            let reason = if place == 0 { choice.reason } else { "the next after those before it" };
+            free[i]
+                .candidate(false, Picked { policy: self.balancer.name(), reason, candidates: count(facts.len()), active: facts[i].active })
+        };
+        (choice.order.iter().copied().enumerate().map(candidate).collect(), is_ready)
+    }
+
+    /// The best candidate with the request counted in.
+    pub(crate) fn pick(&self, model: &str, places: usize) -> Pick {
+        let (mut candidates, is_ready) = self.ranked(model, places);
+        let begun = candidates.iter().enumerate().find_map(|(i, candidate)| Some((i, candidate.begin()?)));
+        match begun {
+            Some((i, guard)) => {
+                let rest = candidates.split_off(i + 1);
+                let first = candidates.swap_remove(i);
+                Pick::Turn(Box::new(Turn { first, guard, rest, queued: None }))
+            }
+            // Others were faster, or all are busy.
+            None if is_ready => Pick::Busy,
+            None => match self.presence(model) {
+                Presence::Ready => Pick::Busy,
+                Presence::Warming => Pick::Warming,
+                Presence::Down => Pick::Down,
+                Presence::Unknown => Pick::Unknown,
+            },
+        }
+    }
+
+    /// A model on the nodes that can be asked for it now.
+    pub(crate) fn instances_of(&self, model: &str) -> impl Iterator<Item = &Arc<Instance>> {
+        let now = self.now();
+        self.holders(model).iter().filter(move |h| h.peer.is_ready(now)).map(|h| &h.instance)
     }
 
     /// The models of nodes that are there, by name. Those of offline nodes are known but not listed.
@@ -245,8 +351,20 @@ impl FleetView {
     }
 }
 
+impl Holder {
+    fn candidate(&self, last_resort: bool, picked: Picked) -> Candidate {
+        Candidate { peer: self.peer.clone(), instance: self.instance.clone(), last_resort, picked }
+    }
+}
+
 /// All have failed lately: the one whose failure is longest ago first, so that an outage never lasts longer than its cause.
-fn last_resort(mut ready: Vec<&Holder>, now: Now) -> Vec<Candidate> {
+fn last_resort(mut ready: Vec<&Holder>, places: usize, balancer: Balancer) -> Vec<Candidate> {
     ready.sort_by_key(|h| h.peer.live.failed_at_ms());
-    ready.iter().map(|h| Candidate { peer: h.peer.clone(), last_resort: true, facts: h.peer.live.facts(h.loaded, now.tick_ms) }).collect()
+    let reason = "all have failed lately, and it the longest time ago";
+    let picked = |h: &Holder| Picked { policy: balancer.name(), reason, candidates: count(ready.len()), active: h.peer.active() };
+    ready.iter().take(places).map(|h| h.candidate(true, picked(h))).collect()
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -107,6 +107,7 @@ async fn carry_out(
         limits: &house.limits.accounts,
         memory: &shard.app.memory,
         headers: &call.headers,
+        is_keyed: permit.receipt().key.is_some(),
         caller: permit.receipt().key.as_ref().map_or_else(|| "anyone".into(), |key| key.id.clone()),
         body_bytes_max: shard.limits.body_bytes_max,
     };
@@ -148,6 +149,7 @@ fn reply(
     receipt.node.clone_from(&served.node);
     receipt.overhead_ms = Some(overhead_ms);
     receipt.losses = served.losses.clone();
+    let pick = receipt.attempts.last().and_then(|attempt| attempt.pick);
 
     let mut response = Response::new(Out::Whole(None));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -165,6 +167,10 @@ fn reply(
         ("x-llm-router-overhead-ms", &format!("{overhead_ms:.3}")),
     ] {
         put(h, HeaderName::from_static(name), value);
+    }
+    if let Some(journey::Pick { queue_position: Some(position), queue_wait_ms: Some(wait_ms), .. }) = pick {
+        put(h, HeaderName::from_static("x-queue-position"), &position.to_string());
+        put(h, HeaderName::from_static("x-queue-wait-ms"), &format!("{wait_ms:.0}"));
     }
     let operation = request.operation;
     let raw = |stream| Source::raw(stream, operation, served.strip_usage);

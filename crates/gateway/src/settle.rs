@@ -82,6 +82,7 @@ impl Desk {
         if let (Some(model), Some(usage)) = (&receipt.model_served, receipt.usage) {
             let model = self.metrics.model(model);
             model.input_tokens.inc_by(usage.input());
+            model.cached_tokens.inc_by(usage.in_cache_read.unwrap_or_default());
             model.output_tokens.inc_by(usage.output());
         }
     }

@@ -185,7 +185,9 @@ pub fn fleet_settings(config: &Config) -> FleetSettings {
             // The others look at prompts or sessions, which come with them; until then the product's own choice stands in.
             Wanted::Auto | Wanted::CacheAware | Wanted::ConsistentHash | Wanted::TimeToFirstToken => Balancer::Auto,
         },
+        require_approval: fleet.require_approval,
         max_waiters: fleet.max_waiters as usize,
+        max_waiters_per_key: fleet.max_waiters_per_key as usize,
         queue_timeout: fleet.queue_timeout,
     }
 }

@@ -16,4 +16,4 @@ pub use flow::{Body, BodyError, Flow, Served, Stream, Told};
 pub use meter::{Meter, Source};
 pub use permit::{Deposit, Permit, Settle};
 pub use plan::{Candidate, Plan, Target};
-pub use receipt::{Attempt, AttemptOutcome, Outcome, Receipt};
+pub use receipt::{Attempt, AttemptOutcome, Outcome, Pick, Receipt};

@@ -55,6 +55,24 @@ impl AttemptOutcome {
     }
 }
 
+/// Why a node was taken, and how long the request stood in line for it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Pick {
+    /// The balancer's name.
+    pub policy: &'static str,
+    /// What put the node before the others.
+    pub reason: &'static str,
+    /// Nodes that could have been asked.
+    pub candidates: u32,
+    /// Requests in flight there before this one.
+    pub active: u32,
+    /// 1 for the first in line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_position: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_wait_ms: Option<f64>,
+}
+
 /// One try of one target.
 #[derive(Debug, Clone, Serialize)]
 pub struct Attempt {
@@ -71,6 +89,9 @@ pub struct Attempt {
     /// From the request's arrival.
     pub started_ms: f64,
     pub duration_ms: f64,
+    /// Of a node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pick: Option<Pick>,
 }
 
 /// The record of a request, filled along its way.

@@ -5,7 +5,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
@@ -15,15 +15,27 @@ use http::{Method, Request, StatusCode, Uri, header::CONTENT_TYPE};
 use net::{Body, Client, Settings, Timeouts};
 use serde::Serialize;
 use tokio::{sync::watch, time};
-use wire::fleet::node::{Heartbeat, Registered, Registration};
+use wire::fleet::{
+    node::{Heartbeat, InstanceReport, Registered, Registration},
+    worker::EngineStats,
+};
 
-use crate::{activity::Activity, gpu::Gpu, http::Access, machine, machine::Machine, pool::Pool};
+use crate::{
+    activity::Activity,
+    gpu::Gpu,
+    http::Access,
+    machine,
+    machine::Machine,
+    pool::{Pool, Status},
+};
 
 /// Wait after the first registration that failed; doubled with each further one.
 const WAIT_FIRST: Duration = Duration::from_millis(500);
 /// Longest wait while the router can't be reached, and while it refuses.
 const WAIT_AWAY: Duration = Duration::from_secs(5);
 const WAIT_REFUSED: Duration = Duration::from_secs(30);
+/// How long a node that ends waits for its router to hear of it.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(1);
 /// Largest answer of a router that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// The router calls the node back before it answers a registration.
@@ -75,20 +87,27 @@ pub fn start(reporter: Reporter, mut stop: watch::Receiver<bool>) -> std::io::Re
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().name("heartbeat".to_owned()).spawn(move || {
         runtime.block_on(async {
+            let joined = Mutex::new(None);
             tokio::select! {
-                () = reporter.report() => {}
+                () = reporter.report(&joined) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
+            }
+            let joined = joined.into_inner().unwrap_or_else(PoisonError::into_inner);
+            if let Some(registered) = joined {
+                // A router that does not listen learns it from refused connections.
+                let _ = time::timeout(LEAVE_TIME_MAX, reporter.leave(&registered)).await;
             }
         });
     })
 }
 
 impl Reporter {
-    async fn report(&self) {
+    async fn report(&self, joined: &Mutex<Option<Registered>>) {
         let client = Client::new(Settings::default());
         let mut machine = Machine::new();
         loop {
             let registered = self.join(&client).await;
+            *joined.lock().unwrap_or_else(PoisonError::into_inner) = Some(registered.clone());
             self.beat(&client, &registered, &mut machine).await;
         }
     }
@@ -151,6 +170,12 @@ impl Reporter {
                 }
             }
         }
+    }
+
+    /// Tells the router that nothing new is taken here any more.
+    async fn leave(&self, registered: &Registered) -> Result<(), ReportError> {
+        let report = Heartbeat { draining: true, ..self.heartbeat(registered, &mut Machine::new()) };
+        self.post(&Client::new(Settings::default()), "/api/health", ("x-node-token", Some(&registered.node_token)), &report).await.map(drop)
     }
 
     async fn register(&self, client: &Client) -> Result<Registered, ReportError> {
@@ -217,6 +242,7 @@ impl Reporter {
             ready_models: Some((count, total)),
             available_models: Some(self.pool.library().shelf().ids()),
             gpu_model_name: self.gpus.first().map(|gpu| gpu.model.clone()),
+            instances: ready.iter().map(|status| instance(status)).collect(),
             ..Heartbeat::default()
         }
     }
@@ -232,6 +258,12 @@ impl Reporter {
         }
         local_address(&self.router_url).unwrap_or(IpAddr::from([127, 0, 0, 1])).to_string()
     }
+}
+
+/// How a loaded model is doing.
+fn instance(status: &Status) -> InstanceReport {
+    let EngineStats { slots_total, slots_busy, queue_len, kv_total, kv_used, backlog_tokens, prefill_tps, tpot_ms, .. } = status.stats;
+    InstanceReport { model: status.id.clone(), slots_total, slots_busy, queue_len, kv_total, kv_used, backlog_tokens, prefill_tps, tpot_ms }
 }
 
 /// Asks the system's routing table; sends nothing.

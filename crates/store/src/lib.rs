@@ -16,6 +16,7 @@ mod text;
 mod watch;
 
 pub mod counters;
+pub mod join_tokens;
 pub mod keys;
 pub mod meta;
 pub mod models;

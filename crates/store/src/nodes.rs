@@ -9,24 +9,28 @@ use crate::{Store, StoreError, column, open::Durability};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Node {
     pub id: String,
-    /// `node` or `agent`; unique together with machine name and port.
+    /// `node`, `agent` or `endpoint`; unique together with machine name and port.
     pub kind: String,
     pub machine_name: String,
     pub ip_address: String,
     /// A node's API is on the port after this one; 0 for an agent.
     pub runtime_port: u16,
-    /// Base URL of an agent.
+    /// Base URL of an agent or an endpoint.
     pub endpoint: Option<String>,
     pub runtime_version: String,
     /// What it said of itself when it registered: devices, accelerator, fields that nobody knows.
     pub registration: Value,
     /// SHA-256 of the node's token in hexadecimal; empty for an agent.
     pub token_hash: String,
-    /// What the router presents to the node, so it can't be a hash.
+    /// What the router presents to the node or endpoint, so it can't be a hash.
     pub router_secret: String,
     /// `registering`, `online`, `draining` or `offline`, as last known.
     pub status: String,
     pub draining: bool,
+    /// It waits for an administrator's consent.
+    pub pending: bool,
+    /// The join token that it came with.
+    pub join_token_id: Option<String>,
     /// `{loaded, embedding, available, ready, initializing}` as last reported.
     pub models: Value,
     pub custom_name: Option<String>,
@@ -54,12 +58,14 @@ pub struct Seen {
 pub async fn upsert(store: &Store, node: &Node) -> Result<(), StoreError> {
     let query = sqlx::query(
         "INSERT INTO nodes (id, kind, machine_name, ip_address, runtime_port, endpoint, runtime_version, registration, token_hash, router_secret, status, \
-         draining, models, custom_name, tags, notes, registered_at, last_seen, online_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+         draining, models, custom_name, tags, notes, registered_at, last_seen, online_since, pending, join_token_id) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
          ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, machine_name = excluded.machine_name, ip_address = excluded.ip_address, \
          runtime_port = excluded.runtime_port, endpoint = excluded.endpoint, runtime_version = excluded.runtime_version, registration = excluded.registration, \
          token_hash = excluded.token_hash, router_secret = excluded.router_secret, status = excluded.status, draining = excluded.draining, \
          models = excluded.models, custom_name = excluded.custom_name, tags = excluded.tags, notes = excluded.notes, \
-         registered_at = excluded.registered_at, last_seen = excluded.last_seen, online_since = excluded.online_since",
+         registered_at = excluded.registered_at, last_seen = excluded.last_seen, online_since = excluded.online_since, \
+         pending = excluded.pending, join_token_id = excluded.join_token_id",
     )
     .bind(&node.id)
     .bind(&node.kind)
@@ -79,7 +85,9 @@ pub async fn upsert(store: &Store, node: &Node) -> Result<(), StoreError> {
     .bind(&node.notes)
     .bind(node.registered_at_ms)
     .bind(node.last_seen_ms)
-    .bind(node.online_since_ms);
+    .bind(node.online_since_ms)
+    .bind(node.pending)
+    .bind(&node.join_token_id);
     store.execute(query).await.map(drop)
 }
 
@@ -134,6 +142,8 @@ fn read(row: &SqliteRow) -> Result<Node, StoreError> {
         router_secret: row.try_get("router_secret")?,
         status: row.try_get("status")?,
         draining: row.try_get("draining")?,
+        pending: row.try_get("pending")?,
+        join_token_id: row.try_get("join_token_id")?,
         models: column::read(row, "models", &id)?,
         custom_name: row.try_get("custom_name")?,
         tags: column::read(row, "tags", &id)?,

@@ -17,7 +17,8 @@ pub const RESPONSES: Metric = metric("router_responses", "Answers to inference c
 pub const REFUSALS: Metric = metric("router_refusals", "Inference calls refused before any backend was asked, by error code");
 pub const ATTEMPTS: Metric = metric("router_attempts", "Attempts on backends, by outcome");
 pub const CACHE_HITS: Metric = metric("router_cache_hits", "Requests answered from the cache, by model");
-pub const TOKENS: Metric = metric("router_tokens", "Tokens, by model and direction (input, output)");
+pub const TOKENS: Metric =
+    metric("router_tokens", "Tokens, by model and direction (input, output; cached are those of the input that a cache had)");
 pub const DROPPED_ROWS: Metric = metric("router_dropped_rows", "Request records that could be neither stored nor spilled");
 pub const REDIS_FAILURES: Metric =
     metric("router_redis_failures", "Uses of the shared Redis that failed; the router then counted and remembered alone");
@@ -31,6 +32,11 @@ pub const ACTIVE_REQUESTS: Metric = metric("router_active_requests", "Inference 
 pub const OPEN_STREAMS: Metric = metric("router_open_streams", "Streamed answers under way");
 pub const QUEUED_REQUESTS: Metric = metric("router_queued_requests", "Inference calls waiting for a node");
 pub const PENDING_ROWS: Metric = metric("router_pending_rows", "Request records waiting to be written");
+// Its nodes.
+pub const NODE_ENDED: Metric = metric("router_node_requests", "Requests that ended on a node, by model and outcome");
+pub const NODE_ACTIVE: Metric = metric("router_node_active_requests", "Requests of this router in flight on a node, by model");
+pub const NODE_SLOTS: Metric = metric("router_node_slots", "Requests that a node works on at once, by model, where it says so");
+pub const MODEL_QUEUE: Metric = metric("router_model_queued_requests", "Inference calls waiting for a node, by model");
 // Cloud providers, on a page of their own.
 pub const CLOUD_REQUESTS: Metric = metric("cloud_requests", "Calls to cloud providers, by provider and status");
 pub const CLOUD_LATENCY: Metric = metric("cloud_request_latency_seconds", "Duration of calls to cloud providers, by provider");
@@ -55,6 +61,7 @@ pub mod labels {
     pub const CODE: &str = "code";
     pub const DIRECTION: &str = "direction";
     pub const MODEL: &str = "model";
+    pub const NODE: &str = "node";
     pub const OUTCOME: &str = "outcome";
     pub const PROVIDER: &str = "provider";
     pub const STATUS: &str = "status";

@@ -58,8 +58,8 @@ async fn disconnect_lasts_until_the_next_heartbeat_and_delete_for_ever() {
     world.fleet.delete(id).await.expect("known");
     assert!(world.fleet.list().is_empty() && world.fleet.view().presence("m") == Presence::Unknown);
     assert_eq!(world.fleet.heartbeat(Some(&node.registered.node_token), node.heartbeat()).expect_err("gone").status(), 404);
-    for status in
-        [world.fleet.delete(id).await, world.fleet.disconnect(id).await, world.fleet.drain(id).await].map(|r| r.expect_err("gone").status())
+    for status in [world.fleet.delete(id).await, world.fleet.disconnect(id).await, world.fleet.drain(id, true).await]
+        .map(|r| r.expect_err("gone").status())
     {
         assert_eq!(status, 404);
     }
@@ -71,7 +71,7 @@ async fn a_draining_node_gets_nothing_new_and_finishes_what_it_has() {
     let mut world = World::new().await;
     let (a, _b) = (world.node("a", &["m", "only-a"]).await, world.node("b", &["m"]).await);
     let held = world.fleet.begin(&a.registered.node_id).expect("it is well");
-    world.fleet.drain(&a.registered.node_id).await.expect("known");
+    world.fleet.drain(&a.registered.node_id, true).await.expect("known");
     assert_eq!((world.seen(&a).status, world.seen(&a).state, world.seen(&a).active_requests), (Status::Draining, "draining", 1));
     assert_eq!((world.order("m"), world.fleet.view().presence("only-a")), (vec!["b".to_owned()], Presence::Down));
     held.end(crate::End::Success);

@@ -4,7 +4,7 @@ use super::*;
 use crate::{Kind, Presence, Speaks, Status};
 
 async fn register(world: &World, url: &str) -> String {
-    world.fleet.register_agent("local-agent", url, vec!["local_x".to_owned()], here()).await.expect("it may join")
+    world.fleet.register_agent("local-agent", url, vec!["local_x".to_owned()], here()).await.expect("it may join").node_id
 }
 
 #[tokio::test]
@@ -12,7 +12,7 @@ async fn an_agent_can_be_asked_at_once_at_its_own_endpoint() {
     let world = World::new().await;
     let server = Server::start(&list_of(&["local_x"])).await;
     let id = register(&world, &format!("{}/v1/", server.url())).await;
-    let peer = world.fleet.view().pick_order("local_x").remove(0).peer;
+    let peer = world.fleet.view().candidates("local_x", ALL).remove(0).peer;
     assert_eq!(
         (peer.url.to_string(), peer.kind, peer.speaks, peer.id.to_string()),
         (server.url(), Kind::Agent, Speaks::OpenAi, id.clone())
@@ -28,7 +28,7 @@ async fn the_older_protocol_is_found_out() {
     let world = World::new().await;
     let old = Server::answering("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
     register(&world, &old.url()).await;
-    assert_eq!(world.fleet.view().pick_order("local_x")[0].peer.speaks, Speaks::Infer);
+    assert_eq!(world.fleet.view().candidates("local_x", ALL)[0].peer.speaks, Speaks::Infer);
 }
 
 #[tokio::test]
@@ -36,11 +36,11 @@ async fn an_agent_that_does_not_listen_yet_is_asked_again() {
     let world = World::new().await;
     let port = Server::start("").await.stop().await;
     register(&world, &format!("http://127.0.0.1:{port}")).await;
-    assert_eq!(world.fleet.view().pick_order("local_x")[0].peer.speaks, Speaks::Unknown);
+    assert_eq!(world.fleet.view().candidates("local_x", ALL)[0].peer.speaks, Speaks::Unknown);
     let server = Server::start(&list_of(&[])).await;
     register(&world, &server.url()).await;
     world.fleet.agent_heartbeat("local-agent", None, here()).await.expect("it is known");
-    assert_eq!(world.fleet.view().pick_order("local_x")[0].peer.speaks, Speaks::OpenAi);
+    assert_eq!(world.fleet.view().candidates("local_x", ALL)[0].peer.speaks, Speaks::OpenAi);
 }
 
 #[tokio::test]

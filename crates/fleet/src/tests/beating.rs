@@ -163,8 +163,9 @@ async fn a_node_that_stopped_reporting_nonsense_is_taken_at_face_value() {
     let world = World::new().await;
     let node = world.node("a", &["m"]).await;
     world.beat(&node, |b| (b.cpu_usage, b.memory_usage, b.gpu_usage) = (1e300, -5.0, Some(f64::NAN)));
-    let facts = world.fleet.view().pick_order("m").remove(0).facts;
-    assert_eq!((facts.cpu, facts.memory, facts.gpu), (100.0, 0.0, Some(0.0)));
+    let history = world.fleet.history(&node.registered.node_id).expect("it is known");
+    let last = history.back().expect("it has reported");
+    assert_eq!((last.cpu_usage, last.memory_usage, last.gpu_usage), (100.0, 0.0, Some(0.0)));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ async fn a_node_is_called_back_and_gets_its_identity() {
     assert_eq!(uuid::Uuid::parse_str(&made.node_id).expect("a UUID").to_string(), made.node_id);
     assert!(uuid::Uuid::parse_str(made.node_token.strip_prefix("nt_").expect("nt_")).is_ok());
     assert!(made.router_secret.expect("a secret").len() > 30);
-    assert_eq!(server.asked(), ["GET /v1/models HTTP/1.1"]);
+    assert!(matches!(server.asked().as_slice(), [only] if only.starts_with("GET /v1/models HTTP/1.1\r\n")));
     let rows = store::nodes::list(&world.fleet.store).await.expect("rows");
     assert_eq!(rows.len(), 1, "stored before it was acknowledged");
     assert!(!serde_json::to_string(&world.fleet.list()).expect("json").contains("nt_") && !rows[0].token_hash.contains("nt_"));

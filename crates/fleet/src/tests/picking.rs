@@ -1,8 +1,5 @@
 use std::time::Duration;
 
-use tokio::time::Instant;
-use wire::Code;
-
 use super::*;
 use crate::{Balancer, End, Presence};
 
@@ -24,7 +21,7 @@ async fn only_nodes_that_have_the_model() {
 async fn a_candidate_says_how_to_reach_it() {
     let world = World::new().await;
     let node = world.node("a", &["m"]).await;
-    let peer = world.fleet.view().pick_order("m").remove(0).peer;
+    let peer = world.fleet.view().candidates("m", ALL).remove(0).peer;
     assert_eq!((peer.url.to_string(), Some(peer.router_secret.to_string())), (node.server.url(), node.registered.router_secret.clone()));
     assert_eq!((peer.kind, peer.speaks, peer.id.as_ref()), (crate::Kind::Node, crate::Speaks::OpenAi, node.registered.node_id.as_str()));
 }
@@ -89,7 +86,7 @@ async fn three_failures_open_the_breaker_and_one_success_closes_it() {
     assert!(world.fleet.begin(&a.registered.node_id).is_none());
     world.fleet.clock.advance(Duration::from_secs(5));
     let view = world.fleet.view();
-    let candidates = view.pick_order("m");
+    let candidates = view.candidates("m", ALL);
     assert_eq!(candidates.len(), 2);
     let trial = candidates.iter().find(|c| &*c.peer.name == "a").expect("a may be tried");
     let tried = trial.begin().expect("the first");
@@ -107,7 +104,7 @@ async fn when_all_have_failed_the_one_that_failed_first_is_tried() {
         (0..3).for_each(|_| world.fleet.begin(&node.registered.node_id).expect("it is well").end(End::Failed));
         world.fleet.clock.advance(Duration::from_millis(10));
     }
-    let candidates = world.fleet.view().pick_order("m");
+    let candidates = world.fleet.view().candidates("m", ALL);
     assert_eq!(candidates.iter().map(|c| (c.peer.name.as_ref(), c.last_resort)).collect::<Vec<_>>(), [("b", true), ("a", true)]);
     candidates[0].begin().expect("the last resort is not refused").end(End::Success);
     assert_eq!(world.order("m"), ["b"], "and what works is used again");
@@ -154,47 +151,54 @@ async fn a_ready_node_is_preferred_to_one_that_loads() {
 }
 
 #[tokio::test]
-async fn a_request_waits_for_a_node_that_warms_up() {
+async fn a_node_that_misses_heartbeats_is_asked_last_before_it_is_gone() {
     let world = World::new().await;
-    let node = world.node("a", &["m"]).await;
-    world.fleet.wait_ready("m", None).await.expect("it is ready");
-    world.beat(&node, |h| h.initializing = true);
-    let waiting = {
-        let fleet = world.fleet.clone();
-        tokio::spawn(async move { fleet.wait_ready("m", None).await })
-    };
-    while world.fleet.waiting() == 0 {
-        tokio::task::yield_now().await;
-    }
-    assert!(!waiting.is_finished());
-    world.beat(&node, |_| {});
-    waiting.await.expect("no panic").expect("it is ready now");
-    assert_eq!(world.fleet.waiting(), 0);
+    let (_a, b) = (world.node("a", &["m"]).await, world.node("b", &["m"]).await);
+    world.fleet.clock.advance(Duration::from_secs(30));
+    world.beat(&b, |_| {});
+    assert_eq!(world.order("m").len(), 2, "an agent's heartbeats may be half a minute apart");
+    world.fleet.clock.advance(Duration::from_secs(11));
+    assert_eq!((world.order("m"), world.fleet.list()[0].state), (vec!["b".to_owned()], "suspect"));
+    world.fleet.clock.advance(Duration::from_secs(10));
+    assert_eq!((world.fleet.list()[0].state, world.fleet.list()[1].state), ("suspect", "ready"));
+    world.fleet.disconnect(&b.registered.node_id).await.expect("it is known");
+    assert_eq!(world.order("m"), ["a"], "better than nobody");
 }
 
 #[tokio::test]
-async fn waiting_is_bounded_in_number_and_time() {
-    let world = World::with(FleetSettings { max_waiters: 2, ..FleetSettings::default() }).await;
+async fn a_pick_says_why() {
+    let world = World::new().await;
+    let (a, b) = (world.node("a", &["m"]).await, world.node("b", &["m"]).await);
+    world.beat(&a, |h| h.cpu_usage = 70.0);
+    world.beat(&b, |h| h.active_requests = 3);
+    let picked = world.fleet.view().candidates("m", 1)[0].picked;
+    assert_eq!((picked.policy, picked.candidates, picked.active), ("auto", 2, 0));
+    let all = world.fleet.view().candidates("m", ALL);
+    assert_eq!((all[0].picked.reason, &*all[0].peer.name), ("fewest requests", "a"));
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_node_hears_when_it_is_gone() {
+    let world = World::new().await;
     let node = world.node("a", &["m"]).await;
-    world.beat(&node, |h| h.initializing = true);
-    let waiting: Vec<_> = (0..2)
-        .map(|_| {
-            let fleet = world.fleet.clone();
-            tokio::spawn(async move { fleet.wait_ready("m", None).await })
-        })
-        .collect();
-    while world.fleet.waiting() < 2 {
-        tokio::task::yield_now().await;
-    }
-    let refused = world.fleet.wait_ready("m", None).await.expect_err("full");
-    assert!(refused.code == Code::QueueFull && refused.retry_after.is_some());
+    let peer = world.fleet.view().candidates("m", 1).remove(0).peer;
+    let fleet = world.fleet.clone();
+    let waiting = tokio::spawn(async move { fleet.gone(&peer).await });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
     world.fleet.disconnect(&node.registered.node_id).await.expect("it is known");
-    for one in waiting {
-        assert_eq!(one.await.expect("no panic").expect_err("nobody is left to wait for").code, Code::NoAvailableTarget);
+    waiting.await.expect("it is gone");
+}
+
+#[tokio::test]
+async fn reports_that_lie_do_not_hide_what_is_in_flight_here() {
+    let world = World::with(FleetSettings { balancer: Balancer::LeastBusy, ..FleetSettings::default() }).await;
+    let (liar, _honest) = (world.node("liar", &["m"]).await, world.node("honest", &["m"]).await);
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        let first = world.fleet.view().candidates("m", 1).remove(0);
+        held.push((first.peer.name.to_string(), first.begin().expect("it is well")));
+        world.beat(&liar, |h| h.active_requests = 0);
     }
-    world.beat(&node, |h| (h.ready_models, h.initializing) = (Some((0, 1)), true));
-    let late = world.fleet.wait_ready("m", Some(Instant::now())).await.expect_err("no time");
-    assert!(late.code == Code::QueueTimeout && late.retry_after.is_some());
-    assert_eq!(world.fleet.wait_ready("other", None).await.expect_err("unknown").code, Code::ModelNotFound);
-    assert_eq!(world.fleet.waiting(), 0, "whoever leaves gives the place back");
+    assert_eq!(held.iter().filter(|(name, _)| name == "liar").count(), 5);
 }

@@ -216,7 +216,7 @@ pub async fn live_metrics(State(app): State<Arc<App>>, _: Known) -> Json<LiveMet
         object: "router.live_metrics",
         active_requests: app.metrics.active_requests.get(),
         open_streams: app.metrics.open_streams.get(),
-        queued_requests: app.metrics.queued_requests.get(),
+        queued_requests: i64::try_from(app.fleet.waiting()).unwrap_or(i64::MAX),
         accounts: house.vitals.iter().map(account).collect(),
     })
 }

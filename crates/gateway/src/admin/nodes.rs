@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use fleet::{NodeSettings, NodeView, Origin, Summary};
+use fleet::{Adoption, NewJoinToken, NodeSettings, NodeView, Origin, Summary};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wire::{
@@ -82,8 +82,8 @@ pub async fn register_agent(
     body: Bytes,
 ) -> Answer<Json<Value>> {
     let Agent { name, endpoint, models } = read(&body)?;
-    let node_id = app.fleet.register_agent(&name, &endpoint, models, origin(&asked, &headers, known.is_ok())).await?;
-    Ok(Json(json!({"status": "ok", "node_id": node_id})))
+    let made = app.fleet.register_agent(&name, &endpoint, models, origin(&asked, &headers, known.is_ok())).await?;
+    Ok(Json(json!({"status": "ok", "node_id": made.node_id, "router_secret": made.router_secret})))
 }
 
 #[derive(Deserialize)]
@@ -197,19 +197,123 @@ pub async fn disconnect(State(app): State<Arc<App>>, _: Admin, Path(id): Path<St
     Ok(StatusCode::ACCEPTED)
 }
 
-/// `POST /api/nodes/{id}/drain`.
+#[derive(Deserialize)]
+struct Drain {
+    #[serde(default = "yes")]
+    draining: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// `POST /api/nodes/{id}/drain`; `{"draining": false}` takes it back.
 #[utoipa::path(
     post,
     path = "/api/nodes/{id}/drain",
     tag = "nodes",
-    summary = "Send no new requests to a node",
+    summary = "Send no new requests to a node, or send them again",
     params(("id" = String, Path)),
-    responses((status = 204, description = "Done")),
+    request_body = serde_json::Value,
+    responses((status = 202, description = "Done")),
     security(("bearer" = ["admin"]))
 )]
-pub async fn drain(State(app): State<Arc<App>>, _: Admin, Path(id): Path<String>) -> Answer<StatusCode> {
-    app.fleet.drain(&id).await?;
+pub async fn drain(State(app): State<Arc<App>>, _: Admin, Path(id): Path<String>, body: Bytes) -> Answer<StatusCode> {
+    let Drain { draining } = read(&body)?;
+    app.fleet.drain(&id, draining).await?;
     Ok(StatusCode::ACCEPTED)
+}
+
+/// `POST /api/nodes/{id}/approve`.
+#[utoipa::path(
+    post,
+    path = "/api/nodes/{id}/approve",
+    tag = "nodes",
+    summary = "Consent to a node that waits for it",
+    params(("id" = String, Path)),
+    responses((status = 200, description = "The node", body = serde_json::Value)),
+    security(("bearer" = ["admin"]))
+)]
+pub async fn approve(State(app): State<Arc<App>>, _: Admin, Path(id): Path<String>) -> Answer<Json<NodeView>> {
+    Ok(Json(app.fleet.approve(&id).await?))
+}
+
+/// `POST /api/nodes/adopt`: 201 for a new one, 200 for one that is brought up to date.
+#[utoipa::path(
+    post,
+    path = "/api/nodes/adopt",
+    tag = "nodes",
+    summary = "Take another server in as a node",
+    request_body = serde_json::Value,
+    responses((status = 201, description = "The node; 200 where one of this name was known", body = serde_json::Value)),
+    security(("bearer" = ["admin"]))
+)]
+pub async fn adopt(State(app): State<Arc<App>>, _: Admin, body: Bytes) -> Answer<Response> {
+    let wanted: Adoption = read(&body)?;
+    let (node, is_new) = app.fleet.adopt(wanted).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(node)).into_response())
+}
+
+/// `GET /api/nodes/join-tokens`.
+#[utoipa::path(
+    get,
+    path = "/api/nodes/join-tokens",
+    tag = "nodes",
+    summary = "Tokens that nodes may register with",
+    responses((status = 200, description = "Newest first, without their secrets", body = serde_json::Value)),
+    security(("bearer" = ["admin"]))
+)]
+pub async fn join_tokens(State(app): State<Arc<App>>, _: Admin) -> Answer<Json<Value>> {
+    Ok(Json(json!({"join_tokens": app.fleet.join_tokens().await?})))
+}
+
+/// `POST /api/nodes/join-tokens`: its secret is shown once.
+#[utoipa::path(
+    post,
+    path = "/api/nodes/join-tokens",
+    tag = "nodes",
+    summary = "Make a token that nodes may register with",
+    request_body = serde_json::Value,
+    responses((status = 201, description = "The token with its secret", body = serde_json::Value)),
+    security(("bearer" = ["admin"]))
+)]
+pub async fn make_join_token(State(app): State<Arc<App>>, Admin(caller): Admin, body: Bytes) -> Answer<Response> {
+    let wanted: NewJoinToken = read(&body)?;
+    let (made, secret) = app.fleet.make_join_token(wanted, caller.key.map(|key| key.name.to_string())).await?;
+    let mut shown = json!(made);
+    shown["token"] = secret.into();
+    Ok((StatusCode::CREATED, Json(shown)).into_response())
+}
+
+/// `DELETE /api/nodes/join-tokens/{id}`.
+#[utoipa::path(
+    delete,
+    path = "/api/nodes/join-tokens/{id}",
+    tag = "nodes",
+    summary = "Revoke a join token",
+    params(("id" = String, Path)),
+    responses((status = 204, description = "Revoked; nodes that came with it stay")),
+    security(("bearer" = ["admin"]))
+)]
+pub async fn revoke_join_token(State(app): State<Arc<App>>, _: Admin, Path(id): Path<String>) -> Answer<StatusCode> {
+    app.fleet.revoke_join_token(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /api/dashboard/metrics/{node_id}`.
+#[utoipa::path(
+    get,
+    path = "/api/dashboard/metrics/{node_id}",
+    tag = "nodes",
+    summary = "The last hour of a node's reports",
+    params(("node_id" = String, Path)),
+    responses((status = 200, description = "Oldest first, at most 360", body = serde_json::Value)),
+    security(("bearer" = ["read"]))
+)]
+pub async fn history(State(app): State<Arc<App>>, _: Reader, Path(id): Path<String>) -> Answer<Json<Value>> {
+    let points = app.fleet.history(&id).ok_or_else(|| Failure::new(Code::NotFound, "Node not found"))?;
+    Ok(Json(json!(points)))
 }
 
 /// `DELETE /api/nodes/{id}`.

@@ -11,7 +11,7 @@ use axum::{
 use config::account::Account;
 use serde::Serialize;
 use serde_json::{Value, json};
-use telemetry::metrics::{OPENMETRICS_CONTENT_TYPE, TEXT_CONTENT_TYPE};
+use telemetry::metrics::{NodeSample, OPENMETRICS_CONTENT_TYPE, TEXT_CONTENT_TYPE};
 use utoipa::ToSchema;
 use wire::{Code, Failure};
 
@@ -183,11 +183,26 @@ fn has_target(app: &App) -> bool {
 )]
 pub async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap, known: Result<Known, Refusal>) -> Answer<Response> {
     may_scrape(&app, known)?;
+    let (samples, waiting) = samples(&app);
+    let _shown = app.metrics.show_nodes(&samples, &waiting);
     Ok(if wants_openmetrics(&headers) {
         ([(header::CONTENT_TYPE, OPENMETRICS_CONTENT_TYPE)], app.metrics.encode_openmetrics()).into_response()
     } else {
         ([(header::CONTENT_TYPE, TEXT_CONTENT_TYPE)], app.metrics.encode_text()).into_response()
     })
+}
+
+/// What is known of nodes, and how many requests wait for each model.
+fn samples(app: &App) -> (Vec<NodeSample>, Vec<(String, usize)>) {
+    let (instances, waiting) = app.fleet.instances();
+    let sample = |i: fleet::InstanceView| NodeSample {
+        node: i.node.to_string(),
+        model: i.model.to_string(),
+        active: i.active_requests,
+        slots: i.slots,
+        ended: [("success", i.successful_requests), ("failed", i.failed_requests), ("cancelled", i.cancelled_requests)],
+    };
+    (instances.into_iter().map(sample).collect(), waiting.into_iter().map(|(model, n)| (model.to_string(), n)).collect())
 }
 
 /// `GET /metrics/cloud`.

@@ -59,6 +59,12 @@ const TABLE: &[(&str, &str, Class)] = &[
     ("POST", "/api/nodes/{id}/disconnect", Class::Admin),
     ("POST", "/api/nodes/{id}/drain", Class::Admin),
     ("GET", "/api/nodes/{id}/logs", Class::Read),
+    ("POST", "/api/nodes/{id}/approve", Class::Admin),
+    ("POST", "/api/nodes/adopt", Class::Admin),
+    ("GET", "/api/nodes/join-tokens", Class::Admin),
+    ("POST", "/api/nodes/join-tokens", Class::Admin),
+    ("DELETE", "/api/nodes/join-tokens/{id}", Class::Admin),
+    ("GET", "/api/dashboard/metrics/{node_id}", Class::Read),
     ("POST", "/api/auth/login", Class::Public),
     ("POST", "/api/auth/logout", Class::Public),
     ("GET", "/api/auth/me", Class::Session),
@@ -184,7 +190,7 @@ async fn every_path_lets_in_whom_it_should() {
             "/api/health" => json!({"node_id": "nobody"}),
             _ => json!({}),
         };
-        let path = path.replace("{id}", "nobody").replace("{*id}", "nobody");
+        let path = path.replace("{id}", "nobody").replace("{node_id}", "nobody").replace("{*id}", "nobody");
         for (who, key, refusal) in callers.expected(*class) {
             let ask = router.ask(method.parse::<Method>().unwrap(), &path).json(&body);
             let ask = key.map_or_else(|| router.ask(method.parse().unwrap(), &path).json(&body).nobody(), |key| ask.key(key));

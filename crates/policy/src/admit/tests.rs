@@ -149,6 +149,7 @@ fn what_was_passed_over_is_no_try() {
     let mut permit = Permit::new(&call(CHAT), &Request::read(&call(CHAT)).unwrap(), &Caller::anyone(), Arc::new(Sink::default()));
     for outcome in [AttemptOutcome::Limited, AttemptOutcome::Skipped, AttemptOutcome::Refused, AttemptOutcome::Served] {
         permit.receipt().attempts.push(Attempt {
+            pick: None,
             target: "t".into(),
             provider: "p".into(),
             model: "m".into(),

@@ -7,7 +7,12 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{exposition, labelled::Labelled, process::Process};
+use super::{
+    exposition,
+    fleet::{NodeSample, Nodes, Shown},
+    labelled::Labelled,
+    process::Process,
+};
 use crate::names::{self, Metric, labels};
 
 type One = [(&'static str, String); 1];
@@ -17,13 +22,14 @@ type Two = [(&'static str, String); 2];
 const LATENCY_BUCKETS: [f64; 18] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 /// Counters on `/metrics`, described even before their first sample.
-const COUNTERS: [Metric; 9] = [
+const COUNTERS: [Metric; 10] = [
     names::REQUESTS,
     names::RESPONSES,
     names::REFUSALS,
     names::ATTEMPTS,
     names::CACHE_HITS,
     names::TOKENS,
+    names::NODE_ENDED,
     names::DROPPED_ROWS,
     names::REDIS_FAILURES,
     names::DROPPED_DECISIONS,
@@ -94,6 +100,8 @@ pub struct Model {
     pub cache_hits: Counter,
     /// Input tokens, cached ones included.
     pub input_tokens: Counter,
+    /// Of those, the ones that a cache had.
+    pub cached_tokens: Counter,
     /// Output tokens, reasoning included.
     pub output_tokens: Counter,
 }
@@ -126,6 +134,7 @@ pub struct Metrics {
     responses: Labelled<Counter>,
     refusals: Labelled<Counter>,
     process: Process,
+    nodes: Nodes,
     /// Inference calls under way; see [`hold`].
     pub active_requests: Gauge,
     /// Streamed answers under way; see [`hold`].
@@ -156,6 +165,7 @@ impl Metrics {
         let process = Process::register(&mut registry);
         let backends = backends(&mut registry);
         let models = models(&mut registry);
+        let nodes = Nodes::register(&mut registry);
         let responses = by_one(&mut registry, names::RESPONSES, labels::STATUS);
         let refusals = by_one(&mut registry, names::REFUSALS, labels::CODE);
         let clouds = clouds(&mut cloud_registry);
@@ -183,6 +193,7 @@ impl Metrics {
             responses,
             refusals,
             process,
+            nodes,
             active_requests,
             open_streams,
             queued_requests,
@@ -217,6 +228,12 @@ impl Metrics {
     /// Counts a call refused before any backend was asked, by the error's code.
     pub fn refused(&self, code: &'static str) {
         self.refusals.get(code).inc();
+    }
+
+    /// Puts what is known of nodes on the page, and how many requests wait for each model; hold what comes back while the page is written.
+    pub fn show_nodes(&self, samples: &[NodeSample], waiting: &[(String, usize)]) -> Shown<'_> {
+        self.queued_requests.set(i64::try_from(waiting.iter().map(|(_, n)| n).sum::<usize>()).unwrap_or(i64::MAX));
+        self.nodes.show(samples, waiting)
     }
 
     /// `/metrics` in the Prometheus text format ([`super::TEXT_CONTENT_TYPE`]).
@@ -295,6 +312,7 @@ fn models(registry: &mut Registry) -> Labelled<Model> {
         Model {
             cache_hits: cache_hits.get_or_create_owned(&[(labels::MODEL, model.to_owned())]),
             input_tokens: tokens.get_or_create_owned(&direction("input")),
+            cached_tokens: tokens.get_or_create_owned(&direction("cached")),
             output_tokens: tokens.get_or_create_owned(&direction("output")),
         }
     })
@@ -329,7 +347,7 @@ fn three_digits(status: u16, digits: &mut [u8; 3]) -> &str {
 mod tests {
     use std::time::Duration;
 
-    use super::{Metrics, Outcome, hold};
+    use super::{Metrics, NodeSample, Outcome, hold};
 
     #[test]
     fn names_are_there_before_anything_happened() {
@@ -368,6 +386,33 @@ mod tests {
         assert!(text.contains("router_attempts_total{backend=\"alpha\",outcome=\"success\"} 2\n"), "{text}");
         assert!(text.contains("# TYPE router_requests_total counter\n"), "{text}");
         assert_eq!(text.matches("# TYPE router_requests_total ").count(), 1);
+    }
+
+    #[test]
+    fn nodes_are_shown_as_they_are_now() {
+        let metrics = Metrics::new();
+        let sample = NodeSample {
+            node: "smithy".to_owned(),
+            model: "m".to_owned(),
+            active: 2,
+            slots: Some(4),
+            ended: [("success", 7), ("failed", 1), ("cancelled", 0)],
+        };
+        drop(metrics.show_nodes(&[sample.clone()], &[("m".to_owned(), 3), ("n".to_owned(), 1)]));
+        let shown = metrics.show_nodes(&[sample], &[("m".to_owned(), 3), ("n".to_owned(), 1)]);
+        let text = metrics.encode_text();
+        for line in [
+            "router_node_requests_total{node=\"smithy\",model=\"m\",outcome=\"success\"} 7\n",
+            "router_node_active_requests{node=\"smithy\",model=\"m\"} 2\n",
+            "router_node_slots{node=\"smithy\",model=\"m\"} 4\n",
+            "router_model_queued_requests{model=\"m\"} 3\n",
+            "router_queued_requests 4\n",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+        drop(shown);
+        let _shown = metrics.show_nodes(&[], &[]);
+        assert!(!metrics.encode_text().contains("smithy"), "whoever is gone is gone from the page");
     }
 
     #[test]

@@ -54,6 +54,28 @@ pub struct Registered {
     pub router_secret: Option<String>,
 }
 
+/// One model in a node's memory.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InstanceReport {
+    pub model: String,
+    /// Requests that it works on at once; 0 where it does not say.
+    pub slots_total: u32,
+    /// Requests that it works on now.
+    pub slots_busy: u32,
+    /// Requests that wait there.
+    pub queue_len: u32,
+    /// Cells of the cache in use, and all of them.
+    pub kv_used: u32,
+    pub kv_total: u32,
+    /// Prompt tokens that it has yet to read, of all its requests.
+    pub backlog_tokens: u64,
+    /// Moving average, tokens per second; 0 until measured.
+    pub prefill_tps: f32,
+    /// Moving average, milliseconds per token of one sequence; 0 until measured.
+    pub tpot_ms: f32,
+}
+
 /// `POST /api/health`, with `X-Node-Token`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Heartbeat {
@@ -95,6 +117,12 @@ pub struct Heartbeat {
     pub gpu_compute_capability: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_capability_score: Option<f64>,
+    /// How each model in memory is doing (ours).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<InstanceReport>,
+    /// The node is about to end: it finishes what it has and takes nothing new (ours).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
     /// Fields that this build does not know are kept and shown.
     #[serde(flatten)]
     pub rest: serde_json::Map<String, serde_json::Value>,
