@@ -116,10 +116,10 @@ impl Fleet {
     /// # Errors
     /// 404 for an unknown one.
     pub async fn revoke_join_token(&self, id: &str) -> Result<(), Failure> {
-        match join_tokens::revoke(&self.store, id, self.clock.unix_ms()).await.map_err(stored)? {
-            true => Ok(()),
-            false => Err(Failure::new(Code::NotFound, "there is no such join token")),
+        if join_tokens::revoke(&self.store, id, self.clock.unix_ms()).await.map_err(stored)? {
+            return Ok(());
         }
+        Err(Failure::new(Code::NotFound, "there is no such join token"))
     }
 
     /// The token that was shown, if it is one of those that are made and may still be used; a known node may come again with its own.

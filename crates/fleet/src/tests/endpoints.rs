@@ -47,9 +47,11 @@ fn list_by(owner: &str) -> String {
 
 #[tokio::test]
 async fn every_kind_of_server_is_known_by_its_list_and_read_by_its_pages() {
+    // Its owner, its maker, the kind that is said, its pages, requests there, models on its disk.
+    type Case<'a> = (&'a str, Maker, &'a str, Vec<(&'static str, &'a str)>, u32, usize);
     let (tags, ps) = (r#"{"models":[{"name":"m"},{"name":"n"}]}"#, r#"{"models":[{"name":"m"}]}"#);
     let studio = r#"{"data":[{"id":"m","type":"llm","state":"loaded"},{"id":"n","type":"llm","state":"not-loaded"}]}"#;
-    let cases: [(&str, Maker, &str, Vec<(&'static str, &str)>, u32, usize); 7] = [
+    let cases: [Case; 7] = [
         ("vllm", Maker::Vllm, "", vec![("/health", ""), ("/metrics", VLLM_METRICS)], 5, 0),
         (
             "sglang",

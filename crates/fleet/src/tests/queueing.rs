@@ -84,7 +84,7 @@ async fn whoever_leaves_the_line_makes_room_for_the_next() {
     first.abort();
     until_waiting(&world, 1).await;
     drop(held);
-    second.await.expect("no panic").expect("its turn");
+    drop(second.await.expect("no panic").expect("its turn"));
     assert_eq!((world.fleet.waiting(), world.seen(&node).active_requests), (0, 0));
 }
 

@@ -10,7 +10,7 @@ async fn token(world: &World, wanted: NewJoinToken) -> (String, String) {
     (made.id, secret)
 }
 
-fn far<'a>(secret: &'a str) -> Origin<'a> {
+fn far(secret: &str) -> Origin<'_> {
     Origin { join_token: Some(secret), ..from(IpAddr::from([203, 0, 113, 9])) }
 }
 

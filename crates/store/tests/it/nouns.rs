@@ -1,6 +1,7 @@
 use serde_json::json;
 use store::{
     StoreError, Text,
+    join_tokens::{self, JoinToken},
     keys::{self, Key},
     meta, models, nodes, requests, users,
 };
@@ -92,6 +93,8 @@ async fn nodes_come_back_as_they_were() {
         router_secret: "s".to_owned(),
         status: "registering".to_owned(),
         draining: true,
+        pending: true,
+        join_token_id: Some("join_1".to_owned()),
         models: json!({"loaded": ["m"]}),
         custom_name: Some("c".to_owned()),
         tags: vec!["t".to_owned()],
@@ -121,6 +124,41 @@ async fn nodes_come_back_as_they_were() {
     assert_eq!(nodes::list(&store).await.expect("a list"), [earlier, wanted]);
     assert!(nodes::delete(&store, "n1").await.expect("a deletion"));
     assert!(!nodes::delete(&store, "n1").await.expect("a second one"));
+}
+
+#[tokio::test]
+async fn join_tokens_are_used_up_revoked_and_over() {
+    let (_home, store) = fresh().await;
+    let token = |n: u32| JoinToken {
+        id: format!("join_{n}"),
+        name: "t".to_owned(),
+        hash: format!("h{n}"),
+        created_at_ms: n.into(),
+        ..JoinToken::default()
+    };
+    let twice = JoinToken { uses_max: Some(2), approval: true, created_by: Some("ann".to_owned()), ..token(1) };
+    let brief = JoinToken { expires_at_ms: Some(100), ..token(2) };
+    for made in [&twice, &brief] {
+        join_tokens::insert(&store, made).await.expect("a new token");
+    }
+    assert!(matches!(
+        join_tokens::insert(&store, &JoinToken { id: "join_9".to_owned(), ..brief.clone() }).await,
+        Err(StoreError::Exists(_))
+    ));
+    assert_eq!(join_tokens::list(&store).await.expect("a list"), [brief.clone(), twice.clone()]);
+    let mut taken = Vec::new();
+    for (id, at) in [("join_1", 5), ("join_1", 5), ("join_1", 5), ("join_2", 99), ("join_2", 100), ("nobody", 5)] {
+        taken.push(join_tokens::take(&store, id, at).await.expect("a try"));
+    }
+    assert_eq!(taken, [true, true, false, true, false, false]);
+    join_tokens::give_back(&store, "join_1").await.expect("one given back");
+    assert_eq!(join_tokens::find(&store, "h1").await.expect("a read").map(|t| t.uses), Some(1));
+    assert!(join_tokens::revoke(&store, "join_1", 50).await.expect("a revocation"));
+    assert!(
+        !join_tokens::take(&store, "join_1", 5).await.expect("a try") && !join_tokens::revoke(&store, "nobody", 1).await.expect("a try")
+    );
+    join_tokens::prune(&store, 51).await.expect("old ones forgotten");
+    assert_eq!(join_tokens::list(&store).await.expect("a list").into_iter().map(|t| t.id).collect::<Vec<_>>(), ["join_2"]);
 }
 
 #[tokio::test]

@@ -398,7 +398,7 @@ mod tests {
             slots: Some(4),
             ended: [("success", 7), ("failed", 1), ("cancelled", 0)],
         };
-        drop(metrics.show_nodes(&[sample.clone()], &[("m".to_owned(), 3), ("n".to_owned(), 1)]));
+        drop(metrics.show_nodes(std::slice::from_ref(&sample), &[("m".to_owned(), 3), ("n".to_owned(), 1)]));
         let shown = metrics.show_nodes(&[sample], &[("m".to_owned(), 3), ("n".to_owned(), 1)]);
         let text = metrics.encode_text();
         for line in [
