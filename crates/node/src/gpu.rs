@@ -1,119 +1,206 @@
-//! GPUs of this machine, as far as they can be found without a driver's library. What is not known stays unknown.
+//! GPUs of this machine, as their vendors' own tools and the kernel's files describe them. What is not known stays unknown.
+//!
+//! No driver's library is loaded: a tool that hangs is ended, and one that crashes costs nothing. The parsers are pure and know
+//! the outputs of several generations of each tool.
+
+mod amd;
+mod apple;
+mod intel;
+mod nvidia;
+mod sysfs;
+mod tool;
 
 use std::{
-    collections::BTreeMap,
-    fs,
-    process::{Command, Stdio},
-    thread,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use wire::fleet::node::GpuDevice;
+use wire::fleet::node::{GpuDevice, Heartbeat};
 
-/// Longest time for `nvidia-smi`.
-const SMI_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most GPUs of a machine.
 const GPUS_MAX: usize = 64;
+/// Readings younger than this are given again.
+const FRESH_FOR: Duration = Duration::from_secs(5);
+/// Bytes of a GB as capability scores count them.
+const GIB: f64 = (1u64 << 30) as f64;
 
-/// GPUs of one model.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Gpu {
-    /// As the driver names it.
-    pub model: String,
-    /// How many.
-    pub count: u32,
-    /// Bytes of each.
-    pub memory_bytes: Option<u64>,
-    /// Compute capability, as in `8.9`.
-    pub compute: Option<f64>,
+/// Who made a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vendor {
+    /// Asked by `nvidia-smi`.
+    Nvidia,
+    /// Asked by `amd-smi`, `rocm-smi`, or the kernel's files.
+    Amd,
+    /// Asked by `system_profiler`; its memory is the machine's.
+    Apple,
+    /// Asked by `xpu-smi` or the kernel's files.
+    Intel,
 }
 
-/// Looks for NVIDIA's GPUs: by `nvidia-smi`, else by the driver's files.
-pub fn find() -> Vec<Gpu> {
-    let found = by_smi().filter(|found| !found.is_empty()).unwrap_or_else(by_proc);
-    group(found)
+impl Vendor {
+    /// As it is written in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nvidia => "nvidia",
+            Self::Amd => "amd",
+            Self::Apple => "apple",
+            Self::Intel => "intel",
+        }
+    }
+}
+
+/// One GPU, and how it does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gpu {
+    /// Who made it.
+    pub vendor: Vendor,
+    /// As the driver names it.
+    pub model: String,
+    /// Bytes that models can use.
+    pub memory_bytes: Option<u64>,
+    /// Bytes in use now.
+    pub used_bytes: Option<u64>,
+    /// Percent of the time in which it worked, 0..=100.
+    pub usage: Option<f64>,
+    /// Degrees Celsius.
+    pub temperature: Option<f64>,
+    /// NVIDIA's compute capability (`8.9`), AMD's instruction set (`gfx942`), Apple's Metal family (`metal3`).
+    pub compute: Option<String>,
+    /// Version of its driver.
+    pub driver: Option<String>,
+}
+
+impl Gpu {
+    const fn new(vendor: Vendor, model: String) -> Self {
+        Self { vendor, model, memory_bytes: None, used_bytes: None, usage: None, temperature: None, compute: None, driver: None }
+    }
+
+    /// What the first LLM Router's nodes score one by: GB times a factor of its make. Unknown memory scores nothing.
+    fn score(&self) -> f64 {
+        let factor = match self.vendor {
+            Vendor::Nvidia => self.compute.as_deref().and_then(|compute| compute.parse::<f64>().ok()).unwrap_or(0.0) / 5.0,
+            Vendor::Amd => 1.2,
+            Vendor::Apple => 1.5,
+            Vendor::Intel => 1.0,
+        };
+        self.memory_bytes.unwrap_or(0) as f64 / GIB * factor
+    }
+}
+
+/// Where GPUs are looked for, in this order. Of one vendor's sources only the first that knows any counts.
+const SOURCES: [(Vendor, fn() -> Vec<Gpu>); 7] = [
+    (Vendor::Nvidia, nvidia::by_smi),
+    (Vendor::Nvidia, nvidia::by_proc),
+    (Vendor::Amd, amd::by_amd_smi),
+    (Vendor::Amd, amd::by_rocm_smi),
+    (Vendor::Amd, amd::by_sysfs),
+    (Vendor::Apple, apple::by_profiler),
+    (Vendor::Intel, intel::find),
+];
+
+/// The GPUs of this machine, looked at again and again.
+#[derive(Debug, Default)]
+pub struct Gpus {
+    sources: Vec<fn() -> Vec<Gpu>>,
+    last: Mutex<(Option<Instant>, Vec<Gpu>)>,
+}
+
+impl Gpus {
+    /// Asks all sources. Blocks for as long as the vendors' tools take, at most some seconds each.
+    pub fn find() -> Self {
+        let (mut sources, mut all, mut known) = (Vec::new(), Vec::new(), Vec::new());
+        for (vendor, source) in SOURCES {
+            let found = if known.contains(&vendor) { Vec::new() } else { source() };
+            if !found.is_empty() {
+                known.push(vendor);
+                sources.push(source);
+                all.extend(found);
+            }
+        }
+        all.truncate(GPUS_MAX);
+        Self { sources, last: Mutex::new((Some(Instant::now()), all)) }
+    }
+
+    /// The GPUs as they were last seen; asks nobody.
+    pub fn last(&self) -> Vec<Gpu> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    /// The GPUs, at most [`FRESH_FOR`] old. Blocks while the tools that found them are asked again.
+    pub fn read(&self) -> Vec<Gpu> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.sources.is_empty() && last.0.is_none_or(|at| at.elapsed() >= FRESH_FOR) {
+            let mut now: Vec<_> = self.sources.iter().flat_map(|source| source()).collect();
+            now.truncate(GPUS_MAX);
+            // A tool that fails once does not take the GPUs away; how they do is then unknown.
+            if now.is_empty() {
+                now = last.1.iter().map(|gpu| Gpu { used_bytes: None, usage: None, temperature: None, ..gpu.clone() }).collect();
+            }
+            *last = (Some(Instant::now()), now);
+        }
+        last.1.clone()
+    }
 }
 
 /// Bytes of all GPUs whose memory is known.
 pub fn memory_bytes(gpus: &[Gpu]) -> u64 {
-    gpus.iter().map(|gpu| gpu.memory_bytes.unwrap_or(0) * u64::from(gpu.count)).sum()
+    gpus.iter().filter_map(|gpu| gpu.memory_bytes).fold(0, u64::saturating_add)
 }
 
-/// The score that nodes of the first LLM Router report: GB times a fifth of the compute capability, summed.
+/// The score that nodes of the first LLM Router report: GB times a factor of the make, summed.
 pub fn capability(gpus: &[Gpu]) -> f64 {
-    let one = |gpu: &Gpu| gpu.memory_bytes.unwrap_or(0) as f64 / f64::from(1 << 30) * gpu.compute.unwrap_or(0.0) / 5.0;
-    gpus.iter().map(|gpu| one(gpu) * f64::from(gpu.count)).fold(0.0, |sum, each| sum + each)
+    gpus.iter().map(Gpu::score).fold(0.0, |sum, each| sum + each)
 }
 
-impl From<&Gpu> for GpuDevice {
-    fn from(gpu: &Gpu) -> Self {
-        Self { model: gpu.model.clone(), count: gpu.count, memory: gpu.memory_bytes }
-    }
-}
-
-/// A program that hangs (a driver that fell off the bus) is ended.
-fn by_smi() -> Option<Vec<Gpu>> {
-    let mut child = Command::new("nvidia-smi")
-        .args(["--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    let deadline = Instant::now() + SMI_TIMEOUT;
-    while child.try_wait().ok()?.is_none() {
-        if Instant::now() >= deadline {
-            let _ = child.kill();
-            let _ = child.wait();
-            return None;
+/// Equal GPUs counted together, in the order in which they were found.
+pub fn devices(gpus: &[Gpu]) -> Vec<GpuDevice> {
+    let mut groups: Vec<GpuDevice> = Vec::new();
+    for gpu in gpus {
+        match groups.iter_mut().find(|group| group.model == gpu.model && group.memory == gpu.memory_bytes) {
+            Some(group) => group.count += 1,
+            None => groups.push(GpuDevice { model: gpu.model.clone(), count: 1, memory: gpu.memory_bytes }),
         }
-        thread::sleep(Duration::from_millis(20));
     }
-    let output = child.wait_with_output().ok()?;
-    output.status.success().then(|| parse_smi(&String::from_utf8_lossy(&output.stdout)))
+    groups
 }
 
-fn parse_smi(text: &str) -> Vec<Gpu> {
-    let line = |line: &str| {
-        let mut fields = line.rsplitn(3, ',').map(str::trim);
-        let compute = fields.next()?.parse().ok();
-        let memory_bytes = fields.next()?.parse::<u64>().ok().map(|mebibytes| mebibytes << 20);
-        let model = fields.next().filter(|model| !model.is_empty())?.to_owned();
-        Some(Gpu { model, count: 1, memory_bytes, compute })
-    };
-    text.lines().take(GPUS_MAX).filter_map(line).collect()
+/// Puts what is known of the GPUs into a report: the busiest one's usage, the memory over all, the hottest one's temperature.
+pub fn report(gpus: &[Gpu], heartbeat: &mut Heartbeat) {
+    let Some(first) = gpus.first() else { return };
+    let most = |value: fn(&Gpu) -> Option<f64>| gpus.iter().filter_map(value).reduce(f64::max);
+    let (total, used): (Vec<_>, Vec<_>) = gpus.iter().filter_map(|gpu| Some((gpu.memory_bytes?, gpu.used_bytes?))).unzip();
+    let (total, used) = (sum(&total), sum(&used));
+    heartbeat.gpu_usage = most(|gpu| gpu.usage);
+    heartbeat.gpu_memory_usage =
+        total.zip(used).filter(|(total, _)| *total > 0).map(|(total, used)| (100.0 * used as f64 / total as f64).min(100.0));
+    heartbeat.gpu_memory_total_mb = Some(memory_bytes(gpus) >> 20).filter(|total| *total > 0);
+    heartbeat.gpu_memory_used_mb = used.map(|used| used >> 20);
+    heartbeat.gpu_temperature = most(|gpu| gpu.temperature);
+    heartbeat.gpu_model_name = Some(first.model.clone());
+    heartbeat.gpu_compute_capability.clone_from(&first.compute);
+    heartbeat.gpu_capability_score = Some(capability(gpus));
 }
 
-fn by_proc() -> Vec<Gpu> {
-    let Ok(entries) = fs::read_dir("/proc/driver/nvidia/gpus") else { return Vec::new() };
-    let one = |text: String| {
-        let model = text.lines().find_map(|line| line.strip_prefix("Model:"))?.trim().to_owned();
-        Some(Gpu { model, count: 1, memory_bytes: None, compute: None })
-    };
-    entries.take(GPUS_MAX).filter_map(|entry| one(fs::read_to_string(entry.ok()?.path().join("information")).ok()?)).collect()
+fn sum(values: &[u64]) -> Option<u64> {
+    (!values.is_empty()).then(|| values.iter().copied().fold(0, u64::saturating_add))
 }
 
-fn group(found: Vec<Gpu>) -> Vec<Gpu> {
-    let mut groups: BTreeMap<(String, Option<u64>), Gpu> = BTreeMap::new();
-    for gpu in found {
-        let key = (gpu.model.clone(), gpu.memory_bytes);
-        groups.entry(key).and_modify(|group| group.count += 1).or_insert(gpu);
-    }
-    groups.into_values().collect()
+/// A number in a tool's output, where it is one: `[N/A]`, `N/A` and the like are unknown. Also reads `45.0 C` and `38 %`.
+fn number(text: &str) -> Option<f64> {
+    let first = text.split_whitespace().next()?;
+    first.trim_end_matches(['%', 'C', ',']).parse::<f64>().ok().filter(|number| number.is_finite())
+}
+
+/// Percent, where it is one.
+fn percent(number: f64) -> Option<f64> {
+    (0.0..=100.0).contains(&number).then_some(number)
+}
+
+/// Bytes of so many units.
+fn bytes(count: f64, unit: f64) -> Option<u64> {
+    let bytes = count * unit;
+    (bytes > 0.0 && bytes < (1u64 << 60) as f64).then_some(bytes as u64)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_gpus_are_counted_and_unknown_values_stay_unknown() {
-        let text = "NVIDIA GeForce RTX 4090, 24564, 8.9\nNVIDIA GeForce RTX 4090, 24564, 8.9\nOdd, model, [N/A], x\n\n";
-        let gpus = group(parse_smi(text));
-        assert_eq!(gpus.len(), 2);
-        assert_eq!((gpus[0].count, gpus[0].memory_bytes, gpus[0].compute), (2, Some(24564 << 20), Some(8.9)));
-        assert_eq!((gpus[1].model.as_str(), gpus[1].memory_bytes, gpus[1].compute), ("Odd, model", None, None));
-        assert_eq!(memory_bytes(&gpus), 2 * (24564 << 20));
-        assert!((capability(&gpus) - 2.0 * 24564.0 / 1024.0 * 8.9 / 5.0).abs() < 1e-9);
-    }
-}
+mod tests;

@@ -31,7 +31,7 @@ pub use access::Access;
 
 use crate::{
     activity::{Activity, Busy},
-    gpu::Gpu,
+    gpu::{Gpu, Gpus},
     pool::Pool,
 };
 
@@ -49,7 +49,7 @@ pub struct App {
     /// Requests under way.
     pub activity: Arc<Activity>,
     /// GPUs of this machine, once they were looked for.
-    pub gpus: OnceLock<Vec<Gpu>>,
+    pub gpus: OnceLock<Arc<Gpus>>,
     /// When the node was started.
     pub started: Instant,
     /// The models directory has been read.
@@ -86,9 +86,10 @@ impl App {
         }
     }
 
-    /// The GPUs found so far.
-    pub fn gpus(&self) -> &[Gpu] {
-        self.gpus.get().map_or(&[], Vec::as_slice)
+    /// The GPUs as they are now; none before they were looked for.
+    async fn gpus(&self) -> Vec<Gpu> {
+        let Some(gpus) = self.gpus.get().cloned() else { return Vec::new() };
+        tokio::task::spawn_blocking(move || gpus.read()).await.unwrap_or_default()
     }
 
     fn place(&self) -> Result<Place, Failure> {

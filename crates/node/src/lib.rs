@@ -9,6 +9,7 @@
 pub mod activity;
 pub mod answer;
 pub mod cli;
+pub mod cpu;
 pub mod engine;
 pub mod fetch;
 pub mod gpu;

@@ -22,7 +22,8 @@ use wire::fleet::{
 
 use crate::{
     activity::Activity,
-    gpu::Gpu,
+    cpu,
+    gpu::{self, Gpus},
     http::Access,
     machine,
     machine::Machine,
@@ -59,7 +60,7 @@ pub struct Reporter {
     /// Between two heartbeats.
     pub heartbeat: Duration,
     /// GPUs of this machine.
-    pub gpus: Vec<Gpu>,
+    pub gpus: Arc<Gpus>,
     /// What is loaded and what could be.
     pub pool: Pool,
     /// Requests under way.
@@ -209,19 +210,24 @@ impl Reporter {
     }
 
     fn registration(&self) -> Registration {
-        let count = self.gpus.iter().map(|gpu| gpu.count).sum::<u32>();
+        let gpus = self.gpus.last();
+        let (count, cpu) = (gpus.len() as u32, cpu::find());
+        let mut rest = serde_json::Map::new();
+        rest.insert("cpu_model".to_owned(), cpu.model.into());
+        rest.insert("cpu_architecture".to_owned(), cpu.architecture.into());
+        rest.insert("cpu_features".to_owned(), cpu.features.into());
         Registration {
             machine_name: machine::name(),
             ip_address: self.address_to_tell(),
             runtime_version: env!("CARGO_PKG_VERSION").to_owned(),
             runtime_port: self.address.port().saturating_sub(1),
             gpu_available: count > 0,
-            gpu_devices: self.gpus.iter().map(Into::into).collect(),
+            gpu_devices: gpu::devices(&gpus),
             gpu_count: (count > 0).then_some(count),
-            gpu_model: self.gpus.first().map(|gpu| gpu.model.clone()),
+            gpu_model: gpus.first().map(|gpu| gpu.model.clone()),
             accelerator: (count == 0).then(|| "cpu".to_owned()),
             available_models: Some(self.pool.library().shelf().ids()),
-            rest: serde_json::Map::new(),
+            rest,
         }
     }
 
@@ -230,7 +236,7 @@ impl Reporter {
         let status = self.pool.status();
         let ready: Vec<_> = status.iter().filter(|s| s.is_ready).collect();
         let (count, total) = (ready.len() as u32, status.len() as u32);
-        Heartbeat {
+        let mut heartbeat = Heartbeat {
             node_id: registered.node_id.clone(),
             cpu_usage: load.cpu,
             memory_usage: load.memory,
@@ -241,10 +247,12 @@ impl Reporter {
             initializing: count < total,
             ready_models: Some((count, total)),
             available_models: Some(self.pool.library().shelf().ids()),
-            gpu_model_name: self.gpus.first().map(|gpu| gpu.model.clone()),
             instances: ready.iter().map(|status| instance(status)).collect(),
             ..Heartbeat::default()
-        }
+        };
+        // Blocks this thread, which does nothing else, for as long as a vendor's tool takes.
+        gpu::report(&self.gpus.read(), &mut heartbeat);
+        heartbeat
     }
 
     /// The setting, else the address that is listened on, else the one that packets to the router leave from.

@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     engine::process::Processes,
-    gpu,
+    gpu::Gpus,
     http::{self, Access, App},
     library::Library,
     machine,
@@ -110,8 +110,17 @@ pub async fn serve(
     };
     let server = tokio::spawn(http::server::serve(listener, http::router(app.clone()), until, DRAIN));
     app.pool.library().fresh().await;
-    let gpus = tokio::task::spawn_blocking(gpu::find).await.unwrap_or_default();
-    let _ = app.gpus.set(gpus);
+    let gpus = Arc::new(tokio::task::spawn_blocking(Gpus::find).await.unwrap_or_default());
+    for gpu in gpus.last() {
+        tracing::info!(
+            vendor = gpu.vendor.name(),
+            model = gpu.model,
+            memory_bytes = gpu.memory_bytes,
+            driver = gpu.driver,
+            "a GPU was found"
+        );
+    }
+    let _ = app.gpus.set(gpus.clone());
     app.is_ready.store(true, Ordering::Relaxed);
     if !settings.standalone {
         let reporter = Reporter {
@@ -120,7 +129,7 @@ pub async fn serve(
             address,
             ip: settings.ip.clone(),
             heartbeat: settings.heartbeat,
-            gpus: app.gpus().to_vec(),
+            gpus,
             pool: app.pool.clone(),
             activity: app.activity.clone(),
             access: app.access.clone(),

@@ -24,8 +24,17 @@ use crate::gpu;
 /// Entries of the log where a request names no number.
 const TAIL_DEFAULT: usize = 200;
 
-pub(super) async fn health() -> Response {
-    reply::json(StatusCode::OK, &json!({"status": "ok"}))
+pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
+    // Of the last look: a probe must not wait for a vendor's tool.
+    let gpus = app.gpus.get().map(|gpus| gpus.last()).unwrap_or_default();
+    let body = json!({
+        "status": "ok",
+        "gpu_available": !gpus.is_empty(),
+        "gpu_count": gpus.len(),
+        "gpu_devices": gpu::devices(&gpus),
+        "gpu_model": gpus.first().map(|gpu| &gpu.model),
+    });
+    reply::json(StatusCode::OK, &body)
 }
 
 pub(super) async fn startup(State(app): State<Arc<App>>) -> Response {
@@ -63,11 +72,28 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
             })
         })
         .collect();
+    let gpus = app.gpus().await;
+    let details: Vec<_> = gpus
+        .iter()
+        .map(|gpu| {
+            json!({
+                "vendor": gpu.vendor.name(),
+                "model": gpu.model,
+                "memory_bytes": gpu.memory_bytes,
+                "memory_used_bytes": gpu.used_bytes,
+                "usage": gpu.usage,
+                "temperature": gpu.temperature,
+                "compute_capability": gpu.compute,
+                "driver_version": gpu.driver,
+            })
+        })
+        .collect();
     let body = json!({
         "uptime_seconds": app.started.elapsed().as_secs(),
-        "gpu_devices": app.gpus().iter().map(|gpu| gpu.count).sum::<u32>(),
-        "gpu_memory_bytes": gpu::memory_bytes(app.gpus()),
-        "gpu_capability": gpu::capability(app.gpus()),
+        "gpu_devices": gpus.len(),
+        "gpu_memory_bytes": gpu::memory_bytes(&gpus),
+        "gpu_capability": gpu::capability(&gpus),
+        "gpus": details,
         "active_requests": app.activity.active(),
         "requests_total": app.activity.total(),
         "average_response_time_ms": app.activity.average_ms(),

@@ -28,16 +28,16 @@ const COLUMNS: [Column; 12] = [
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let mut out = String::new();
-    let devices = app.gpus().iter().map(|gpu| gpu.count).sum::<u32>();
+    let gpus = app.gpus().await;
     single(&mut out, "uptime_seconds", "gauge", "Seconds since the start.", app.started.elapsed().as_secs_f64());
-    single(&mut out, "gpu_devices", "gauge", "GPUs found.", f64::from(devices));
-    single(&mut out, "gpu_memory_bytes", "gauge", "Memory of all GPUs.", gpu::memory_bytes(app.gpus()) as f64);
+    single(&mut out, "gpu_devices", "gauge", "GPUs found.", gpus.len() as f64);
+    single(&mut out, "gpu_memory_bytes", "gauge", "Memory of all GPUs.", gpu::memory_bytes(&gpus) as f64);
     single(
         &mut out,
         "gpu_capability",
         "gauge",
         "Sum over GPUs of memory in GB times a factor of their generation.",
-        gpu::capability(app.gpus()),
+        gpu::capability(&gpus),
     );
     single(&mut out, "active_requests", "gauge", "Inference requests under way.", f64::from(app.activity.active()));
     single(&mut out, "requests_total", "counter", "Inference requests.", app.activity.total() as f64);
