@@ -11,6 +11,8 @@ use crate::{Error, log};
 pub const SCHEMA_BYTES_MAX: usize = 64 << 10;
 /// Longest accepted grammar, in bytes; also the longest that a schema may become.
 pub const GRAMMAR_BYTES_MAX: usize = 256 << 10;
+/// Most blanks in a row around the document of a call: a model must not write them for ever.
+const BLANKS_MAX: u32 = 8;
 /// Deepest nesting of groups in a grammar or in a schema's `pattern`.
 const GROUP_DEPTH_MAX: usize = 64;
 
@@ -33,6 +35,37 @@ pub fn schema_to_grammar(schema: &str) -> Result<String, Error> {
         .map_err(|_| Error::Invalid("the JSON schema uses something that cannot be turned into a grammar".to_owned()))?;
     check_grammar(&grammar)?;
     Ok(grammar)
+}
+
+/// The grammar of what comes after `open`: a document of the schema and `close`, perhaps `open` and the same again. Blanks may stand
+/// around the documents. Also the name of its start rule: `root` is the document's, which refers to itself by that name.
+///
+/// # Errors
+/// As [`schema_to_grammar`].
+pub fn call_to_grammar(open: &str, schema: &str, close: &str) -> Result<(String, String), Error> {
+    let document = schema_to_grammar(schema)?;
+    let mut start = "call-start".to_owned();
+    while document.contains(&start) {
+        start.push('x');
+    }
+    let (open, close) = (literal(open), literal(close));
+    let one = format!("{start}-blank root {start}-blank {close} {start}-blank");
+    let grammar = format!("{document}\n{start} ::= {one} ({open} {one})*\n{start}-blank ::= [ \\t\\n]{{0,{BLANKS_MAX}}}\n");
+    check_grammar(&grammar)?;
+    Ok((grammar, start))
+}
+
+/// A text as a literal of a grammar.
+fn literal(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+    out + "\""
 }
 
 /// Checks the bounds of a GBNF grammar whose start rule is `root`. Whether it parses is known when a sampler is made of it.
@@ -129,6 +162,21 @@ mod tests {
             let error = schema_to_grammar(schema).expect_err(schema).to_string();
             assert!(error.contains(word), "{schema:.60}: {error}");
         }
+    }
+
+    #[test]
+    fn references_are_followed() {
+        let schema = r##"{"$defs":{"tool0":{"$defs":{"P":{"const":"here"}},"type":"object","properties":{"p":{"$ref":"#/$defs/tool0/$defs/P"}}}},
+            "type":"object","properties":{"arguments":{"type":"object","properties":{"p":{"$ref":"#/$defs/tool0/$defs/P"}}}},"required":["arguments"]}"##;
+        assert!(schema_to_grammar(schema).expect("a schema with references").contains("here"));
+    }
+
+    #[test]
+    fn a_call_is_a_document_between_marks() {
+        let schema = r#"{"type":"object","properties":{"call-start":{"const":1}},"required":["call-start"]}"#;
+        let (grammar, start) = call_to_grammar("<\"a\n>", schema, "</a>").expect("a plain schema");
+        assert!(start.starts_with("call-startx") && grammar.contains(&format!("{start} ::= ")), "{grammar}");
+        assert!(grammar.contains(r#""<\"a\n>""#) && grammar.contains("root ::="), "{grammar}");
     }
 
     #[test]

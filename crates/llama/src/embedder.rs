@@ -20,15 +20,18 @@ pub enum Pooling {
     Cls,
     /// The last token's.
     Last,
+    /// A number for the whole input, by the model's own head.
+    Rank,
 }
 
 impl Pooling {
-    /// From the file's `pooling_type`; a model that says nothing embeds by the mean. `None` for rankers.
+    /// From the file's `pooling_type`; a model that says nothing embeds by the mean. `None` for kinds of later formats.
     pub(crate) fn from_gguf(kind: Option<u32>) -> Option<Self> {
         match kind {
             None | Some(0 | 1) => Some(Self::Mean),
             Some(2) => Some(Self::Cls),
             Some(3) => Some(Self::Last),
+            Some(4) => Some(Self::Rank),
             Some(_) => None,
         }
     }
@@ -39,6 +42,7 @@ impl Pooling {
             Self::Mean => "mean",
             Self::Cls => "cls",
             Self::Last => "last",
+            Self::Rank => "rank",
         }
     }
 }
@@ -60,14 +64,19 @@ impl<'model> Embedder<'model> {
     /// Opens a context for inputs of up to `length_max` tokens, computed at most `piece` tokens at a time.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a ranking model, [`Error::Engine`] when memory is lacking.
+    /// [`Error::Unsupported`] for a model whose pooling is not known, [`Error::Engine`] when memory is lacking.
     pub fn open(model: &'model Model, length_max: u32, piece: u32, thread_count: u32) -> Result<Self, Error> {
         let facts = model.facts();
-        let pooling = facts.pooling.ok_or_else(|| Error::Unsupported("the model ranks; it has no embeddings".to_owned()))?;
-        let whole = !facts.generates;
+        let pooling = facts.pooling.ok_or_else(|| Error::Unsupported("the model pools in a way that is not known".to_owned()))?;
+        let whole = !facts.generates || pooling == Pooling::Rank;
         let batch_size = if whole { length_max } else { piece.min(length_max) };
         // llama.cpp leaves tokens unpooled by itself when the file says nothing, and warns about being told to.
-        let pooling_override = if facts.names_pooling { LlamaPoolingType::None } else { LlamaPoolingType::Unspecified };
+        let pooling_override = match pooling {
+            // The head that ranks is the model's, so llama.cpp pools.
+            Pooling::Rank => LlamaPoolingType::Rank,
+            _ if facts.names_pooling => LlamaPoolingType::None,
+            _ => LlamaPoolingType::Unspecified,
+        };
         let params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(length_max))
             .with_n_seq_max(1)
@@ -100,7 +109,7 @@ impl<'model> Embedder<'model> {
         self.pooled.clear();
     }
 
-    /// Computes up to `budget` more tokens; the L2-normalised vector once all are done.
+    /// Computes up to `budget` more tokens; the L2-normalised vector once all are done. Of a model that ranks it is the one number.
     ///
     /// # Errors
     /// [`Error::Engine`]; the input is lost.
@@ -114,6 +123,11 @@ impl<'model> Embedder<'model> {
         }
         log::take_errors();
         self.inner.decode(&mut self.batch).map_err(|e| Error::Engine(format!("{e} {}", log::take_errors())))?;
+        if self.pooling == Pooling::Rank {
+            let scores = self.inner.embeddings_seq_ith(0).map_err(|e| Error::Engine(e.to_string()))?;
+            self.done += take;
+            return Ok(scores.first().map(|&score| vec![score]));
+        }
         for offset in 0..take {
             let vector = self.inner.embeddings_ith(offset as i32).map_err(|e| Error::Engine(e.to_string()))?;
             pool(&mut self.pooled, vector, self.pooling);
@@ -132,7 +146,7 @@ fn pool(pooled: &mut Vec<f64>, vector: &[f32], pooling: Pooling) {
         // The sum and the mean have the same direction, and only that is left after normalising.
         Pooling::Mean => pooled.iter_mut().zip(vector).for_each(|(sum, &value)| *sum += f64::from(value)),
         Pooling::Cls if !first => {}
-        Pooling::Cls | Pooling::Last => pooled.iter_mut().zip(vector).for_each(|(kept, &value)| *kept = f64::from(value)),
+        Pooling::Cls | Pooling::Last | Pooling::Rank => pooled.iter_mut().zip(vector).for_each(|(kept, &value)| *kept = f64::from(value)),
     }
 }
 
@@ -172,6 +186,7 @@ mod tests {
         assert_eq!(Pooling::from_gguf(None), Some(Pooling::Mean));
         assert_eq!(Pooling::from_gguf(Some(2)), Some(Pooling::Cls));
         assert_eq!(Pooling::from_gguf(Some(3)), Some(Pooling::Last));
-        assert_eq!(Pooling::from_gguf(Some(4)), None);
+        assert_eq!(Pooling::from_gguf(Some(4)), Some(Pooling::Rank));
+        assert_eq!(Pooling::from_gguf(Some(5)), None);
     }
 }

@@ -14,7 +14,7 @@ mod log;
 mod model;
 mod sampler;
 
-pub use constraint::{GRAMMAR_BYTES_MAX, SCHEMA_BYTES_MAX, check_grammar, schema_to_grammar};
+pub use constraint::{GRAMMAR_BYTES_MAX, SCHEMA_BYTES_MAX, call_to_grammar, check_grammar, schema_to_grammar};
 pub use context::{Context, ContextOptions, Row};
 pub use cpu::missing_cpu_features;
 pub use embedder::{Embedder, Pooling};

@@ -48,7 +48,7 @@ pub struct Facts {
     pub chat_template: Option<String>,
     /// Whether it predicts the next token; encoders (BERT) only embed.
     pub generates: bool,
-    /// How it embeds; `None` if it ranks instead.
+    /// How it embeds; `None` if that is not known.
     pub pooling: Option<Pooling>,
     /// Whether the file itself says how it pools.
     pub names_pooling: bool,

@@ -83,7 +83,7 @@ impl Sampler {
             bias.extend(model.facts().end_tokens.iter().map(|&token| (token, f32::NEG_INFINITY)));
         }
         bias.sort_by_key(|&(token, _)| token);
-        let grammar = options.grammar.as_deref().map(|text| parse_grammar(model, text)).transpose()?;
+        let grammar = options.grammar.as_deref().map(|text| parse_grammar(model, text, "root")).transpose()?;
         Ok(Self { chain: chain(model, options, &bias), bias, grammar })
     }
 
@@ -111,6 +111,20 @@ impl Sampler {
     pub fn accept(&mut self, token: Token) -> Result<(), Error> {
         for sampler in [&mut self.chain, &mut self.grammar].into_iter().flatten() {
             sampler.try_accept(LlamaToken(token)).map_err(|e| Error::Engine(format!("the grammar lost track: {e}")))?;
+        }
+        Ok(())
+    }
+
+    /// From here on the answer must match a grammar, whose beginning is `said` already. If that does not match, nothing changes:
+    /// what is said is said.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the grammar does not parse.
+    pub fn constrain(&mut self, model: &Model, grammar: &str, start: &str, said: &str) -> Result<(), Error> {
+        let mut grammar = parse_grammar(model, grammar, start)?;
+        let tokens = model.tokenize(said, false, true);
+        if tokens.into_iter().all(|token| grammar.try_accept(LlamaToken(token)).is_ok()) {
+            self.grammar = Some(grammar);
         }
         Ok(())
     }
@@ -242,10 +256,10 @@ fn chain(model: &Model, options: &SamplerOptions, bias: &[(Token, f32)]) -> Opti
     Some(LlamaSampler::chain(parts, true))
 }
 
-fn parse_grammar(model: &Model, grammar: &str) -> Result<LlamaSampler, Error> {
+fn parse_grammar(model: &Model, grammar: &str, start: &str) -> Result<LlamaSampler, Error> {
     constraint::check_grammar(grammar)?;
     log::take_errors();
-    LlamaSampler::grammar(model.raw(), grammar, "root").map_err(|e| {
+    LlamaSampler::grammar(model.raw(), grammar, start).map_err(|e| {
         let said = log::take_errors();
         Error::Invalid(format!("the grammar cannot be used: {}", if said.is_empty() { e.to_string() } else { said }))
     })

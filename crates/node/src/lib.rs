@@ -20,6 +20,7 @@ mod memory;
 pub mod pool;
 pub mod register;
 pub mod run;
+pub mod speech;
 pub mod template;
 
 #[cfg(test)]

@@ -9,14 +9,17 @@ mod python;
 use std::{io, sync::Arc};
 
 use minijinja::{Environment, Error, ErrorKind, Value, value::ValueKind};
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 use wire::fleet::worker::{Prompt, Segment};
+
+use crate::speech::Speech;
 
 pub use control::Controls;
 use control::Defused;
 
-/// Most instructions of one rendering.
+/// Most instructions of one rendering, and of one that only looks how the template writes.
 const FUEL: u64 = 20_000_000;
+const FUEL_PROBE: u64 = 1_000_000;
 /// Longest rendered text, in bytes.
 const RENDERED_BYTES_MAX: usize = 16 << 20;
 /// Longest template, in bytes.
@@ -61,6 +64,9 @@ pub struct ChatTemplate {
     bos_token: String,
     eos_token: String,
     controls: Arc<Controls>,
+    speech: Arc<Speech>,
+    /// It prints the arguments of calls as they are, and must be given JSON as text.
+    wants_text: bool,
 }
 
 impl ChatTemplate {
@@ -72,7 +78,8 @@ impl ChatTemplate {
         if let Some(tool_use) = tool_use {
             fault = fault.or(add(&mut env, "tool_use", tool_use).err());
         }
-        Self {
+        let speech = Arc::new(Speech::of("", ""));
+        let template = Self {
             env,
             fault,
             is_fallback: main.is_none(),
@@ -81,7 +88,35 @@ impl ChatTemplate {
             bos_token: bos.unwrap_or_default().to_owned(),
             eos_token: eos.unwrap_or_default().to_owned(),
             controls,
+            speech,
+            wants_text: false,
+        };
+        template.probed([source, tool_use].into_iter().flatten().collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Looks how the template writes a turn that calls a tool.
+    fn probed(mut self, source: String) -> Self {
+        self.env.set_fuel(Some(FUEL_PROBE));
+        let mut turns = probes().into_iter().filter_map(|(wants_text, probe)| Some((wants_text, self.turn(probe)?)));
+        let turn = turns.find(|(_, turn)| turn.contains("\"probe_key\"") || turn.contains("probe_value") && !turn.contains("'probe_key'"));
+        self.env.set_fuel(Some(FUEL));
+        if let Some((wants_text, _)) = &turn {
+            self.wants_text = *wants_text;
         }
+        self.speech = Arc::new(Speech::of(turn.as_ref().map_or("", |(_, turn)| turn), &source));
+        self
+    }
+
+    /// What a conversation's last turn becomes.
+    fn turn(&self, conversation: Conversation) -> Option<String> {
+        let rendered = self.render(conversation, false).ok()?;
+        let text = text_of(&rendered);
+        text.rfind(PROBE_QUESTION).map(|at| text[at + PROBE_QUESTION.len()..].to_owned())
+    }
+
+    /// How its models write thoughts and calls.
+    pub const fn speech(&self) -> &Arc<Speech> {
+        &self.speech
     }
 
     /// A string that ends answers besides the model's own end tokens.
@@ -117,6 +152,9 @@ impl ChatTemplate {
                 message["role"] = "system".into();
             }
         }
+        if self.wants_text {
+            calls_of(&mut messages).for_each(as_text);
+        }
         context.entry("add_generation_prompt").or_insert(true.into());
         context.insert("messages".to_owned(), messages.into());
         context.insert("tools".to_owned(), conversation.tools.unwrap_or_default());
@@ -127,6 +165,48 @@ impl ChatTemplate {
         context["eos_token"] = self.eos_token.as_str().into();
         context
     }
+}
+
+/// What the user asks in a probe.
+const PROBE_QUESTION: &str = "probe question";
+
+/// Conversations that end in a call, in the forms that templates take: arguments as an object or as text (true).
+fn probes() -> Vec<(bool, Conversation)> {
+    let tool = json!({"type": "function", "function": {"name": "probe_name", "description": "probe", "parameters": {
+        "type": "object", "properties": {"probe_key": {"type": "string", "description": "probe"}}, "required": ["probe_key"]}}});
+    let one = |wants_text: bool, content: Json| {
+        let mut call =
+            json!({"id": "callprobe", "type": "function", "function": {"name": "probe_name", "arguments": {"probe_key": "probe_value"}}});
+        if wants_text {
+            as_text(&mut call);
+        }
+        let messages = vec![
+            json!({"role": "user", "content": PROBE_QUESTION}),
+            json!({"role": "assistant", "content": content, "tool_calls": [call]}),
+        ];
+        let more = Map::from_iter([("add_generation_prompt".to_owned(), false.into())]);
+        (wants_text, Conversation { messages, tools: Some(json!([tool])), documents: None, more })
+    };
+    vec![one(false, Json::Null), one(false, "".into()), one(true, Json::Null), one(true, "".into())]
+}
+
+fn calls_of(messages: &mut [Json]) -> impl Iterator<Item = &mut Json> {
+    messages.iter_mut().filter_map(|message| message.get_mut("tool_calls")?.as_array_mut()).flatten()
+}
+
+fn as_text(call: &mut Json) {
+    if let Some(arguments) = call.pointer_mut("/function/arguments").filter(|arguments| arguments.is_object()) {
+        *arguments = arguments.to_string().into();
+    }
+}
+
+/// The text of a prompt, without its marks.
+pub fn text_of(prompt: &Prompt) -> String {
+    let text = |segment: &Segment| match segment {
+        Segment::Text { text, .. } => text.clone(),
+        Segment::Tokens { .. } => String::new(),
+    };
+    prompt.segments.iter().map(text).collect()
 }
 
 fn environment() -> Environment<'static> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use wire::{
     Code, Failure,
     chat::types::{ChatChunk, ChatRequest, ChatResponse, Choice, ChunkChoice, Content, Delta, Message},
-    fleet::worker::{Done, Finish, Prompt, TokenLogprob},
+    fleet::worker::{Done, Finish, Prompt, Segment, TokenLogprob},
     sse::write_data,
 };
 
@@ -22,10 +22,11 @@ use super::{
     frames::{self, Collected, Count, Frames, finish_reason},
     reply::{self, Refusal, RequestId},
     sampling::{self, TOP_LOGPROBS_MAX, Wanted},
-    tools::{self, Finder, Mode, Piece, tool_call},
+    tools::{self, tool_call},
 };
 use crate::{
     pool::Lease,
+    speech::{Manner, Mode, Piece, Reader, Speech},
     template::{Conversation, TemplateError},
 };
 
@@ -42,8 +43,10 @@ pub(super) async fn chat(State(app): State<Arc<App>>, Extension(id): Extension<R
     let model = model_of(request.model.as_ref())?;
     let conversation = conversation(&request)?;
     let offer = tools::offer(&request)?;
-    let conversation = Conversation { tools: offer.tools, ..conversation };
+    let tools = Arc::new(offer.tools);
+    let conversation = Conversation { tools: (!tools.is_empty()).then(|| tools.as_slice().into()), ..conversation };
     let mut plan = plan(&request, hints)?;
+    let mode = if plan.constraint.is_some() { Mode::Plain } else { offer.mode };
     if let Some(forced) = offer.constraint {
         if plan.constraint.is_some() {
             return Err(Failure::invalid("tool_choice", "`tool_choice` and `response_format` or `grammar` can't be combined").into());
@@ -53,15 +56,33 @@ pub(super) async fn chat(State(app): State<Arc<App>>, Extension(id): Extension<R
     let lease = app.pool.acquire(&model).await?;
     plan.stop.extend(lease.template.stop().map(str::to_owned));
     let prompt = render(lease.clone(), conversation, body.len() > LONG_BODY_BYTES).await?;
+    let manner = manner(lease.template.speech(), mode, &prompt, tools, request.parallel_tool_calls != Some(false));
+    plan.fit(&manner);
     let steps = plan.start(&app, &lease, vec![prompt]);
     let shape = Shape::new(model, lease.engine.info().fingerprint.clone());
     if plan.is_streamed {
         let include_usage = request.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false);
-        let frames = ChatFrames::new(shape, plan.choices as usize, offer.mode, include_usage);
+        let frames = ChatFrames::new(shape, plan.choices as usize, &manner, include_usage);
         return Ok(frames::stream(steps, frames, place, id).await?);
     }
     let collected = frames::collect(steps, plan.choices as usize).await?;
-    Ok(reply::json(StatusCode::OK, &shape.whole(collected, offer.mode)))
+    Ok(reply::json(StatusCode::OK, &shape.whole(collected, &manner)))
+}
+
+fn manner(speech: &Arc<Speech>, mode: Mode, prompt: &Prompt, tools: Arc<Vec<Value>>, is_parallel: bool) -> Manner {
+    let is_thinking = matches!(prompt.segments.last(), Some(Segment::Text { text, special: true }) if speech.is_thinking_after(text));
+    Manner { speech: speech.clone(), mode, is_thinking, tools, is_parallel }
+}
+
+impl Plan {
+    /// What the engine must know of how the answer will be read.
+    fn fit(&mut self, manner: &Manner) {
+        self.marks = manner.speech.marks(manner.mode);
+        if manner.mode == Mode::Auto {
+            self.constraint = tools::from_mark(manner);
+            self.stop.extend(manner.speech.stops().iter().map(|stop| (*stop).to_owned()));
+        }
+    }
 }
 
 fn plan(request: &ChatRequest, hints: Hints) -> Result<Plan, Failure> {
@@ -79,6 +100,7 @@ fn plan(request: &ChatRequest, hints: Hints) -> Result<Plan, Failure> {
         sampling: Wanted::from(request).check()?,
         constraint: sampling::constraint(request.response_format.as_ref(), None, request.grammar.as_deref())?,
         stop: sampling::stops(request.stop.clone())?,
+        marks: Vec::new(),
         logprobs: wants_logprobs.then_some(top.unwrap_or(0)),
         ignore_eos: request.ignore_eos.unwrap_or(false),
         cache_prompt: request.cache_prompt.unwrap_or(true),
@@ -95,7 +117,13 @@ fn conversation(request: &ChatRequest) -> Result<Conversation, Failure> {
         return Err(Failure::invalid("messages", format!("`messages` must have between 1 and {MESSAGES_MAX} messages")));
     }
     let messages = messages.iter().enumerate().map(|(index, message)| plain(index, message)).collect::<Result<_, _>>()?;
-    let more = request.chat_template_kwargs.clone().unwrap_or_default();
+    let mut more = request.chat_template_kwargs.clone().unwrap_or_default();
+    if let Some(effort) = &request.reasoning_effort {
+        more.entry("reasoning_effort").or_insert_with(|| effort.as_str().into());
+        if effort == "none" {
+            more.entry("enable_thinking").or_insert(false.into());
+        }
+    }
     Ok(Conversation { messages, tools: None, documents: request.documents.clone(), more })
 }
 
@@ -168,11 +196,11 @@ impl Shape {
         Self { id, created, model, fingerprint: Some(fingerprint).filter(|f| !f.is_empty()) }
     }
 
-    fn whole(self, collected: Vec<Collected>, mode: Mode) -> ChatResponse {
+    fn whole(self, collected: Vec<Collected>, manner: &Manner) -> ChatResponse {
         let mut count = Count::default();
         let choices = collected.into_iter().enumerate().map(|(index, one)| {
             count.add(&one.done, index == 0);
-            choice(index as u32, one, mode)
+            choice(index as u32, one, manner)
         });
         let choices = choices.collect();
         ChatResponse {
@@ -187,20 +215,23 @@ impl Shape {
     }
 }
 
-fn choice(index: u32, one: Collected, mode: Mode) -> Choice {
-    let mut finder = Finder::new(mode);
-    let mut pieces = finder.push(one.text);
-    pieces.extend(finder.finish());
-    let (mut content, mut calls) = (String::new(), Vec::new());
+fn choice(index: u32, one: Collected, manner: &Manner) -> Choice {
+    let mut reader = Reader::new(manner);
+    let mut pieces = reader.push(one.text);
+    pieces.extend(reader.finish());
+    let (mut content, mut thoughts, mut calls) = (String::new(), String::new(), Vec::new());
     for piece in pieces {
         match piece {
             Piece::Text(text) => content.push_str(&text),
+            Piece::Thought(text) => thoughts.push_str(&text),
             Piece::Call { name, arguments } => calls.push(tool_call(None, name, arguments)),
         }
     }
     let is_call = !calls.is_empty();
     let content = if is_call && content.is_empty() { None } else { Some(Content::Text(content)) };
-    let message = Message { role: "assistant".to_owned(), content, tool_calls: is_call.then_some(calls), ..Message::default() };
+    let reasoning_content = (!thoughts.is_empty()).then_some(thoughts);
+    let tool_calls = is_call.then_some(calls);
+    let message = Message { role: "assistant".to_owned(), content, tool_calls, reasoning_content, ..Message::default() };
     let reason = reason(one.done.finish, is_call);
     Choice { index, message, finish_reason: Some(reason.to_owned()), logprobs: chat_logprobs(&one.logprobs) }
 }
@@ -212,14 +243,14 @@ const fn reason(finish: Finish, is_call: bool) -> &'static str {
 /// A stream of chat chunks.
 struct ChatFrames {
     shape: Shape,
-    choices: Vec<(bool, Finder)>,
+    choices: Vec<(bool, Reader)>,
     count: Count,
     include_usage: bool,
 }
 
 impl ChatFrames {
-    fn new(shape: Shape, choices: usize, mode: Mode, include_usage: bool) -> Self {
-        let choices = (0..choices).map(|_| (false, Finder::new(mode))).collect();
+    fn new(shape: Shape, choices: usize, manner: &Manner, include_usage: bool) -> Self {
+        let choices = (0..choices).map(|_| (false, Reader::new(manner))).collect();
         Self { shape, choices, count: Count::default(), include_usage }
     }
 
@@ -247,6 +278,7 @@ impl ChatFrames {
         for piece in pieces {
             let delta = match piece {
                 Piece::Text(text) => Delta { content: Some(text), ..Delta::default() },
+                Piece::Thought(text) => Delta { reasoning_content: Some(text), ..Delta::default() },
                 Piece::Call { name, arguments } => {
                     call_index += 1;
                     Delta { tool_calls: Some(vec![tool_call(Some(call_index - 1), name, arguments)]), ..Delta::default() }
@@ -270,20 +302,20 @@ impl ChatFrames {
 impl Frames for ChatFrames {
     fn text(&mut self, index: usize, text: String, logprobs: Vec<TokenLogprob>, out: &mut Vec<u8>) {
         self.open(index, out);
-        let finder = &mut self.choices[index].1;
-        let before = finder.calls;
-        let pieces = if text.is_empty() { Vec::new() } else { finder.push(text) };
+        let reader = &mut self.choices[index].1;
+        let before = reader.calls();
+        let pieces = if text.is_empty() { Vec::new() } else { reader.push(text) };
         self.pieces(index, pieces, before, &logprobs, out);
     }
 
     fn done(&mut self, index: usize, done: Done, out: &mut Vec<u8>) {
         self.open(index, out);
         self.count.add(&done, index == 0);
-        let finder = &mut self.choices[index].1;
-        let before = finder.calls;
-        let mut pieces = if done.text.is_empty() { Vec::new() } else { finder.push(done.text) };
-        pieces.extend(finder.finish());
-        let is_call = finder.calls > 0;
+        let reader = &mut self.choices[index].1;
+        let before = reader.calls();
+        let mut pieces = if done.text.is_empty() { Vec::new() } else { reader.push(done.text) };
+        pieces.extend(reader.finish());
+        let is_call = reader.calls() > 0;
         self.pieces(index, pieces, before, &done.logprobs, out);
         self.write(index, Delta::default(), Some(reason(done.finish, is_call)), &[], out);
     }

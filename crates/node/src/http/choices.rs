@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub(super) sampling: Sampling,
     pub(super) constraint: Option<Constraint>,
     pub(super) stop: Vec<String>,
+    /// Control tokens whose text is needed to read the answer.
+    pub(super) marks: Vec<String>,
     pub(super) logprobs: Option<u8>,
     pub(super) ignore_eos: bool,
     pub(super) cache_prompt: bool,
@@ -77,6 +79,7 @@ impl Plan {
             sampling,
             constraint: self.constraint.clone(),
             stop: self.stop.clone(),
+            marks: self.marks.clone(),
             logprobs: self.logprobs,
             ignore_eos: self.ignore_eos,
             cache_prompt: self.cache_prompt,

@@ -68,6 +68,7 @@ fn plan(request: &CompletionRequest, hints: Hints) -> Result<Plan, Failure> {
         sampling: Wanted::from(request).check()?,
         constraint: sampling::constraint(request.response_format.as_ref(), request.json_schema.as_ref(), request.grammar.as_deref())?,
         stop: sampling::stops(request.stop.clone())?,
+        marks: Vec::new(),
         logprobs: request.logprobs,
         ignore_eos: request.ignore_eos.unwrap_or(false),
         cache_prompt: request.cache_prompt.unwrap_or(true),

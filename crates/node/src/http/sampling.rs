@@ -14,7 +14,7 @@ const STOP_BYTES_MAX: usize = 1024;
 /// Most entries of `logit_bias`.
 const BIASES_MAX: usize = 1024;
 /// Longest schema or grammar, in bytes.
-const CONSTRAINT_BYTES_MAX: usize = 64 << 10;
+pub(super) const CONSTRAINT_BYTES_MAX: usize = 64 << 10;
 /// Most choices of one request.
 pub(super) const CHOICES_MAX: u32 = 8;
 /// Most alternatives per token.
@@ -156,7 +156,7 @@ pub(super) fn constraint(
     if let Some((other, _)) = all.next() {
         return Err(Failure::invalid(other, format!("`{other}` and `{name}` can't be combined")));
     }
-    let (Constraint::JsonSchema(text) | Constraint::Grammar(text)) = &constraint;
+    let (Constraint::JsonSchema(text) | Constraint::Grammar(text) | Constraint::Call { schema: text, .. }) = &constraint;
     if text.len() > CONSTRAINT_BYTES_MAX {
         return Err(Failure::invalid(name, format!("`{name}` may have {CONSTRAINT_BYTES_MAX} bytes at most")));
     }

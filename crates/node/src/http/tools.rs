@@ -1,34 +1,20 @@
-//! Tool calls: offered through the template, and found in the answer where the model writes them in the common form
-//! `<tool_call>{"name": …, "arguments": …}</tool_call>`, or where the answer was made to be one.
+//! Tools: what a request offers, and whether its answer must be a call.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use wire::{
     Code, Failure,
     chat::types::{ChatRequest, FunctionCall, ToolCall},
-    fleet::worker::Constraint,
+    fleet::worker::{Constraint, Thoughts},
 };
 
-const OPEN: &str = "<tool_call>";
-const CLOSE: &str = "</tool_call>";
-/// Longest tool call that is waited for, in bytes.
-const CALL_BYTES_MAX: usize = 1 << 20;
-
-/// What the tools of a request mean for its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// There are none: text is text.
-    None,
-    /// The model may call.
-    Auto,
-    /// The whole answer is a call, because the grammar allows nothing else.
-    Forced,
-}
+use super::sampling::CONSTRAINT_BYTES_MAX;
+use crate::speech::{CALL_BYTES_MAX, Manner, Mode};
 
 /// What the template and the engine are told about tools.
 #[derive(Debug)]
 pub(super) struct Offer {
     pub(super) mode: Mode,
-    pub(super) tools: Option<Value>,
+    pub(super) tools: Vec<Value>,
     pub(super) constraint: Option<Constraint>,
 }
 
@@ -38,7 +24,7 @@ pub(super) fn offer(request: &ChatRequest) -> Result<Offer, Failure> {
     let choice = request.tool_choice.as_ref().filter(|choice| !choice.is_null());
     let named = choice.and_then(|choice| choice["function"]["name"].as_str());
     let word = choice.and_then(Value::as_str);
-    let none = Offer { mode: Mode::None, tools: None, constraint: None };
+    let none = Offer { mode: Mode::None, tools: Vec::new(), constraint: None };
     if tools.is_empty() {
         return if matches!(word, Some("required")) || named.is_some() {
             Err(Failure::invalid("tool_choice", "`tool_choice` asks for a tool and `tools` has none"))
@@ -68,138 +54,73 @@ pub(super) fn offer(request: &ChatRequest) -> Result<Offer, Failure> {
         }
         _ => return Err(Failure::invalid("tool_choice", "`tool_choice` must be none, auto, required or a function")),
     };
-    Ok(Offer { mode, tools: Some(list.into()), constraint })
+    Ok(Offer { mode, tools: list, constraint })
 }
 
 /// A schema of a call of one of `tools`.
 fn calls(tools: &[Value]) -> Result<Constraint, Failure> {
-    let each = tools.iter().map(|tool| {
-        let function = &tool["function"];
-        let arguments = if function["parameters"].is_object() { function["parameters"].clone() } else { json!({"type": "object"}) };
-        let properties = json!({"name": {"const": function["name"]}, "arguments": arguments});
-        json!({"type": "object", "properties": properties, "required": ["name", "arguments"], "additionalProperties": false})
-    });
-    let each: Vec<_> = each.collect();
-    let schema = if each.len() == 1 { each[0].to_string() } else { json!({ "anyOf": each }).to_string() };
+    let schema = schema(tools, "arguments").to_string();
     if schema.len() > CALL_BYTES_MAX {
         return Err(Failure::invalid("tools", "the schemas of the tools are too long"));
     }
     Ok(Constraint::JsonSchema(schema))
 }
 
-/// A part of an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Piece {
-    Text(String),
-    Call { name: String, arguments: String },
+/// What holds from the mark of a call on, where the model's family writes its calls as JSON between marks.
+pub(super) fn from_mark(manner: &Manner) -> Option<Constraint> {
+    let form = manner.speech.call()?;
+    let mut schema = schema(&manner.tools, form.arguments);
+    if form.is_list {
+        let defs = schema.as_object_mut().and_then(|members| members.remove("$defs")).unwrap_or_else(|| json!({}));
+        schema = json!({"$defs": defs, "type": "array", "items": schema, "minItems": 1});
+        if !manner.is_parallel {
+            schema["maxItems"] = 1.into();
+        }
+    }
+    let schema = schema.to_string();
+    let thoughts = manner.speech.tags().map(|(open, close)| Thoughts {
+        open: open.to_owned(),
+        close: close.to_owned(),
+        has_begun: manner.is_thinking,
+    });
+    let (open, close) = (form.open.to_owned(), form.close.to_owned());
+    (schema.len() <= CONSTRAINT_BYTES_MAX).then_some(Constraint::Call { open, schema, close, thoughts })
 }
 
-/// Finds calls in text that comes bit by bit; never gives out half of a mark.
-#[derive(Debug)]
-pub(super) struct Finder {
-    mode: Mode,
-    held: String,
-    is_inside: bool,
-    /// Nothing but blanks has come since the last call.
-    is_after_call: bool,
-    /// Calls found so far.
-    pub(super) calls: u32,
+/// One of the tools' calls, with the arguments under this key. Each tool's schema stays whole below `$defs`, so that what it refers
+/// to is found.
+fn schema(tools: &[Value], key: &str) -> Value {
+    let (mut each, mut defs) = (Vec::new(), Map::new());
+    for (index, tool) in tools.iter().enumerate() {
+        let function = &tool["function"];
+        let mut arguments = if function["parameters"].is_object() { function["parameters"].clone() } else { json!({"type": "object"}) };
+        let name = format!("tool{index}");
+        if refers(&mut arguments, &name) {
+            defs.insert(name, arguments.clone());
+        }
+        let properties = json!({"name": {"const": function["name"]}, (key): arguments});
+        each.push(json!({"type": "object", "properties": properties, "required": ["name", key], "additionalProperties": false}));
+    }
+    let mut schema = if each.len() == 1 { each.remove(0) } else { json!({ "anyOf": each }) };
+    if !defs.is_empty() {
+        schema["$defs"] = defs.into();
+    }
+    schema
 }
 
-impl Finder {
-    pub(super) const fn new(mode: Mode) -> Self {
-        Self { mode, held: String::new(), is_inside: false, is_after_call: false, calls: 0 }
-    }
-
-    /// Takes more text; gives what is decided.
-    pub(super) fn push(&mut self, text: String) -> Vec<Piece> {
-        match self.mode {
-            Mode::None => vec![Piece::Text(text)],
-            Mode::Forced if self.held.len() + text.len() <= CALL_BYTES_MAX => {
-                self.held.push_str(&text);
-                Vec::new()
+/// Lets references within a tool's schema point to where it will be. Whether there are any.
+fn refers(value: &mut Value, name: &str) -> bool {
+    match value {
+        Value::Object(members) => members.iter_mut().fold(false, |found, (key, member)| match member {
+            Value::String(target) if key == "$ref" && target.starts_with('#') => {
+                *target = format!("#/$defs/{name}{}", &target[1..]);
+                true
             }
-            Mode::Forced | Mode::Auto => {
-                self.held.push_str(&text);
-                self.scan()
-            }
-        }
+            member => refers(member, name) || found,
+        }),
+        Value::Array(items) => items.iter_mut().fold(false, |found, item| refers(item, name) || found),
+        _ => false,
     }
-
-    fn scan(&mut self) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        loop {
-            let mark = if self.is_inside { CLOSE } else { OPEN };
-            let Some(at) = self.held.find(mark) else { break };
-            let rest = self.held.split_off(at + mark.len());
-            let mut before = std::mem::replace(&mut self.held, rest);
-            before.truncate(at);
-            if self.is_inside {
-                self.close(&before, &mut pieces);
-            } else {
-                self.text(before, &mut pieces);
-            }
-            self.is_inside = !self.is_inside;
-        }
-        if !self.is_inside {
-            let keep = (1..OPEN.len()).rev().find(|n| self.held.ends_with(&OPEN[..*n])).unwrap_or(0);
-            let tail = self.held.split_off(self.held.len() - keep);
-            let text = std::mem::replace(&mut self.held, tail);
-            self.text(text, &mut pieces);
-        } else if self.held.len() > CALL_BYTES_MAX {
-            self.is_inside = false;
-            pieces.push(Piece::Text(format!("{OPEN}{}", std::mem::take(&mut self.held))));
-        }
-        pieces
-    }
-
-    fn close(&mut self, inside: &str, pieces: &mut Vec<Piece>) {
-        match call(inside) {
-            Some(found) => {
-                self.calls += 1;
-                self.is_after_call = true;
-                pieces.push(found);
-            }
-            None => self.text(format!("{OPEN}{inside}{CLOSE}"), pieces),
-        }
-    }
-
-    /// Blanks after a call are no content.
-    fn text(&mut self, text: String, pieces: &mut Vec<Piece>) {
-        let text = if self.is_after_call { text.trim_start().to_owned() } else { text };
-        if !text.is_empty() {
-            self.is_after_call = false;
-            pieces.push(Piece::Text(text));
-        }
-    }
-
-    /// What is left at the end.
-    pub(super) fn finish(&mut self) -> Vec<Piece> {
-        let held = std::mem::take(&mut self.held);
-        // Models end with the call, and some forget to close it.
-        let found = if self.is_inside || self.mode == Mode::Forced { call(&held) } else { None };
-        let mut pieces = Vec::new();
-        match found {
-            Some(found) => {
-                self.calls += 1;
-                pieces.push(found);
-            }
-            None if self.is_inside => pieces.push(Piece::Text(format!("{OPEN}{held}"))),
-            None => self.text(held, &mut pieces),
-        }
-        self.is_inside = false;
-        pieces
-    }
-}
-
-fn call(text: &str) -> Option<Piece> {
-    let value: Value = serde_json::from_str(text.trim()).ok()?;
-    let name = value["name"].as_str()?.to_owned();
-    let arguments = match value.get("arguments").or_else(|| value.get("parameters"))? {
-        Value::String(text) => text.clone(),
-        arguments => arguments.to_string(),
-    };
-    Some(Piece::Call { name, arguments })
 }
 
 /// A call as OpenAI writes it.
@@ -215,44 +136,10 @@ pub(super) fn tool_call(index: Option<u32>, name: String, arguments: String) -> 
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use std::sync::Arc;
 
     use super::*;
-
-    fn find(mode: Mode, parts: &[&str]) -> Vec<Piece> {
-        let mut finder = Finder::new(mode);
-        let mut pieces: Vec<_> = parts.iter().flat_map(|part| finder.push((*part).to_owned())).collect();
-        pieces.extend(finder.finish());
-        let mut joined: Vec<Piece> = Vec::new();
-        for piece in pieces {
-            match (joined.last_mut(), piece) {
-                (Some(Piece::Text(text)), Piece::Text(more)) => text.push_str(&more),
-                (_, piece) => joined.push(piece),
-            }
-        }
-        joined
-    }
-
-    fn text(text: &str) -> Piece {
-        Piece::Text(text.to_owned())
-    }
-
-    fn called(name: &str, arguments: &str) -> Piece {
-        Piece::Call { name: name.to_owned(), arguments: arguments.to_owned() }
-    }
-
-    #[test]
-    fn calls_are_found_and_the_rest_stays_text() {
-        let answer = "Let me see.<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>\n<tool_call>{\"name\":\"g\",\"arguments\":\"{}\"}</tool_call>";
-        assert_eq!(find(Mode::Auto, &[answer]), [text("Let me see."), called("f", "{\"a\":1}"), called("g", "{}")]);
-        assert_eq!(find(Mode::Auto, &["<tool_call>{\"name\":\"f\",\"arguments\":{}}"]), [called("f", "{}")]);
-        for plain in ["a < b <tool", "<tool_call>no json</tool_call> x", "<tool_call>{\"x\":1}"] {
-            assert_eq!(find(Mode::Auto, &[plain]), [text(plain)]);
-        }
-        assert_eq!(find(Mode::None, &["<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>"]).len(), 1);
-        assert_eq!(find(Mode::Forced, &["{\"name\":\"f\",", "\"arguments\":{}}"]), [called("f", "{}")]);
-        assert_eq!(find(Mode::Forced, &["cut sho"]), [text("cut sho")]);
-    }
+    use crate::speech::Speech;
 
     #[test]
     fn a_choice_that_cannot_be_kept_is_refused() {
@@ -272,14 +159,38 @@ mod tests {
         assert!(offer(&request(json!([{"type": "web_search"}]), Value::Null)).is_err());
     }
 
-    proptest! {
-        #[test]
-        fn where_the_text_is_cut_changes_nothing(cuts in prop::collection::vec(0usize..120, 0..8)) {
-            let whole = "é <tool_call>{\"name\":\"f\",\"arguments\":{\"q\":\"<b>\"}}</tool_call> and <tool_calls> <tool_call>x</tool_call> end";
-            let mut cuts: Vec<_> = cuts.into_iter().map(|at| at.min(whole.len())).filter(|at| whole.is_char_boundary(*at)).chain([0, whole.len()]).collect();
-            cuts.sort_unstable();
-            let parts: Vec<_> = cuts.windows(2).map(|w| &whole[w[0]..w[1]]).collect();
-            prop_assert_eq!(find(Mode::Auto, &parts), find(Mode::Auto, &[whole]));
-        }
+    #[test]
+    fn references_in_a_tool_s_schema_are_found() {
+        let parameters = json!({"$defs": {"P": {"type": "string"}}, "type": "object", "properties": {"p": {"$ref": "#/$defs/P"}, "self": {"$ref": "#"}}});
+        let tools = [json!({"function": {"name": "f", "parameters": parameters}}), json!({"function": {"name": "g"}})];
+        let schema = schema(&tools, "parameters");
+        let wanted = &schema["anyOf"][0]["properties"]["parameters"]["properties"];
+        assert_eq!((&wanted["p"]["$ref"], &wanted["self"]["$ref"]), (&json!("#/$defs/tool0/$defs/P"), &json!("#/$defs/tool0")));
+        assert_eq!(schema.pointer("/$defs/tool0/$defs/P/type"), Some(&json!("string")));
+        assert_eq!(schema["anyOf"][1]["required"], json!(["name", "parameters"]));
+    }
+
+    #[test]
+    fn a_family_that_writes_json_is_held_to_it_from_the_mark_on() {
+        let tools = Arc::new(vec![json!({"function": {"name": "f", "parameters": {"type": "object", "properties": {}}}})]);
+        let manner = |turn: &str, source: &str| Manner {
+            speech: Arc::new(Speech::of(turn, source)),
+            mode: Mode::Auto,
+            is_thinking: true,
+            tools: tools.clone(),
+            is_parallel: false,
+        };
+        let turn = "<tool_call>\n{\"name\": \"probe_name\", \"arguments\": {}}\n</tool_call>";
+        let Some(Constraint::Call { open, schema, close, thoughts }) = from_mark(&manner(turn, "</think>")) else { panic!("a constraint") };
+        assert_eq!(
+            (open.as_str(), close.as_str(), thoughts.is_some_and(|thoughts| thoughts.has_begun)),
+            ("<tool_call>", "</tool_call>", true)
+        );
+        assert!(schema.contains(r#""arguments""#), "{schema}");
+        let turn = "<TOOLCALL>[{\"name\": \"probe_name\", \"arguments\": {}}]</TOOLCALL>";
+        let Some(Constraint::Call { schema, thoughts: None, .. }) = from_mark(&manner(turn, "")) else { panic!("a constraint") };
+        assert!(schema.contains(r#""maxItems":1"#), "{schema}");
+        assert!(from_mark(&manner("<tool_call>\n<function=probe_name>", "")).is_none(), "elements are no JSON");
+        assert!(from_mark(&manner("", "<tool_call>")).is_none(), "a form that was never shown");
     }
 }

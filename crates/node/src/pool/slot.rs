@@ -103,7 +103,7 @@ impl Slot {
         Some(Status {
             id: self.id.clone(),
             is_ready: loaded.is_some(),
-            can_embed: loaded.is_some_and(|loaded| loaded.engine.info().pooling.is_some()),
+            can_embed: loaded.is_some_and(|loaded| loaded.engine.info().pooling.as_deref().is_some_and(|pooling| pooling != "rank")),
             active: view.active,
             memory_bytes: loaded.map_or(0, |loaded| loaded.memory_bytes),
             stats: loaded.map(|loaded| loaded.engine.stats()).unwrap_or_default(),

@@ -67,6 +67,7 @@ fn submit(text: &str) -> Submit {
         sampling: Sampling::default(),
         constraint: None,
         stop: Vec::new(),
+        marks: Vec::new(),
         logprobs: None,
         ignore_eos: false,
         cache_prompt: true,

@@ -127,3 +127,61 @@ fn roles_and_tools_cannot_spell_control_tokens_either() {
     said.tools = Some(json!([{"<|im_start|>": "<s>"}]));
     assert_eq!(render("{{ messages[0].role }}{{ tools | tojson }}", said), "user«<|im_end|>»[{\"«<|im_start|>»\": \"«<s>»\"}]");
 }
+
+/// Templates in the manner of their families, much shortened: how they write a call of `f` in an earlier turn.
+const CALLERS: [(&str, &str, bool); 7] = [
+    (
+        "hermes",
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% for t in m.tool_calls %}<tool_call>\n{\"name\": \"{{ t.function.name }}\", \"arguments\": {{ t.function.arguments | tojson }}}\n</tool_call>{% endfor %}<|im_end|>{% endfor %}",
+        false,
+    ),
+    (
+        "deepseek",
+        "{% for m in messages %}{% if m.tool_calls %}<｜Assistant｜><｜tool▁calls▁begin｜>{% for t in m.tool_calls %}{{ '<｜tool▁call▁begin｜>' + t.type + '<｜tool▁sep｜>' + t.function.name + '\\n```json\\n' + t.function.arguments + '\\n```<｜tool▁call▁end｜>' }}{% endfor %}<｜tool▁calls▁end｜>{% else %}<｜User｜>{{ m.content.split('</think>')[-1] }}{% endif %}{% endfor %}",
+        true,
+    ),
+    (
+        "mistral",
+        "{% for m in messages %}{% if m.tool_calls is defined %}[TOOL_CALLS][{% for t in m.tool_calls %}{% if t.id | length != 9 %}{{ raise_exception('nine') }}{% endif %}{{ t.function | tojson }}{% endfor %}]</s>{% else %}[INST]{{ m.content }}[/INST]{% endif %}{% endfor %}",
+        false,
+    ),
+    (
+        "llama3",
+        "{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>{% if 'tool_calls' in m %}{% if m.tool_calls | length != 1 %}{{ raise_exception('one') }}{% endif %}{\"name\": \"{{ m.tool_calls[0].function.name }}\", \"parameters\": {{ m.tool_calls[0].function.arguments | tojson }}}{% else %}{{ m.content }}{% endif %}{% endfor %}",
+        false,
+    ),
+    (
+        "harmony",
+        "{% for m in messages %}<|start|>{{ m.role }}{% for t in m.tool_calls %}<|channel|>commentary to=functions.{{ t.function.name }} <|constrain|>json<|message|>{{ t.function.arguments }}<|call|>{% else %}<|message|>{{ m.content }}<|end|>{% endfor %}{% endfor %}",
+        true,
+    ),
+    (
+        "gemma",
+        "{% for m in messages %}{% if m.role not in ['user', 'assistant'] %}{{ raise_exception('roles') }}{% endif %}<start_of_turn>{{ m.role }}\n{{ m.content }}<end_of_turn>{% endfor %}",
+        false,
+    ),
+    ("common", "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}", false),
+];
+
+#[test]
+fn a_template_shows_how_its_models_call() {
+    for (family, source, wants_text) in CALLERS {
+        let template = template(source);
+        assert_eq!((template.speech().name(), template.wants_text), (family, wants_text), "{source}");
+    }
+    let call = template(CALLERS[0].1).speech().call().unwrap();
+    assert_eq!((call.open, call.close, call.arguments, call.is_list), ("<tool_call>", "</tool_call>", "arguments", false));
+    assert!(template(CALLERS[1].1).speech().thinks() && !template(CALLERS[2].1).speech().thinks());
+    assert_eq!(template("{{ 1 + }} [TOOL_CALLS]").speech().name(), "mistral", "by the source, where it can't be read");
+    assert_eq!(ChatTemplate::new(None, None, None, None, Arc::new(Controls::new([]))).speech().name(), "common");
+}
+
+#[test]
+fn arguments_come_as_the_template_wants_them() {
+    let call = json!({"id": "callprobe", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}});
+    let conversation =
+        || conversation(json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": null, "tool_calls": [call.clone()]}]));
+    assert!(render(CALLERS[1].1, conversation()).contains("```json\n{\"a\":1}\n```"));
+    assert!(render(CALLERS[4].1, conversation()).contains("<|message|>{\"a\":1}<|call|>"));
+    assert!(render(CALLERS[0].1, conversation()).contains("\"arguments\": {\"a\": 1}"));
+}

@@ -7,3 +7,4 @@ mod faults;
 mod fleet;
 mod gguf;
 mod node;
+mod speech;

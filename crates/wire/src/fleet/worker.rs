@@ -130,7 +130,8 @@ pub struct ModelInfo {
     pub add_bos: bool,
     /// The model's own chat template, if the file has one.
     pub chat_template: Option<String>,
-    /// Whether it can embed, and with which pooling it does (`mean`, `cls`, `last`).
+    /// Whether it can embed, and with which pooling it does (`mean`, `cls`, `last`). `rank` gives one number per input instead:
+    /// how well its two halves fit.
     pub pooling: Option<String>,
     /// Engine build and flags, for `system_fingerprint`.
     pub fingerprint: String,
@@ -177,6 +178,9 @@ pub struct Submit {
     pub constraint: Option<Constraint>,
     /// Strings that end the answer and are not part of it.
     pub stop: Vec<String>,
+    /// Control tokens whose text belongs to the answer; others have none. What is no single token of the vocabulary is ignored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<String>,
     /// Log-probabilities of the chosen token and of this many alternatives (0..=20); none if unset.
     pub logprobs: Option<u8>,
     /// Go on after an end-of-generation token.
@@ -233,6 +237,24 @@ pub enum Constraint {
     JsonSchema(String),
     /// A GBNF grammar whose start rule is `root`.
     Grammar(String),
+    /// Free text up to the first `open`. After it come a document of the schema (JSON, as text) and `close`, perhaps the same
+    /// again, and then the end. A schema that can't be kept to leaves the text free.
+    Call {
+        open: String,
+        schema: String,
+        close: String,
+        /// Within these `open` means nothing.
+        thoughts: Option<Thoughts>,
+    },
+}
+
+/// Marks around what a model thinks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thoughts {
+    pub open: String,
+    pub close: String,
+    /// The prompt ends within them.
+    pub has_begun: bool,
 }
 
 /// What one step brought for one request. `text` may be empty while bytes of a character or of a possible stop string

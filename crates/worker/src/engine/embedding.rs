@@ -65,7 +65,7 @@ impl<'model> Embeddings<'model> {
     /// `Busy`, `Unsupported`, `Invalid`, `ContextLength`.
     pub(super) fn submit(&mut self, id: RequestId, inputs: &[Prompt]) -> Result<(), Fault> {
         if self.model.facts().pooling.is_none() {
-            return Err(Fault::new(WorkerCode::Unsupported, "the model ranks; it has no embeddings"));
+            return Err(Fault::new(WorkerCode::Unsupported, "the model pools in a way that is not known"));
         }
         if self.jobs.len() >= JOBS_MAX {
             return Err(Fault::new(WorkerCode::Busy, "too many embedding requests are waiting"));

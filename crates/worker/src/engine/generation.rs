@@ -4,18 +4,27 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use llama::{Candidates, Model, Sampler, SamplerOptions};
-use wire::fleet::worker::{Constraint, Done, Finish, RequestId, Submit, Timings, TokenChance, TokenLogprob};
+use memchr::memmem;
+use wire::fleet::worker::{Constraint, Done, Finish, RequestId, Submit, Thoughts, Timings, TokenChance, TokenLogprob};
 
 use crate::fault::Fault;
 use crate::logprobs::{self, TOP_MAX};
 use crate::scheduler::{Accepted, Token};
 use crate::text::{Piece, STOP_BYTES_MAX, STOPS_MAX, TextOut};
 
+/// Most marks of one request, and their length in bytes.
+const MARKS_MAX: usize = 64;
+const MARK_BYTES_MAX: usize = 256;
+
 /// A request that was taken.
 pub(super) struct Generation {
     id: RequestId,
     sampler: Sampler,
     text: TextOut<TokenLogprob>,
+    /// Control tokens that have a text here; few.
+    marks: Vec<Token>,
+    /// Until it is seen.
+    trigger: Option<Trigger>,
     logprobs: Option<u8>,
     prompt_tokens: u32,
     cached_tokens: u32,
@@ -51,6 +60,8 @@ impl Generation {
             id: submit.id,
             sampler,
             text: TextOut::new(&submit.stop),
+            marks: marks(model, &submit.marks)?,
+            trigger: Trigger::of(submit.constraint.as_ref())?,
             logprobs: submit.logprobs,
             prompt_tokens: prompt.len() as u32,
             cached_tokens: 0,
@@ -90,10 +101,24 @@ impl Generation {
         self.sampler.accept(token)?;
         self.count += 1;
         let mut bytes = Vec::new();
-        model.piece_into(token, false, &mut bytes);
+        model.piece_into(token, self.marks.contains(&token), &mut bytes);
+        self.look_out(model, token)?;
         let tag = self.logprobs.map(|top| logprob(model, logits, token, top));
         let piece = self.text.push(&bytes, tag);
         Ok(if piece.stopped { Turn::End { finish: Finish::StopString, piece } } else { Turn::Token { token, piece } })
+    }
+
+    /// Once the mark of a call is complete, the grammar holds.
+    fn look_out(&mut self, model: &Model, token: Token) -> Result<(), Fault> {
+        let Some(trigger) = &mut self.trigger else { return Ok(()) };
+        let mut bytes = Vec::new();
+        model.piece_into(token, true, &mut bytes);
+        if let Some(said) = trigger.push(&bytes)
+            && let Some(trigger) = self.trigger.take()
+        {
+            self.sampler.constrain(model, &trigger.grammar, &trigger.start, &said)?;
+        }
+        Ok(())
     }
 
     /// The last frame. `piece` is what the last token brought.
@@ -119,10 +144,76 @@ impl Generation {
     }
 }
 
+/// Ids of the control tokens that `marks` spell.
+fn marks(model: &Model, marks: &[String]) -> Result<Vec<Token>, Fault> {
+    if marks.len() > MARKS_MAX || marks.iter().any(|mark| mark.len() > MARK_BYTES_MAX) {
+        return Err(Fault::invalid(format!("at most {MARKS_MAX} marks of at most {MARK_BYTES_MAX} bytes are allowed")));
+    }
+    let one = |mark: &String| match model.tokenize(mark, false, true).as_slice() {
+        [token] => Some(*token),
+        _ => None,
+    };
+    Ok(marks.iter().filter_map(one).collect())
+}
+
+/// Waits for the mark after which a grammar holds.
+struct Trigger {
+    open: String,
+    grammar: String,
+    start: String,
+    thoughts: Option<Thoughts>,
+    /// The end of what was said, where a mark may begin.
+    tail: Vec<u8>,
+}
+
+impl Trigger {
+    fn of(constraint: Option<&Constraint>) -> Result<Option<Self>, Fault> {
+        let Some(Constraint::Call { open, schema, close, thoughts }) = constraint else { return Ok(None) };
+        let marks = [open, close].into_iter().chain(thoughts.iter().flat_map(|thoughts| [&thoughts.open, &thoughts.close]));
+        if open.is_empty() || marks.into_iter().any(|mark| mark.len() > MARK_BYTES_MAX) {
+            return Err(Fault::invalid("the marks of a call are empty or too long"));
+        }
+        // A schema of which no grammar can be made leaves the model free: it may call without, only less surely.
+        let Ok((grammar, start)) = llama::call_to_grammar(open, schema, close) else {
+            tracing::debug!("no grammar can be made of the tools' schemas");
+            return Ok(None);
+        };
+        Ok(Some(Self { open: open.clone(), grammar, start, thoughts: thoughts.clone(), tail: Vec::new() }))
+    }
+
+    /// What came after the mark, once it is there outside of thoughts.
+    fn push(&mut self, bytes: &[u8]) -> Option<String> {
+        self.tail.extend_from_slice(bytes);
+        loop {
+            let find = |mark: &str| memmem::find(&self.tail, mark.as_bytes()).filter(|_| !mark.is_empty());
+            let thoughts = self.thoughts.as_ref();
+            let (at, mark, is_call) = match thoughts.filter(|thoughts| thoughts.has_begun) {
+                Some(thoughts) => (find(&thoughts.close), &thoughts.close, false),
+                None => match (find(&self.open), thoughts.and_then(|thoughts| Some((find(&thoughts.open)?, thoughts)))) {
+                    (call, Some((at, thoughts))) if call.is_none_or(|call| at < call) => (Some(at), &thoughts.open, false),
+                    (call, _) => (call, &self.open, true),
+                },
+            };
+            let Some(at) = at else { break };
+            let rest = self.tail.split_off(at + mark.len());
+            if is_call {
+                return Some(String::from_utf8_lossy(&rest).into_owned());
+            }
+            self.tail = rest;
+            if let Some(thoughts) = &mut self.thoughts {
+                thoughts.has_begun = !thoughts.has_begun;
+            }
+        }
+        let keep = self.tail.len().min(MARK_BYTES_MAX);
+        self.tail.drain(..self.tail.len() - keep);
+        None
+    }
+}
+
 fn options(submit: &Submit) -> Result<SamplerOptions, Fault> {
     let sampling = &submit.sampling;
     let grammar = match &submit.constraint {
-        None => None,
+        None | Some(Constraint::Call { .. }) => None,
         Some(Constraint::Grammar(grammar)) => Some(grammar.clone()),
         Some(Constraint::JsonSchema(schema)) => Some(llama::schema_to_grammar(schema)?),
     };
@@ -151,4 +242,38 @@ fn logprob(model: &Model, logits: &[f32], token: Token, top: u8) -> TokenLogprob
     };
     let (chosen, best) = logprobs::chances(logits, token, top);
     TokenLogprob { token: chance(token, chosen), top: best.into_iter().map(|(id, value)| chance(id, value)).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trigger(thoughts: Option<Thoughts>) -> Trigger {
+        Trigger { open: "<call>".to_owned(), grammar: String::new(), start: String::new(), thoughts, tail: Vec::new() }
+    }
+
+    #[test]
+    fn a_mark_is_seen_wherever_tokens_cut_it() {
+        for cut in 1..8 {
+            let (text, mut trigger) = (b"a <<call>\n", trigger(None));
+            assert_eq!(trigger.push(&text[..cut]), None);
+            assert_eq!(trigger.push(&text[cut..]).as_deref(), Some("\n"));
+        }
+        let mut long = trigger(None);
+        assert!((0..1000).all(|_| long.push(b"some words").is_none()) && long.tail.len() <= MARK_BYTES_MAX);
+    }
+
+    #[test]
+    fn within_thoughts_the_mark_means_nothing() {
+        let thoughts = |has_begun| Some(Thoughts { open: "<t>".to_owned(), close: "</t>".to_owned(), has_begun });
+        let text = b"<t>I say <call> soon</t>now<call>{";
+        let rest = &text[3..];
+        for size in 1..text.len() {
+            let mut said: Vec<_> =
+                text.chunks(size).scan(trigger(thoughts(false)), |trigger, part| Some(trigger.push(part))).flatten().collect();
+            assert!(said.pop().is_some_and(|said| "{".starts_with(&said)) && said.is_empty());
+            let mut begun = trigger(thoughts(true));
+            assert_eq!(rest.chunks(size).filter_map(|part| begun.push(part)).count(), 1);
+        }
+    }
 }

@@ -128,3 +128,33 @@ fn what_cannot_be_used_is_refused_and_the_worker_lives_on() {
     refused("too many stop strings", &|submit| submit.stop = vec!["x".to_owned(); 65]);
     assert_eq!(worker.ask(request(chat("What is the capital of France?"), 20)).text, "The capital of France is Paris.");
 }
+
+#[test]
+fn from_a_mark_on_the_answer_is_a_call() {
+    let Some((mut worker, _)) = Worker::start(|_| ()) else { return };
+    let free = worker.ask(request(chat("Count: one, two, three."), 40)).text;
+    let mark = free.split_whitespace().nth(2).expect("some words").to_owned();
+    let schema = r#"{"type":"object","properties":{"n":{"const":7}},"required":["n"],"additionalProperties":false}"#;
+    let mut submit = request(chat("Count: one, two, three."), 60);
+    submit.constraint =
+        Some(Constraint::Call { open: mark.clone(), schema: schema.to_owned(), close: "</end>".to_owned(), thoughts: None });
+    let answer = worker.ask(submit.clone());
+    let (before, after) = answer.text.split_once(&mark).expect("the mark");
+    assert!(free.starts_with(before), "{free:?} {:?}", answer.text);
+    let document = after.split("</end>").next().expect("the document").trim();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(document).expect("JSON"), serde_json::json!({"n": 7}), "{:?}", answer.text);
+    assert_eq!(answer.done().finish, Finish::Stop, "{:?}", answer.text);
+    submit.constraint = Some(Constraint::Call { open: mark, schema: r#"{"type":"wat"}"#.to_owned(), close: String::new(), thoughts: None });
+    submit.max_tokens = Some(40);
+    assert_eq!(worker.ask(submit).text, free, "what can't be a grammar does not bind");
+}
+
+#[test]
+fn control_tokens_have_a_text_where_it_is_asked_for() {
+    let Some((mut worker, info)) = Worker::start(|_| ()) else { return };
+    let mut submit = request(chat("Say hi."), 3);
+    submit.sampling.logit_bias = vec![(1, 1000.0)];
+    assert_eq!(worker.ask(submit.clone()).text, "", "{:?}", info.bos_token);
+    submit.marks = vec!["<|im_start|>".to_owned(), "no token of this vocabulary".to_owned()];
+    assert_eq!(worker.ask(submit).text, "<|im_start|>".repeat(3));
+}

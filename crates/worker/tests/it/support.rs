@@ -218,6 +218,7 @@ pub(crate) fn request(prompt: Prompt, max_tokens: u32) -> Submit {
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
         constraint: None,
         stop: Vec::new(),
+        marks: Vec::new(),
         logprobs: None,
         ignore_eos: false,
         cache_prompt: true,

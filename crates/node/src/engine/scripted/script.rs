@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use wire::fleet::worker::{Finish, Submit, TokenChance, TokenLogprob};
+use wire::fleet::worker::{Constraint, Finish, Submit, TokenChance, TokenLogprob};
 
 /// Something that goes wrong after a number of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,8 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn new(submit: &Submit, words: Vec<String>, left: u32) -> Self {
-        let words = if submit.constraint.is_some() { vec!["{}".to_owned()] } else { words };
+        let is_bound = matches!(submit.constraint, Some(Constraint::JsonSchema(_) | Constraint::Grammar(_)));
+        let words = if is_bound { vec!["{}".to_owned()] } else { words };
         Self {
             words,
             count: 0,
@@ -176,6 +177,7 @@ mod tests {
             max_tokens: None,
             sampling: wire::fleet::worker::Sampling::default(),
             constraint: None,
+            marks: Vec::new(),
             stop: stop.iter().map(|s| (*s).to_owned()).collect(),
             logprobs: None,
             ignore_eos: false,
