@@ -87,8 +87,11 @@ impl Gpu {
     }
 }
 
+/// A place where GPUs are looked for.
+type Source = fn() -> Vec<Gpu>;
+
 /// Where GPUs are looked for, in this order. Of one vendor's sources only the first that knows any counts.
-const SOURCES: [(Vendor, fn() -> Vec<Gpu>); 7] = [
+const SOURCES: [(Vendor, Source); 7] = [
     (Vendor::Nvidia, nvidia::by_smi),
     (Vendor::Nvidia, nvidia::by_proc),
     (Vendor::Amd, amd::by_amd_smi),
@@ -101,7 +104,7 @@ const SOURCES: [(Vendor, fn() -> Vec<Gpu>); 7] = [
 /// The GPUs of this machine, looked at again and again.
 #[derive(Debug, Default)]
 pub struct Gpus {
-    sources: Vec<fn() -> Vec<Gpu>>,
+    sources: Vec<Source>,
     last: Mutex<(Option<Instant>, Vec<Gpu>)>,
 }
 

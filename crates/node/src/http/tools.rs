@@ -110,17 +110,23 @@ fn schema(tools: &[Value], key: &str) -> Value {
 
 /// Lets references within a tool's schema point to where it will be. Whether there are any.
 fn refers(value: &mut Value, name: &str) -> bool {
+    let mut found = false;
     match value {
-        Value::Object(members) => members.iter_mut().fold(false, |found, (key, member)| match member {
-            Value::String(target) if key == "$ref" && target.starts_with('#') => {
-                *target = format!("#/$defs/{name}{}", &target[1..]);
-                true
+        Value::Object(members) => {
+            for (key, member) in members {
+                match member {
+                    Value::String(target) if key == "$ref" && target.starts_with('#') => {
+                        *target = format!("#/$defs/{name}{}", &target[1..]);
+                        found = true;
+                    }
+                    member => found |= refers(member, name),
+                }
             }
-            member => refers(member, name) || found,
-        }),
-        Value::Array(items) => items.iter_mut().fold(false, |found, item| refers(item, name) || found),
-        _ => false,
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| found |= refers(item, name)),
+        _ => {}
     }
+    found
 }
 
 /// A call as OpenAI writes it.

@@ -46,6 +46,7 @@ fn call(name: &str, arguments: &str) -> Piece {
 const PARIS: &str = r#"{"city":"Paris"}"#;
 
 /// What a template writes or says, an answer in its form, and what it is.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn forms() -> Vec<(&'static str, &'static str, Vec<Piece>)> {
     let weather = || call("weather", PARIS);
     vec![

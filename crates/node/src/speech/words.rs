@@ -33,7 +33,6 @@ impl Balance {
                 (Some(_), _) if self.is_escaped => self.is_escaped = false,
                 (Some(_), b'\\') => self.is_escaped = true,
                 (Some(quote), byte) if quote == *byte => self.quote = None,
-                (Some(_), _) => {}
                 (None, b'"' | b'\'') => self.quote = Some(*byte),
                 (None, b'{' | b'[' | b'(') => self.depth += 1,
                 (None, b'}' | b']' | b')') => {
@@ -42,7 +41,7 @@ impl Balance {
                         return Some(self.looked);
                     }
                 }
-                (None, _) => {}
+                (Some(_) | None, _) => {}
             }
         }
         None

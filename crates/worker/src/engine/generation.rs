@@ -269,11 +269,11 @@ mod tests {
         let text = b"<t>I say <call> soon</t>now<call>{";
         let rest = &text[3..];
         for size in 1..text.len() {
-            let mut said: Vec<_> =
-                text.chunks(size).scan(trigger(thoughts(false)), |trigger, part| Some(trigger.push(part))).flatten().collect();
-            assert!(said.pop().is_some_and(|said| "{".starts_with(&said)) && said.is_empty());
+            let mut unseen = trigger(thoughts(false));
+            let said = text.chunks(size).find_map(|part| unseen.push(part));
+            assert!(said.is_some_and(|said| "{".starts_with(&said)), "{size}");
             let mut begun = trigger(thoughts(true));
-            assert_eq!(rest.chunks(size).filter_map(|part| begun.push(part)).count(), 1);
+            assert!(rest.chunks(size).find_map(|part| begun.push(part)).is_some_and(|said| "{".starts_with(&said)), "{size}");
         }
     }
 }
