@@ -60,7 +60,8 @@ pub(crate) const ACCOUNT_FIELDS: &[Field] = &[
     field("wire", "`auto`, `chat`, `responses`, `messages` or `gemini`."),
 ];
 
-const LIMIT_FIELDS: &[Field] = &[field("rpm", ""), field("tpm", ""), field("concurrency", "")];
+/// The keys of `limits`.
+pub(crate) const LIMIT_FIELDS: &[Field] = &[field("rpm", ""), field("tpm", ""), field("concurrency", "")];
 const TIMEOUT_FIELDS: &[Field] = &[field("connect", ""), field("first_byte", ""), field("idle", ""), field("total", "")];
 
 /// Keys of an account that are checked and kept and change nothing yet; a room that begins to read one takes it out.
@@ -251,7 +252,11 @@ fn rate_limit(fields: &Fields) -> Result<Option<RateLimit>, ConfigError> {
 
 /// `limits` of an account or a key.
 pub(crate) fn limits(fields: &Fields) -> Result<AccountLimits, ConfigError> {
-    let limits = fields.below("limits", LIMIT_FIELDS)?;
+    limits_of(&fields.below("limits", LIMIT_FIELDS)?)
+}
+
+/// The bounds that an object of [`LIMIT_FIELDS`] names.
+pub(crate) fn limits_of(limits: &Fields) -> Result<AccountLimits, ConfigError> {
     Ok(AccountLimits {
         rpm: limits.optional::<Count>("rpm")?.map(|n| n.0),
         tpm: limits.optional("tpm")?,

@@ -1,5 +1,7 @@
 //! Who may call: keys from the file and from every variable that holds some, and tokens of an identity provider.
 
+use std::collections::BTreeMap;
+
 use crate::account::AccountLimits;
 use crate::account_fields;
 use crate::config::{Auth, OauthTokens, StaticKey};
@@ -8,6 +10,7 @@ use crate::fields::{Field, Fields, Place, field};
 use crate::reader::Reader;
 use crate::secret::{MASK, Secret};
 use crate::secret_ref::{self, Reference};
+use crate::setting::Setting;
 use crate::show::Origin;
 use crate::tree::Node;
 
@@ -20,7 +23,7 @@ pub(crate) const KEY_FIELDS: &[Field] = &[
 ];
 
 /// What a key may if nothing is said.
-const USUAL_SCOPES: &[&str] = &["inference", "mcp", "a2a", "files"];
+const USUAL_SCOPES: &[&str] = OauthTokens::USUAL_SCOPES;
 /// What the keys of `AUTH_KEY…` may.
 const OPERATOR_SCOPES: &[&str] = &["inference", "read", "ops"];
 /// Every scope there is.
@@ -175,28 +178,90 @@ fn oauth(reader: &mut Reader) -> Result<Option<OauthTokens>, ConfigError> {
     let enabled: bool = reader.value("auth.oauth.enabled")?;
     let issuer: Option<String> = reader.optional("auth.oauth.issuer")?;
     let derived = issuer.as_ref().map(|issuer| format!("{}/.well-known/jwks.json", issuer.trim_end_matches('/')));
+    let jwt_secret = reader.secret("auth.oauth.jwt_secret")?;
+    if jwt_secret.is_some() {
+        reader.otherwise("auth.oauth.algorithms", "HS256");
+    }
     let tokens = OauthTokens {
         audience: reader.optional("auth.oauth.audience")?,
         jwks_url: reader.optional("auth.oauth.jwks_url")?.or(derived),
         algorithms: reader.value("auth.oauth.algorithms")?,
         required_scopes: reader.optional("auth.oauth.required_scopes")?.unwrap_or_default(),
-        jwt_secret: reader.secret("auth.oauth.jwt_secret")?,
         clock_skew: reader.value("auth.oauth.clock_skew")?,
+        grants: grants(reader)?,
+        limits: token_limits(reader)?,
+        jwt_secret,
         issuer,
     };
-    if let Some(none) = tokens.algorithms.iter().find(|a| a.eq_ignore_ascii_case("none")) {
+    if let Some(wrong) = tokens.algorithms.iter().find(|a| !is_algorithm(a, tokens.jwt_secret.is_some())) {
         let origin = reader.origin("auth.oauth.algorithms").to_string();
         return Err(ConfigError::Value {
             name: "auth.oauth.algorithms".to_owned(),
-            value: none.clone(),
+            value: wrong.clone(),
             origin,
-            allowed: "signature algorithms such as RS256".to_owned(),
+            allowed: match tokens.jwt_secret {
+                Some(_) => format!("with a shared secret (OAUTH_JWT_SECRET): {}", SHARED_ALGORITHMS.join(", ")),
+                None => format!("with the provider's keys: {}", PUBLIC_ALGORITHMS.join(", ")),
+            },
         });
     }
     if enabled && tokens.jwks_url.is_none() && tokens.jwt_secret.is_none() {
         return Err(ConfigError::Invalid("auth.oauth.enabled (OAUTH_ENABLED) needs an issuer (OAUTH_ISSUER), keys (OAUTH_JWKS_URL) or a shared secret (OAUTH_JWT_SECRET)".to_owned()));
     }
     Ok(enabled.then_some(tokens))
+}
+
+/// Signatures by a key that is public: who can verify them cannot make them.
+const PUBLIC_ALGORITHMS: &[&str] = &["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+/// Signatures by a secret that both sides have.
+const SHARED_ALGORITHMS: &[&str] = &["HS256", "HS384", "HS512"];
+
+/// A public key must never be taken for a shared secret, so the two kinds do not go together.
+fn is_algorithm(name: &str, is_shared: bool) -> bool {
+    if is_shared { SHARED_ALGORITHMS } else { PUBLIC_ALGORITHMS }.contains(&name)
+}
+
+fn grants(reader: &mut Reader) -> Result<Option<BTreeMap<String, Vec<String>>>, ConfigError> {
+    const KEY: &str = "auth.oauth.grants";
+    let Some(node) = reader.root.at(KEY) else { return Ok(None) };
+    let place = Place { file: reader.file, otherwise: "settings" };
+    let wrong = |name: String, node: &Node, allowed: &str| ConfigError::Value {
+        name,
+        value: node.brief(),
+        origin: place.at(node.line),
+        allowed: allowed.to_owned(),
+    };
+    if node.entries().is_empty() {
+        return Err(wrong(KEY.to_owned(), node, "a mapping of words to lists of scopes"));
+    }
+    let allowed = format!("scopes of {}", SCOPES.join(", "));
+    let mut found = BTreeMap::new();
+    for entry in node.entries() {
+        let name = || format!("{KEY}.{}", entry.key);
+        let scopes: Vec<String> = Setting::from_node(&entry.node).ok_or_else(|| wrong(name(), &entry.node, &allowed))?;
+        if scopes.iter().any(|scope| !SCOPES.contains(&scope.as_str())) {
+            return Err(wrong(name(), &entry.node, &allowed));
+        }
+        let origin = reader.at_line(entry.line);
+        reader.note(&name(), scopes.join(","), origin);
+        found.insert(entry.key.clone(), scopes);
+    }
+    Ok(Some(found))
+}
+
+fn token_limits(reader: &mut Reader) -> Result<AccountLimits, ConfigError> {
+    const KEY: &str = "auth.oauth.limits";
+    let place = Place { file: reader.file, otherwise: "settings" };
+    let Some(node) = reader.root.at(KEY) else { return Ok(AccountLimits::default()) };
+    let limits = account_fields::limits_of(&Fields::new(node, KEY.to_owned(), account_fields::LIMIT_FIELDS, place)?)?;
+    let said = [("rpm", limits.rpm.map(u64::from)), ("tpm", limits.tpm), ("concurrency", limits.concurrency.map(u64::from))];
+    let origin = reader.at_line(node.line);
+    for (name, value) in said {
+        if let Some(value) = value {
+            reader.note(&format!("{KEY}.{name}"), value.to_string(), origin.clone());
+        }
+    }
+    Ok(limits)
 }
 
 fn split(text: Option<&str>) -> impl Iterator<Item = &str> {

@@ -361,7 +361,7 @@ pub struct StaticKey {
 }
 
 /// Tokens of an identity provider.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OauthTokens {
     /// The `iss` that tokens must have.
     pub issuer: Option<String>,
@@ -377,6 +377,15 @@ pub struct OauthTokens {
     pub jwt_secret: Option<Secret>,
     /// How far clocks may differ.
     pub clock_skew: Duration,
+    /// The scopes that words of a token (scopes, roles, groups) stand for; `None`: every token may what keys usually may.
+    pub grants: Option<BTreeMap<String, Vec<String>>>,
+    /// How much each subject may use.
+    pub limits: AccountLimits,
+}
+
+impl OauthTokens {
+    /// What keys and tokens may where nothing is said of it.
+    pub const USUAL_SCOPES: &[&str] = &["inference", "mcp", "a2a", "files"];
 }
 
 /// Where the database is.

@@ -135,10 +135,21 @@ pub(crate) const KEYS: &[Key] = &[
     Key::value("auth.oauth.jwks_url", "", "Where the provider's keys are.")
         .by_default("issuer + `/.well-known/jwks.json`")
         .env(&["OAUTH_JWKS_URL"]),
-    Key::value("auth.oauth.algorithms", "RS256", "Signature algorithms that are accepted; `none` never is.").env(&["OAUTH_ALGORITHMS"]),
+    Key::value("auth.oauth.algorithms", "RS256", "Signature algorithms that are accepted (`HS256` with a shared secret); `none` never is.")
+        .env(&["OAUTH_ALGORITHMS"]),
     Key::value("auth.oauth.required_scopes", "", "Scopes that a token must have.").env(&["OAUTH_REQUIRED_SCOPES"]),
     Key::secret("auth.oauth.jwt_secret", "A shared secret instead of the provider's keys.").env(&["OAUTH_JWT_SECRET"]),
     Key::value("auth.oauth.clock_skew", "30s", "How far clocks may differ.").env(&["OAUTH_CLOCK_SKEW_SECONDS"]),
+    Key::whole(
+        "auth.oauth.grants",
+        Shape::Structure,
+        "What a token may by its words (scopes, roles, groups, permissions): `{word: [scope, …]}` with the scopes of keys. Without it every token has `inference`, `mcp`, `a2a` and `files`; with it, what its words are granted and nothing else.",
+    ),
+    Key::whole(
+        "auth.oauth.limits",
+        Shape::Structure,
+        "`{rpm, tpm, concurrency}` of each subject: requests and tokens a minute, requests at once.",
+    ),
     Key::whole("auth.oidc", Shape::Kept, "Login through an identity provider."),
     // storage and what is kept
     Key::whole("store.url", Shape::Url, "`sqlite:PATH`, or `postgres://…`.")
@@ -241,7 +252,6 @@ pub(crate) const WITHOUT_EFFECT: &[&str] = &[
     "route_reranker",
     "profiles",
     "ledger.when_full",
-    "auth.oauth.enabled",
     "auth.oidc",
     "history.bodies",
     "history.retention",

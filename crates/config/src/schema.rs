@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::account_fields::ACCOUNT_FIELDS;
+use crate::account_fields::{ACCOUNT_FIELDS, LIMIT_FIELDS};
 use crate::auth::KEY_FIELDS;
 use crate::edit::TIERS;
 use crate::fields::Field;
@@ -90,6 +90,8 @@ fn structure(name: &str) -> Value {
             json!({"type": ["array", "string", "null"], "items": {"anyOf": [{"type": ["string", "number"]}, fields(KEY_FIELDS)]}})
         }
         "auth.master" => names(),
+        "auth.oauth.grants" => json!({"type": ["object", "null"], "additionalProperties": names()}),
+        "auth.oauth.limits" => fields(LIMIT_FIELDS),
         _ => json!({"type": ["array", "object", "null"]}),
     }
 }

@@ -78,7 +78,7 @@ impl FromRequestParts<Arc<App>> for Known {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
-        Ok(Self(caller(app, parts)?))
+        Ok(Self(caller(app, parts).await?))
     }
 }
 
@@ -86,7 +86,7 @@ impl FromRequestParts<Arc<App>> for Operator {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
-        let caller = caller(app, parts)?;
+        let caller = caller(app, parts).await?;
         policy::may_call(&caller, Scope::Ops)?;
         Ok(Self(caller))
     }
@@ -99,7 +99,7 @@ impl FromRequestParts<Arc<App>> for Reader {
         if is_management_open(app) {
             return Ok(Self(Caller::anyone()));
         }
-        let caller = caller(app, parts)?;
+        let caller = caller(app, parts).await?;
         policy::may_call(&caller, Scope::Read)?;
         Ok(Self(caller))
     }
@@ -117,7 +117,7 @@ impl FromRequestParts<Arc<App>> for Admin {
             let message = "no administrator can exist here: set LLM_ROUTER_MASTER_KEY, or allow users to log in";
             return Err(Failure::new(Code::ControlPlaneNotConfigured, message).into());
         }
-        let caller = caller(app, parts)?;
+        let caller = caller(app, parts).await?;
         policy::may_call(&caller, Scope::Admin)?;
         Ok(Self(caller))
     }
@@ -131,18 +131,30 @@ impl FromRequestParts<Arc<App>> for Asked {
     }
 }
 
-fn caller(app: &App, parts: &Parts) -> Result<Caller, Failure> {
+async fn caller(app: &App, parts: &Parts) -> Result<Caller, Failure> {
     let query_key = is_gemini(parts).then(|| parts.uri.query().and_then(crate::routes::query_key)).flatten();
-    identify(app, &app.house(), &parts.headers, query_key.as_deref(), Timestamp::now())
+    identify(app, &app.house(), &parts.headers, query_key.as_deref(), Timestamp::now()).await
 }
 
-/// Finds the caller by key, else by a session's token.
+/// Finds the caller by key, else by a session's token, else by a token of the identity provider.
 ///
 /// # Errors
-/// [`Code::InvalidApiKey`].
-pub fn identify(app: &App, house: &House, headers: &HeaderMap, query_key: Option<&str>, now: Timestamp) -> Result<Caller, Failure> {
+/// [`Code::InvalidApiKey`], and what [`policy::Issuer::identify`] says of a token.
+pub async fn identify(app: &App, house: &House, headers: &HeaderMap, query_key: Option<&str>, now: Timestamp) -> Result<Caller, Failure> {
     let shown = house.credentials(headers, query_key);
-    house.keys.identify(&shown, now).or_else(|failure| shown.iter().find_map(|token| session::caller(app, token)).ok_or(failure))
+    let failure = match house.keys.identify(&shown, now) {
+        Ok(caller) => return Ok(caller),
+        Err(failure) => failure,
+    };
+    if let Some(caller) = shown.iter().find_map(|token| session::caller(app, token)) {
+        return Ok(caller);
+    }
+    let Some(issuer) = &house.issuer else { return Err(failure) };
+    // Of several the first speaks for all: nobody gets many verifications out of one request.
+    match shown.iter().find(|token| policy::Issuer::may_be_one(token)) {
+        Some(token) => issuer.identify(token, now).await,
+        None => Err(failure),
+    }
 }
 
 /// Only Gemini's clients put a key into the query.

@@ -15,7 +15,7 @@ use dispatch::Health;
 use fleet::Fleet;
 use journey::Settle;
 use ledger::Ledger;
-use policy::Counters;
+use policy::{Counters, Issuer};
 use store::{InstanceLock, Store, counters::Shared, redis::Redis};
 use telemetry::{
     chronicle::{self, Keeping},
@@ -147,8 +147,9 @@ impl App {
         let made = first_run::prepare(&config, &store).await?;
         let stored = Stored::read(&store).await?;
         let health: Arc<Health> = Arc::default();
-        let house = House::build(config.clone(), &stored, &health, &Lists::default()).map_err(StartError::Settings)?;
+        let mut house = House::build(config.clone(), &stored, &health, &Lists::default()).map_err(StartError::Settings)?;
         let client = net::Client::new(net::Settings { proxy: sources.proxy.clone(), ..net::Settings::default() });
+        house.issuer = issuer_of(&config, None, &client, &tokio::runtime::Handle::current());
         // Nodes are on our own network: no proxy stands between.
         let node_client = net::Client::new(net::Settings::default());
         let fleet = Fleet::open(store.clone(), node_client.clone(), snapshot::fleet_settings(&config)).await?;
@@ -414,9 +415,11 @@ impl App {
         self.draining.store(true, Relaxed);
     }
 
-    /// Replaces the snapshot; what accounts have learned stays.
-    fn move_in(&self, house: House) {
-        house.inherit(&self.house.load());
+    /// Replaces the snapshot; what accounts have learned stays, and the keys of an identity provider that is still the same.
+    fn move_in(&self, mut house: House) {
+        let older = self.house.load();
+        house.inherit(&older);
+        house.issuer = issuer_of(&house.config, older.issuer.as_ref(), &self.client, &self.back);
         self.house.store(Arc::new(house));
     }
 
@@ -441,6 +444,13 @@ impl App {
     pub fn end_log(&self) {
         drop(self.logs.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
+}
+
+/// Who verifies tokens now: whoever did before, if the settings still say the same.
+fn issuer_of(config: &Config, older: Option<&Arc<Issuer>>, client: &net::Client, back: &tokio::runtime::Handle) -> Option<Arc<Issuer>> {
+    let terms = snapshot::token_terms(config)?;
+    let same = older.filter(|older| *older.terms() == terms);
+    Some(same.cloned().unwrap_or_else(|| Arc::new(Issuer::new(terms, client.clone(), back.clone()))))
 }
 
 /// The decision log, where it is wanted.

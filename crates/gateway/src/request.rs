@@ -49,7 +49,7 @@ async fn live(shard: &Shard, call: &Call, standing: &mut Option<Standing>) -> Re
     };
     let desk = Admission { limits: &house.limits, counters: &app.counters, sink: &app.sink };
     policy::arrive(&desk, call, standing).await.map_err(refuse)?; // not too often from one address
-    let caller = admin::identify(app, &house, &call.headers, call.query_key.as_deref(), call.received_at).map_err(refuse)?; // who
+    let caller = admin::identify(app, &house, &call.headers, call.query_key.as_deref(), call.received_at).await.map_err(refuse)?; // who
     let request = Request::read(call).map_err(refuse)?; // what: the head; the bytes stay as they came
     let mut permit = policy::admit(&desk, &caller, call, &request, standing).await.map_err(refuse)?; // may they; from here on one receipt
     let plan = match plan(shard, &house, &caller, &request) {

@@ -5,14 +5,14 @@ use std::{collections::HashMap, sync::Arc};
 use config::{
     Account as AccountConfig, AuthMode, Balancer as Wanted, Config,
     account::{AccountLimits, Reach},
-    config::RateLimit,
+    config::{OauthTokens, RateLimit},
 };
 use dispatch::{Breaker, Health, Rules, Vital};
 use fleet::{Balancer, FleetSettings, FleetView};
 use http::HeaderName;
 use jiff::Timestamp;
 use journey::{Scope, Scopes};
-use policy::{Bounds, Credentials, KeyEntry, Keys, Limits, Window};
+use policy::{Bounds, Credentials, Issuer, KeyEntry, Keys, Limits, Window, issuer};
 use routing::{AccountRoutes, Figures, Map, Nodes, Presence};
 use upstream::{Account, catalog};
 use wire::Dialect;
@@ -26,6 +26,8 @@ const THINKING_TOOLS_ON_RESPONSES: &str = "thinking_tools_on_responses";
 pub struct House {
     pub config: Arc<Config>,
     pub keys: Keys,
+    /// Verifies tokens of an identity provider, where one is named.
+    pub issuer: Option<Arc<Issuer>>,
     pub map: Map,
     pub accounts: HashMap<Arc<str>, Arc<Account>>,
     /// The same as they were written, or as registered models need them.
@@ -81,6 +83,7 @@ impl House {
         health.keep_only(|name| accounts.contains_key(name));
         Ok(Self {
             keys: keys(&config, &stored.keys),
+            issuer: None,
             limits: limits(&config, &stored.keys),
             map,
             accounts,
@@ -132,6 +135,23 @@ fn keys(config: &Config, stored: &[store::keys::Key]) -> Keys {
     Keys::new(master.chain(fixed).chain(stored), auth.mode == AuthMode::Off)
 }
 
+/// What the settings say of an identity provider's tokens.
+pub fn token_terms(config: &Config) -> Option<issuer::Terms> {
+    let oauth = config.auth.oauth.as_ref()?;
+    let granted = |(word, names): (&String, &Vec<String>)| (word.clone(), scopes(names));
+    Some(issuer::Terms {
+        issuer: oauth.issuer.clone(),
+        audience: oauth.audience.clone(),
+        list_url: oauth.jwks_url.clone(),
+        secret: oauth.jwt_secret.as_ref().map(|secret| secret.expose().as_bytes().to_vec()),
+        algorithms: oauth.algorithms.clone(),
+        required_scopes: oauth.required_scopes.clone(),
+        clock_skew: oauth.clock_skew,
+        scopes: OauthTokens::USUAL_SCOPES.iter().filter_map(|name| Scope::from_name(name)).collect(),
+        grants: oauth.grants.as_ref().map(|grants| grants.iter().map(granted).collect()),
+    })
+}
+
 fn limits(config: &Config, stored: &[store::keys::Key]) -> Limits {
     let usual = |own: &AccountLimits| Bounds { window: None, rpm: own.rpm, tpm: own.tpm, concurrency: own.concurrency };
     let window = |limit: RateLimit| Window { requests: limit.requests, span: limit.window };
@@ -144,6 +164,7 @@ fn limits(config: &Config, stored: &[store::keys::Key]) -> Limits {
     Limits {
         address: config.rate_limit.map(|limit| Bounds { window: Some(window(limit)), ..Bounds::default() }),
         keys: bounded(&mut fixed.chain(stored)),
+        subjects: config.auth.oauth.as_ref().map(|oauth| usual(&oauth.limits)).filter(|bounds| !bounds.is_none()),
         accounts: bounded(&mut { accounts }),
     }
 }

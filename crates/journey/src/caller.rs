@@ -50,6 +50,12 @@ impl Scopes {
     pub const fn has(self, scope: Scope) -> bool {
         self.0 & (scope as u16 | Scope::Admin as u16) != 0
     }
+
+    /// Both together.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 impl FromIterator<Scope> for Scopes {

@@ -61,7 +61,7 @@ pub async fn admit(
     may_use(caller, request.model())?;
     // Fallbacks that the request names itself are no way round.
     request.head.models.iter().try_for_each(|model| may_use(caller, model))?;
-    let bounded = caller.key.as_ref().and_then(|key| Some((key, *desk.limits.keys.get(&key.id)?)));
+    let bounded = caller.key.as_ref().and_then(|key| Some((key, desk.limits.of_key(&key.id)?)));
     let Some((key, bounds)) = bounded else { return Ok(Permit::new(call, request, caller, desk.sink.clone())) };
     let tokens = if bounds.tpm.is_some() { estimate(request) } else { 0 };
     let hold = take(desk, Subject::Key(key.id.clone()), bounds, tokens, call, "this key", said).await?;

@@ -4,10 +4,12 @@
 
 mod admit;
 mod credentials;
+pub mod issuer;
 mod keys;
 mod limit;
 
 pub use admit::{Admission, admit, arrive, may_call, may_use};
 pub use credentials::Credentials;
+pub use issuer::Issuer;
 pub use keys::{Hash, KeyEntry, Keys, hash};
 pub use limit::{Bounds, Counters, Full, Hold, Limits, Reading, Standing, Subject, What, Window, estimate};

@@ -18,6 +18,7 @@ use journey::{Deposit, Receipt, Request};
 use store::counters::{Bound, Change, Counted, Kind, Shared, Unit, Verdict};
 use wire::{Code, Failure};
 
+use crate::issuer::Issuer;
 use memory::{Memory, Settled, Ticket};
 
 /// The window of limits a minute.
@@ -70,8 +71,17 @@ pub struct Limits {
     pub address: Option<Bounds>,
     /// Keys, by id.
     pub keys: HashMap<Arc<str>, Bounds>,
+    /// Each subject of an identity provider's tokens.
+    pub subjects: Option<Bounds>,
     /// Accounts, by name.
     pub accounts: HashMap<Arc<str>, Bounds>,
+}
+
+impl Limits {
+    /// The bounds of a key, or of the subject of a token.
+    pub fn of_key(&self, id: &str) -> Option<Bounds> {
+        self.keys.get(id).copied().or_else(|| self.subjects.filter(|_| Issuer::is_subject(id)))
+    }
 }
 
 /// Whose use is counted.

@@ -48,7 +48,7 @@ impl House {
     fn new(key: Bounds, address: Option<Bounds>) -> Self {
         let seen = Arc::new(Sink::default());
         Self {
-            limits: Limits { address, keys: HashMap::from([("k".into(), key)]), accounts: HashMap::new() },
+            limits: Limits { address, keys: HashMap::from([("k".into(), key)]), accounts: HashMap::new(), subjects: None },
             counters: Counters::new(None, Duration::ZERO),
             sink: seen.clone(),
             seen,
