@@ -104,6 +104,38 @@ pub fn provider(name: &str) -> Option<&'static Provider> {
     PROVIDERS.iter().find(|p| p.name == name)
 }
 
+/// Where a provider lets people log in, and gives and renews the tokens of their accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OauthHome {
+    /// Where somebody says yes, in a browser.
+    pub authorize_url: &'static str,
+    /// Where tokens are given and renewed.
+    pub token_url: &'static str,
+    /// Whom they are given to.
+    pub client_id: &'static str,
+    /// What is asked for, with blanks between.
+    pub scope: &'static str,
+    /// Where the browser is sent back to; the client is known with this address only.
+    pub redirect_uri: &'static str,
+}
+
+/// The provider of a subscription that people log in to.
+pub const SUBSCRIPTION: &str = "openai-codex";
+
+/// What its own client uses: <https://github.com/openai/codex>, `codex-rs/login`.
+const OPENAI_HOME: OauthHome = OauthHome {
+    authorize_url: "https://auth.openai.com/oauth/authorize",
+    token_url: "https://auth.openai.com/oauth/token",
+    client_id: "app_EMoamEEZ73f0CkXaXp7hrann",
+    scope: "openid profile email offline_access",
+    redirect_uri: "http://localhost:1455/auth/callback",
+};
+
+/// The provider's own, where it is known.
+pub fn oauth_home(name: &str) -> Option<&'static OauthHome> {
+    [SUBSCRIPTION, "openai", "chatgpt"].contains(&name).then_some(&OPENAI_HOME)
+}
+
 /// What a prefix of a model's name means: itself, or the provider that a known misspelling stands for.
 pub fn meant(prefix: &str) -> &str {
     if prefix == "ahtnorpic" { "anthropic" } else { prefix }

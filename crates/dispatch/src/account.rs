@@ -29,7 +29,13 @@ pub(crate) async fn account_once(
     if let Some(flow) = counted(account, model, ask.request, trail) {
         return Ok(Some(flow));
     }
+    if let Err(obstacle) = account.ready().await {
+        trail.passed_by(account, model, AttemptOutcome::Skipped, &obstacle.message);
+        faults.push(skipped(&account.name, obstacle));
+        return Ok(None);
+    }
     let vital = d.vitals.get(&account.name);
+    let mut is_renewed = false;
     if let Some(Err(resting)) = vital.map(|vital| vital.ask(d.rules.breaker, Instant::now(), ask.is_last)) {
         let fault = left_alone(&account.name, resting);
         let outcome = if resting.why == Why::Limit { AttemptOutcome::Cooling } else { AttemptOutcome::CircuitOpen };
@@ -55,6 +61,7 @@ pub(crate) async fn account_once(
                 break;
             }
         };
+        let sent = account.granted();
         let result = attempt(d, way, ask.request, ask.deadline, trail).await;
         if let Some(vital) = vital {
             report(d.rules.breaker, vital, &result, trail);
@@ -65,6 +72,8 @@ pub(crate) async fn account_once(
         match result {
             Ok(flow) => return Ok(Some(flow)),
             Err(fault) if fault.is_language => {}
+            // A token may end before its time: once, another is asked for.
+            Err(fault) if fault.status == Some(401) && !is_renewed && account.renewed(sent.as_ref()).await => is_renewed = true,
             Err(fault) => {
                 faults.push(fault);
                 break;

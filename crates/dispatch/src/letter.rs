@@ -71,10 +71,10 @@ impl Letter {
         }
     }
 
-    /// Whether the body may go as it is: not with state of another provider's in it, nor unstreamed where only streams are answered.
+    /// Whether the body may go as it is: not with state of another provider's in it, nor to a server with rules that no client keeps by itself
+    /// (streams only, nothing stored).
     fn passes(request: &Request, to: &Address<'_>) -> bool {
-        let is_streamed = request.head.stream || !to.account.is_some_and(Account::only_streams);
-        is_streamed && !capsule::may_hold(&request.body)
+        !to.account.is_some_and(Account::only_streams) && !capsule::may_hold(&request.body)
     }
 
     fn path(request: &Request, to: &Address<'_>) -> String {

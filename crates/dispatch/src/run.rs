@@ -69,6 +69,8 @@ pub struct Dispatch<'a> {
     pub is_keyed: bool,
     /// The caller's headers; some mean something to an upstream.
     pub headers: &'a HeaderMap,
+    /// Whether a credential in them may be sent on to an account that is opened so: none that opens this router.
+    pub may_leave: &'a (dyn Fn(&str) -> bool + Sync),
     /// Most bytes of a whole answer.
     pub body_bytes_max: usize,
 }

@@ -44,6 +44,7 @@ impl<'a> Way<'a> {
         let letter = Letter::write(request, &address)?;
         let mut built = account.post(wire, &letter.path, letter.body.clone(), request.head.stream)?;
         account.pass(wire, d.headers, built.headers_mut());
+        account.lend(wire, d.headers, d.may_leave, built.headers_mut())?;
         Ok(Self {
             name: account.name.clone(),
             provider: account.provider.clone(),

@@ -23,6 +23,7 @@ use telemetry::{
     metrics::{Held, Metrics, hold},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use upstream::{Grants, grant::Office};
 use wire::{Code, Failure};
 
 use crate::{
@@ -33,6 +34,7 @@ use crate::{
     settle::{Desk, Places, lines::Told, tally::Tally},
     snapshot::{self, House},
     stored::Stored,
+    vault::Vault,
 };
 
 /// How long an answer waits to learn whether somebody else has changed the store.
@@ -80,6 +82,8 @@ pub struct App {
     pub started: Instant,
     /// Runs everything that is behind the path.
     pub back: tokio::runtime::Handle,
+    /// Tokens of accounts that are opened by OAuth.
+    grants: Grants,
     control: OnceLock<axum::Router>,
     house: ArcSwap<House>,
     loaded: ArcSwap<Loaded>,
@@ -147,13 +151,17 @@ impl App {
         let made = first_run::prepare(&config, &store).await?;
         let stored = Stored::read(&store).await?;
         let health: Arc<Health> = Arc::default();
-        let mut house = House::build(config.clone(), &stored, &health, &Lists::default()).map_err(StartError::Settings)?;
         let client = net::Client::new(net::Settings { proxy: sources.proxy.clone(), ..net::Settings::default() });
-        house.issuer = issuer_of(&config, None, &client, &tokio::runtime::Handle::current());
+        let secret = first_run::secret(&config)?;
+        let back = tokio::runtime::Handle::current();
+        let keeper = Arc::new(Vault::new(store.clone(), &secret)?);
+        let grants = Grants::new(Office { client: client.clone(), back: back.clone(), keeper });
+        let mut house = House::build(config.clone(), &stored, &health, &Lists::default(), Some(&grants)).map_err(StartError::Settings)?;
+        house.issuer = issuer_of(&config, None, &client, &back);
         // Nodes are on our own network: no proxy stands between.
         let node_client = net::Client::new(net::Settings::default());
         let fleet = Fleet::open(store.clone(), node_client.clone(), snapshot::fleet_settings(&config)).await?;
-        let sessions = first_run::sessions(&config)?;
+        let sessions = Sessions::new(secret.as_bytes());
         let shared = match &config.cache.redis_url {
             Some(address) => Some(SharedCounters::connect(address.expose()).await?),
             None => None,
@@ -189,7 +197,8 @@ impl App {
             shared,
             memory: Arc::default(),
             started: Instant::now(),
-            back: tokio::runtime::Handle::current(),
+            back,
+            grants,
             house: ArcSwap::from_pointee(house),
             loaded: ArcSwap::from_pointee(loaded),
             sources,
@@ -328,7 +337,9 @@ impl App {
         let at = *self.store.changes().borrow();
         let stored = Stored::read(&self.store).await?;
         let config = self.house().config.clone();
-        self.move_in(House::build(config, &stored, &self.health, &self.discovery.lists()).map_err(StartError::Settings)?);
+        self.move_in(
+            House::build(config, &stored, &self.health, &self.discovery.lists(), Some(&self.grants)).map_err(StartError::Settings)?,
+        );
         self.built_at.fetch_max(at, Relaxed);
         Ok(())
     }
@@ -343,8 +354,8 @@ impl App {
         let loaded = config::load(&self.sources.args, &environment)?;
         self.check_openness(&loaded.config)?;
         let stored = Stored::read(&self.store).await?;
-        let house =
-            House::build(Arc::new(loaded.config.clone()), &stored, &self.health, &self.discovery.lists()).map_err(StartError::Settings)?;
+        let house = House::build(Arc::new(loaded.config.clone()), &stored, &self.health, &self.discovery.lists(), Some(&self.grants))
+            .map_err(StartError::Settings)?;
         if let Some(logs) = &*self.logs.lock().unwrap_or_else(PoisonError::into_inner) {
             logs.set_level(&loaded.config.log.level).map_err(|e| StartError::Settings(e.to_string()))?;
         }
@@ -374,7 +385,8 @@ impl App {
         loaded.shown.retain(|shown| !is_key(shown));
         loaded.shown.extend(read.shown.into_iter().filter(is_key));
         loaded.config = config.clone();
-        let house = House::build(Arc::new(config), &stored, &self.health, &self.discovery.lists()).map_err(StartError::Settings)?;
+        let house = House::build(Arc::new(config), &stored, &self.health, &self.discovery.lists(), Some(&self.grants))
+            .map_err(StartError::Settings)?;
         self.move_in(house);
         self.loaded.store(Arc::new(loaded));
         tracing::info!("the keys of the settings were read again");

@@ -4,6 +4,7 @@ mod configuration;
 mod edit;
 mod keys;
 mod local_node;
+mod login;
 mod models;
 mod out;
 mod remote;

@@ -73,6 +73,7 @@ impl Discovery {
 }
 
 async fn ask(app: &Arc<App>, account: Arc<upstream::Account>) -> Option<(Arc<str>, Arc<Vec<String>>)> {
+    account.ready().await.ok()?;
     let request = account.list().ok()?;
     let answer = app.client.fetch(request, &TIMEOUTS, LIST_BYTES_MAX).await.ok()?;
     let names = answer.status().is_success().then(|| upstream::listed(answer.body())).flatten()?;

@@ -12,7 +12,7 @@ use config::{AuthMode, Config, Secret};
 use rand::{RngExt as _, distr::Alphanumeric};
 use store::Store;
 
-use crate::{admin::session::Sessions, app::StartError};
+use crate::app::StartError;
 
 /// Secrets that were made now; each is shown once and kept only as a hash.
 #[derive(Debug, Default)]
@@ -77,6 +77,12 @@ pub fn new_key(name: &str, scopes: Vec<String>, by: &str) -> (store::keys::Key, 
     (row, secret)
 }
 
+/// Whether a text has the form of a key or of a node's token, whoever made it and whether it still counts.
+pub fn is_made_here(text: &str) -> bool {
+    let is_key = |rest: &str| rest.len() == 32 && rest.bytes().all(|b| b.is_ascii_alphanumeric());
+    text.strip_prefix("sk_").is_some_and(is_key) || text.starts_with("nt_")
+}
+
 /// So many random letters and digits.
 pub fn random(length: usize) -> String {
     rand::rng().sample_iter(Alphanumeric).take(length).map(char::from).collect()
@@ -99,16 +105,15 @@ pub fn is_password(password: &str, hash: &str) -> bool {
     PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
 }
 
-/// What signs session tokens: the operator's secret, or one that is made once and kept in the data directory, mode 0600.
+/// What signs session tokens and seals kept ones: the operator's secret, or one that is made once and kept in the data directory, mode 0600.
 ///
 /// # Errors
 /// A file that cannot be read or written.
-pub fn sessions(config: &Config) -> Result<Sessions, StartError> {
-    let secret = match &config.auth.jwt_secret {
-        Some(secret) => secret.expose().to_owned(),
-        None => kept_secret(&config.server.data_dir.join("jwt_secret"))?,
-    };
-    Ok(Sessions::new(secret.as_bytes()))
+pub fn secret(config: &Config) -> Result<String, StartError> {
+    match &config.auth.jwt_secret {
+        Some(secret) => Ok(secret.expose().to_owned()),
+        None => kept_secret(&config.server.data_dir.join("jwt_secret")),
+    }
 }
 
 fn kept_secret(path: &Path) -> Result<String, StartError> {

@@ -14,3 +14,4 @@ pub mod settle;
 pub mod shard;
 pub mod snapshot;
 pub mod stored;
+pub mod vault;

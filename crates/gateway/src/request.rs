@@ -96,6 +96,7 @@ async fn carry_out(
     request: &Request,
     permit: &mut Permit,
 ) -> Result<Flow, Failure> {
+    let may_leave = |credential: &str| !house.is_own(credential) && admin::session::caller(&shard.app, credential).is_none();
     let engine = Dispatch {
         client: &shard.client,
         accounts: &house.accounts,
@@ -108,6 +109,7 @@ async fn carry_out(
         memory: &shard.app.memory,
         headers: &call.headers,
         is_keyed: permit.receipt().key.is_some(),
+        may_leave: &may_leave,
         caller: permit.receipt().key.as_ref().map_or_else(|| "anyone".into(), |key| key.id.clone()),
         body_bytes_max: shard.limits.body_bytes_max,
     };

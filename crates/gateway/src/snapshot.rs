@@ -14,10 +14,10 @@ use jiff::Timestamp;
 use journey::{Scope, Scopes};
 use policy::{Bounds, Credentials, Issuer, KeyEntry, Keys, Limits, Window, issuer};
 use routing::{AccountRoutes, Figures, Map, Nodes, Presence};
-use upstream::{Account, catalog};
+use upstream::{Account, Grants, catalog};
 use wire::Dialect;
 
-use crate::{discovery::Lists, stored::Stored};
+use crate::{discovery::Lists, first_run, stored::Stored};
 
 /// The capability of a model that thinks with tools at hand on Responses only.
 const THINKING_TOOLS_ON_RESPONSES: &str = "thinking_tools_on_responses";
@@ -42,15 +42,15 @@ pub struct House {
 }
 
 impl House {
-    /// Builds a snapshot from a valid configuration and what is stored.
+    /// Builds a snapshot from a valid configuration and what is stored. Without `grants` nothing that is opened by OAuth can be called.
     ///
     /// # Errors
     /// In words: an account whose header or key cannot be sent.
-    pub fn build(config: Arc<Config>, stored: &Stored, health: &Health, lists: &Lists) -> Result<Self, String> {
+    pub fn build(config: Arc<Config>, stored: &Stored, health: &Health, lists: &Lists, grants: Option<&Grants>) -> Result<Self, String> {
         let enabled = stored.accounts(&config);
         let accounts = enabled
             .iter()
-            .map(|a| Account::new(a).map(|made| (made.name.clone(), Arc::new(made))))
+            .map(|a| Account::new(a).map(|made| (made.name.clone(), Arc::new(made.opened_by(grants.and_then(|grants| grants.of(a)))))))
             .collect::<Result<HashMap<_, _>, String>>()?;
         let aliases = config.aliases.iter().map(|(name, targets)| (name.clone(), targets.clone())).collect();
         let map = Map::new(enabled.iter().map(|a| routes(a, &accounts, lists)).collect(), aliases, config.default_model.clone());
@@ -81,6 +81,9 @@ impl House {
         let key_header = config.auth.header_name.parse().ok();
         let vitals = accounts.keys().map(|name| (name.clone(), health.vital(name))).collect();
         health.keep_only(|name| accounts.contains_key(name));
+        if let Some(grants) = grants {
+            grants.keep_only(|name| accounts.contains_key(name));
+        }
         Ok(Self {
             keys: keys(&config, &stored.keys),
             issuer: None,
@@ -109,6 +112,13 @@ impl House {
                 }
             }
         }
+    }
+
+    /// Whether a credential opens this router, or did or was made to: it is never sent on to anybody.
+    pub fn is_own(&self, credential: &str) -> bool {
+        self.keys.knows(credential)
+            || first_run::is_made_here(credential)
+            || self.issuer.as_ref().is_some_and(|issuer| issuer.may_have_issued(credential))
     }
 
     /// The credentials that a request shows; `query_key` is `?key=` of Gemini's paths.

@@ -118,6 +118,12 @@ impl Issuer {
         credential.len() <= TOKEN_BYTES_MAX && credential.starts_with("ey") && credential.split('.').count() == 3
     }
 
+    /// Whether a text may be a token of this provider: by its own word, or because nothing is known of the provider's name.
+    pub fn may_have_issued(&self, text: &str) -> bool {
+        let claimed = || jsonwebtoken::dangerous::insecure_decode_claims::<Claims>(text).ok();
+        Self::may_be_one(text) && self.terms.issuer.as_deref().is_none_or(|own| claimed().is_none_or(|claims| claims.is_from(own)))
+    }
+
     /// Whether an id of a key is one of a token's subject.
     pub fn is_subject(id: &str) -> bool {
         id.starts_with(SUBJECT)
@@ -182,7 +188,9 @@ impl Issuer {
         }
         let scopes = match &self.terms.grants {
             None => self.terms.scopes,
-            Some(grants) => grants.iter().filter(|(word, _)| claims.has_word(word)).fold(Scopes::default(), |all, (_, some)| all.with(*some)),
+            Some(grants) => {
+                grants.iter().filter(|(word, _)| claims.has_word(word)).fold(Scopes::default(), |all, (_, some)| all.with(*some))
+            }
         };
         let key = KeyRef { id: format!("{SUBJECT}{subject}").into(), name: subject.into() };
         Ok(Caller { key: Some(key), scopes, allowed_models: None })
@@ -223,7 +231,9 @@ impl Issuer {
                     }
                     this.ring.store(Arc::new(ring));
                 }
-                Err(why) => tracing::warn!(why, "the keys of the identity provider could not be fetched; those that are known stay in force"),
+                Err(why) => {
+                    tracing::warn!(why, "the keys of the identity provider could not be fetched; those that are known stay in force")
+                }
             }
         });
         let _ = renewed.await;

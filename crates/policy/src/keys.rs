@@ -59,6 +59,11 @@ impl Keys {
         self.open
     }
 
+    /// Whether a text is one of the keys, expired or not.
+    pub fn knows(&self, secret: &str) -> bool {
+        self.by_hash.contains_key(&hash(secret))
+    }
+
     /// Whether there is any key at all.
     pub fn is_empty(&self) -> bool {
         self.by_hash.is_empty()

@@ -13,9 +13,10 @@ use wire::{Code, Dialect, Failure, ir::Reasoning, losses::Losses};
 
 use crate::{
     address::Address,
-    catalog::{self, Provider, Scheme},
-    classify::{Judgement, judge},
+    catalog::{self, AccountName, Provider, Scheme},
+    classify::{Judgement, Kind, Verdict, judge},
     fit::{self, Fitted},
+    grant::Grant,
     learn::{self, Learned, Marks, Standing},
     pass,
 };
@@ -34,6 +35,12 @@ pub struct Account {
     headers: HeaderMap,
     key: Option<HeaderValue>,
     bearer: Option<HeaderValue>,
+    /// What opens it by OAuth.
+    grant: Option<Arc<Grant>>,
+    /// It is opened by the caller's own credential.
+    is_lent: bool,
+    /// The account's name for the provider, where the operator said it.
+    account_id: Option<HeaderValue>,
     /// Why it cannot be called, if it cannot.
     obstacle: Option<Failure>,
 }
@@ -56,6 +63,10 @@ impl Account {
                 headers.insert(HeaderName::from_static(name), secret(value, account)?);
             }
         }
+        for (name, value) in row.headers {
+            headers.entry(*name).or_insert(HeaderValue::from_static(value));
+        }
+        let account_id = account.oauth.as_ref().and_then(|oauth| oauth.account_id.as_deref());
         let key = account.api_key.as_ref().filter(|_| account.auth_mode == AccountAuth::ApiKey);
         let bearer = key.map(|key| secret(&format!("Bearer {}", key.expose()), account)).transpose()?;
         let key = key.map(|key| secret(key.expose(), account)).transpose()?;
@@ -74,9 +85,86 @@ impl Account {
             address: Address::new(&row, &account.base_url, account.api_version.as_deref()),
             key,
             bearer,
+            grant: None,
+            is_lent: account.auth_mode == AccountAuth::Passthrough,
+            account_id: account_id.map(|id| secret(id, account)).transpose()?,
             headers,
             obstacle: obstacle(account),
         })
+    }
+
+    /// The same, opened by a grant.
+    #[must_use]
+    pub fn opened_by(self, grant: Option<Arc<Grant>>) -> Self {
+        Self { grant, ..self }
+    }
+
+    /// Makes sure that its credential can be used now; costs nothing where it has none that ends.
+    ///
+    /// # Errors
+    /// What [`Grant::ready`] says.
+    pub async fn ready(&self) -> Result<(), Failure> {
+        match &self.grant {
+            Some(grant) => grant.ready().await,
+            None => Ok(()),
+        }
+    }
+
+    /// The credential that ends and can be renewed, as it is sent now.
+    pub fn granted(&self) -> Option<HeaderValue> {
+        self.grant.as_ref()?.bearer()
+    }
+
+    /// Whether there is another credential than the one that was refused.
+    pub async fn renewed(&self, refused: Option<&HeaderValue>) -> bool {
+        match &self.grant {
+            Some(grant) => grant.replaced(refused).await,
+            None => false,
+        }
+    }
+
+    /// Why its credential cannot be used at present.
+    pub fn trouble(&self) -> Option<String> {
+        self.grant.as_ref()?.trouble()
+    }
+
+    /// Puts the caller's own credential into a request, where the account says that it is opened so; of any other account's requests it stays
+    /// out. `may_leave` knows the credentials that open this router: none of those leaves the house.
+    ///
+    /// # Errors
+    /// [`Code::InvalidApiKey`]: the caller shows none that may be sent on.
+    pub fn lend(
+        &self,
+        wire: Dialect,
+        client: &HeaderMap,
+        may_leave: &dyn Fn(&str) -> bool,
+        request: &mut HeaderMap,
+    ) -> Result<(), Failure> {
+        if !self.is_lent {
+            return Ok(());
+        }
+        let (own, _) = self.credential(wire);
+        let mut is_lent = false;
+        for name in [own, AUTHORIZATION] {
+            let value = client
+                .get(&name)
+                .filter(|value| value.to_str().is_ok_and(|text| !text.is_empty() && may_leave(text) && text.split(' ').all(may_leave)));
+            if let Some(value) = value {
+                let mut value = value.clone();
+                value.set_sensitive(true);
+                request.insert(name, value);
+                is_lent = true;
+            }
+        }
+        if is_lent {
+            return Ok(());
+        }
+        let message = format!(
+            "the account `{}` is opened by the caller's own credential, and the request shows none but this router's: send the provider's as \
+             `Authorization: Bearer …`, and this router's key as `x-litellm-api-key`",
+            self.name
+        );
+        Err(Failure::new(Code::InvalidApiKey, message))
     }
 
     /// Whether the provider knows `stream_options.include_usage`.
@@ -138,7 +226,10 @@ impl Account {
 
     /// Judges an answer by what this provider means with it. `also_retried` are the operator's own additions.
     pub fn judge(&self, status: StatusCode, body: &[u8], also_retried: &[u16]) -> Judgement {
-        judge(&self.row, status, body, also_retried)
+        let judged = judge(&self.row, status, body, also_retried);
+        // The credential was the caller's own, and so is what is wrong with it.
+        let is_theirs = self.is_lent && judged.verdict == Verdict::NextTarget && matches!(judged.kind, Some(Kind::Key | Kind::Credit));
+        Judgement { verdict: if is_theirs { Verdict::GiveBack } else { judged.verdict }, ..judged }
     }
 
     /// Fits a translated body, written for `wire`, to the provider: what it would refuse is dropped, what it calls otherwise renamed.
@@ -165,7 +256,7 @@ impl Account {
     /// A POST to one of the account's paths (`/chat/completions`, …) on a wire. Nothing of the client's headers is in it.
     ///
     /// # Errors
-    /// [`Code::ProviderKeyMissing`] naming the variable, [`Code::Unsupported`] where the account's auth mode is not carried out.
+    /// [`Code::ProviderKeyMissing`] naming the variable.
     pub fn post(&self, wire: Dialect, path: &str, body: Bytes, streams: bool) -> Result<Request<net::Body>, Failure> {
         let mut request = self.request(wire, path, body, streams)?;
         *request.method_mut() = Method::POST;
@@ -194,19 +285,39 @@ impl Account {
         let headers = request.headers_mut();
         let accept = if streams { "text/event-stream" } else { "application/json" };
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        let (name, value) = match &self.grant {
+            Some(grant) => (AUTHORIZATION, grant.bearer()),
+            None => self.credential(wire),
+        };
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+        if let Some(named) = self.row.names_account
+            && let Some(id) = self.account_id.clone().or_else(|| self.granted_id(named))
+        {
+            headers.insert(HeaderName::from_static(named.header), id);
+        }
+        if wire == Dialect::Messages {
+            headers.entry("anthropic-version").or_insert(HeaderValue::from_static(MESSAGES_VERSION));
+        }
+        Ok(request)
+    }
+
+    /// The header of its key on a wire.
+    fn credential(&self, wire: Dialect) -> (HeaderName, Option<HeaderValue>) {
         let (name, value) = match (self.row.scheme, wire) {
             (Scheme::Header(name), _) => (HeaderName::from_static(name), &self.key),
             (Scheme::OfTheWire, Dialect::Messages) => (HeaderName::from_static("x-api-key"), &self.key),
             (Scheme::OfTheWire, Dialect::Gemini) => (HeaderName::from_static("x-goog-api-key"), &self.key),
             (Scheme::OfTheWire, Dialect::Chat | Dialect::Responses) | (Scheme::Bearer, _) => (AUTHORIZATION, &self.bearer),
         };
-        if let Some(value) = value {
-            headers.insert(name, value.clone());
-        }
-        if wire == Dialect::Messages {
-            headers.entry("anthropic-version").or_insert(HeaderValue::from_static(MESSAGES_VERSION));
-        }
-        Ok(request)
+        (name, value.clone())
+    }
+
+    /// Whose account it is, as its token says.
+    fn granted_id(&self, named: AccountName) -> Option<HeaderValue> {
+        let claims = self.grant.as_ref()?.claims()?;
+        HeaderValue::from_str(claims[named.claim][named.member].as_str()?).ok()
     }
 
     fn standing(&self, wire: Dialect, now: Instant) -> Standing {
@@ -252,15 +363,7 @@ fn obstacle(account: &config::account::Account) -> Option<Failure> {
                 format!("the key of the account `{}` is not configured: set {variable}", account.name),
             ))
         }
-        AccountAuth::Oauth | AccountAuth::Passthrough => {
-            let message = format!(
-                "the account `{}` has `auth_mode: {}`, which this version does not carry out",
-                account.name,
-                account.auth_mode.as_str()
-            );
-            Some(Failure::new(Code::Unsupported, message))
-        }
-        AccountAuth::ApiKey | AccountAuth::None => None,
+        AccountAuth::ApiKey | AccountAuth::Oauth | AccountAuth::Passthrough | AccountAuth::None => None,
     }
 }
 

@@ -89,6 +89,14 @@ pub struct Refusal {
     pub fields: &'static [&'static str],
 }
 
+/// An account's name beside its token: a header, and the claim and its member where the token says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountName {
+    pub header: &'static str,
+    pub claim: &'static str,
+    pub member: &'static str,
+}
+
 /// One provider.
 #[derive(Debug, Clone, Copy)]
 pub struct Provider {
@@ -119,6 +127,13 @@ pub struct Provider {
     pub tells: &'static [Tell],
     /// Headers of a client that this provider alone may see, besides those of the wire.
     pub passes: &'static [&'static str],
+    /// On Responses: what stands in `instructions` where the caller gives none, at a server that wants some and stores nothing. Empty:
+    /// there is no such need.
+    pub instructions: &'static str,
+    /// Sent with every request, unless the account says otherwise.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// How it wants to hear whose account a token is of.
+    pub names_account: Option<AccountName>,
     /// Where the facts stand, the first being the reference of its chat or messages.
     pub source: &'static [&'static str],
     /// What could not be verified, in words; empty if nothing.
@@ -152,6 +167,9 @@ const COMPATIBLE: Provider = Provider {
     refused: &[],
     tells: &[],
     passes: &[],
+    instructions: "",
+    headers: &[],
+    names_account: None,
     source: &["https://platform.openai.com/docs/api-reference/chat/create"],
     unverified: "",
 };

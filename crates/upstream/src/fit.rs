@@ -41,6 +41,9 @@ pub(crate) fn fit(row: &Provider, wire: Dialect, asked: &Reasoning, body: &mut V
     for refusal in row.refused.iter().filter(|r| r.wire == wire && holds_for(r, &model, thinks)) {
         refusal.fields.iter().for_each(|field| refuse(body, field, &mut done));
     }
+    if wire == Dialect::Responses && !row.instructions.is_empty() {
+        fit_stateless(row.instructions, body, &mut done);
+    }
     if wire == Dialect::Chat {
         fit_chat(&row.chat, asked, body, losses, &mut done);
     }
@@ -52,6 +55,17 @@ pub(crate) fn fit(row: &Provider, wire: Dialect, asked: &Reasoning, body: &mut V
         }
     }
     done
+}
+
+/// Instructions are wanted, and nothing is stored.
+fn fit_stateless(instructions: &str, body: &mut Map<String, Value>, done: &mut Vec<Fitted>) {
+    if body.get("instructions").and_then(Value::as_str).is_none_or(str::is_empty) {
+        body.insert("instructions".to_owned(), instructions.into());
+        done.push(Fitted { path: "instructions".to_owned(), how: How::Same });
+    }
+    if body.insert("store".to_owned(), false.into()) == Some(true.into()) {
+        done.push(Fitted { path: "store".to_owned(), how: How::Changed });
+    }
 }
 
 /// A refusal of certain models is one of their thinking: without it they sample as others do.

@@ -4,6 +4,7 @@
 //! that the server has replaced is never lost. What is new is kept before it is used.
 
 use std::{
+    collections::HashMap,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -13,12 +14,15 @@ use std::{
 use arc_swap::ArcSwap;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use config::account::AccountAuth;
 use http::{
     HeaderValue, Request, Response,
     header::{ACCEPT, CONTENT_TYPE},
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use wire::{Code, Failure};
 
 /// A token that ends sooner is renewed while it is still used.
@@ -103,9 +107,10 @@ struct Trouble {
 }
 
 impl Grant {
-    /// A grant as the settings have it; what was kept of it is looked for when it is first needed. `seed` stands for the terms.
-    pub fn new(account: &str, terms: Terms, seed: String, office: Office) -> Self {
+    /// A grant as the settings have it; what was kept of it is looked for when it is first needed.
+    pub fn new(account: &str, terms: Terms, office: Office) -> Self {
         let held = ArcSwap::from_pointee(Held::new(terms.first.clone(), false));
+        let seed = terms.seed();
         Self { account: account.into(), terms, seed, office, held, renewing: tokio::sync::Mutex::default(), trouble: Mutex::default() }
     }
 
@@ -183,19 +188,17 @@ impl Grant {
     async fn renew(self: Arc<Self>, serial: u64, is_refused: bool) {
         let _one = self.renewing.lock().await;
         let mut held = self.held.load_full();
-        if held.tokens.serial > serial || (serial > 0 && self.trouble().is_some()) {
+        if held.tokens.serial > serial || self.trouble().is_some() {
             return;
         }
-        if let Some(kept) = self.office.keeper.recall(&self.account, &self.seed).await.filter(|kept| kept.serial > held.tokens.serial) {
-            held = self.hold(kept);
-            if held.left(SystemTime::now()) > AHEAD {
-                return;
-            }
+        if let Some(newer) = self.recalled(&held).await {
+            held = newer;
         } else if !held.is_recalled {
             held = self.hold(held.tokens.clone());
         }
-        let is_due = is_refused || held.left(SystemTime::now()) <= AHEAD;
-        if !is_due || !self.can_renew(&held) || self.trouble().is_some() {
+        let is_newer = held.tokens.serial > serial;
+        let is_due = (is_refused && !is_newer) || held.left(SystemTime::now()) <= AHEAD;
+        if !is_due || !self.can_renew(&held) {
             return;
         }
         match self.fetch(&held.tokens).await {
@@ -204,11 +207,20 @@ impl Grant {
                 self.hold(tokens);
                 tracing::info!(account = &*self.account, "the OAuth token was renewed");
             }
+            // Another router may have renewed it at the same moment, so that this one's refresh token counts no more.
             Err((rest, why)) => {
-                tracing::warn!(account = &*self.account, why, "the OAuth token could not be renewed");
-                *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(Trouble { until: Instant::now() + rest, why });
+                if self.recalled(&held).await.is_none() {
+                    tracing::warn!(account = &*self.account, why, "the OAuth token could not be renewed");
+                    *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(Trouble { until: Instant::now() + rest, why });
+                }
             }
         }
+    }
+
+    /// What was kept, if it is newer; then it is held.
+    async fn recalled(&self, held: &Held) -> Option<Arc<Held>> {
+        let kept = self.office.keeper.recall(&self.account, &self.seed).await?;
+        (kept.serial > held.tokens.serial).then(|| self.hold(kept))
     }
 
     fn hold(&self, tokens: Tokens) -> Arc<Held> {
@@ -229,7 +241,10 @@ impl Grant {
         let url = self.terms.token_url.as_deref().unwrap_or_default();
         let request = token_request(url, &form).ok_or((REST_REFUSED, "the address of its token server is no URL".to_owned()))?;
         let answer = self.office.client.fetch(request, &TIMEOUTS, ANSWER_BYTES_MAX).await;
-        let answer = answer.map_err(|error| (REST, format!("its token server could not be asked: {error}")))?;
+        let answer = answer.map_err(|error| {
+            tracing::warn!(account = &*self.account, %error, "the token server could not be asked");
+            (REST, "its token server could not be reached".to_owned())
+        })?;
         let status = answer.status();
         let tokens = token_answer(&answer, SystemTime::now()).map_err(|why| {
             let rest = if status.is_client_error() && status != 429 && status != 408 { REST_REFUSED } else { REST };
@@ -284,6 +299,60 @@ impl Held {
     }
 }
 
+/// All grants, kept over changes of the configuration that do not concern them.
+pub struct Grants {
+    office: Office,
+    by_account: Mutex<HashMap<String, Arc<Grant>>>,
+}
+
+impl Grants {
+    /// None yet.
+    pub fn new(office: Office) -> Self {
+        Self { office, by_account: Mutex::default() }
+    }
+
+    /// The grant of an account that is opened by OAuth: the one that there is, if its settings are still the same.
+    pub fn of(&self, account: &config::account::Account) -> Option<Arc<Grant>> {
+        if account.auth_mode != AccountAuth::Oauth {
+            return None;
+        }
+        let terms = Terms::of(account);
+        let mut grants = self.by_account.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(grant) = grants.get(&account.name).filter(|grant| grant.terms == terms) {
+            return Some(grant.clone());
+        }
+        let grant = Arc::new(Grant::new(&account.name, terms, self.office.clone()));
+        grants.insert(account.name.clone(), grant.clone());
+        Some(grant)
+    }
+
+    /// Forgets those of accounts that are gone.
+    pub fn keep_only(&self, is_there: impl Fn(&str) -> bool) {
+        self.by_account.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| is_there(name));
+    }
+}
+
+impl Terms {
+    fn of(account: &config::account::Account) -> Self {
+        let oauth = account.oauth.clone().unwrap_or_default();
+        let home = config::providers::oauth_home(&account.provider);
+        let text = |secret: Option<config::Secret>| secret.map(|secret| secret.expose().to_owned());
+        Self {
+            first: Tokens { access: text(oauth.access_token), refresh: text(oauth.refresh_token), ends_at: oauth.expires_at, serial: 0 },
+            token_url: oauth.token_url.or_else(|| home.map(|home| home.token_url.to_owned())),
+            client_id: oauth.client_id.or_else(|| home.map(|home| home.client_id.to_owned())),
+            client_secret: text(oauth.client_secret),
+        }
+    }
+
+    /// Stands for what tokens were begun with, without showing it: what was kept for others is of no use.
+    fn seed(&self) -> String {
+        let began = self.first.refresh.as_deref().or(self.first.access.as_deref());
+        let parts = [began, self.token_url.as_deref(), self.client_id.as_deref()].map(Option::unwrap_or_default);
+        Sha256::digest(parts.join("\n").as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 /// The claims of a token in JWT's form, unverified.
 fn claims(token: &str) -> Option<Value> {
     let (_, rest) = token.split_once('.')?;
@@ -303,9 +372,12 @@ pub fn token_request(url: &str, form: &[(&str, Option<&str>)]) -> Option<Request
     Some(request)
 }
 
+/// What is escaped in a form's values: all but RFC 3986's unreserved characters.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// A text as a form's or query's value.
 pub fn escaped(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[derive(Deserialize)]

@@ -8,6 +8,7 @@ mod classify;
 mod fit;
 #[cfg(test)]
 mod goldens;
+pub mod grant;
 mod learn;
 mod limits;
 mod listed;
@@ -18,6 +19,7 @@ mod said;
 pub use account::Account;
 pub use classify::{Field, Judgement, Kind, Tell, Verdict, classify, judge, message_of};
 pub use fit::{Fitted, How};
+pub use grant::{Grant, Grants};
 pub use learn::{Learned, Standing};
 pub use limits::{Bucket, Limits, limits, retry_after};
 pub use listed::{MODELS_MAX, listed};

@@ -98,6 +98,16 @@ fn quirks(row: &Provider) -> Vec<String> {
     if row.only_streams {
         out.push("answers in streams only".to_owned());
     }
+    if !row.instructions.is_empty() {
+        out.push(format!("nothing is stored, and `instructions` say \"{}\" where the caller says nothing", row.instructions));
+    }
+    if !row.headers.is_empty() {
+        let headers: Vec<String> = row.headers.iter().map(|(name, value)| format!("`{name}: {value}`")).collect();
+        out.push(format!("{} are sent", headers.join(", ")));
+    }
+    if let Some(name) = row.names_account {
+        out.push(format!("`{}` names the account of the token", name.header));
+    }
     out.extend(chat_quirks(row));
     for refusal in row.refused {
         let of = if refusal.models.is_empty() {

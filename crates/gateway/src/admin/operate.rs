@@ -210,6 +210,9 @@ pub struct ServiceHealth {
     #[serde(skip_serializing_if = "Option::is_none")]
     base_url: Option<String>,
     has_api_key: bool,
+    /// Why its OAuth credentials cannot be used at present, if they cannot; then it is not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
     requests: u64,
     failures: u64,
     /// Percent of requests.
@@ -271,11 +274,13 @@ async fn health_now(app: &App, house: &House, caller: &Caller) -> Health {
     let shows_addresses = caller.scopes.has(Scope::Ops);
     let of = async |account: &Account| {
         let ServiceCount { requests, failures, limited } = counts.services.get(account.name.as_str()).copied().unwrap_or_default();
+        let trouble = house.accounts.get(account.name.as_str()).and_then(|account| account.trouble());
         let health = ServiceHealth {
-            status: Wellness::of(failures, requests),
+            status: if trouble.is_some() { Wellness::Unhealthy } else { Wellness::of(failures, requests) },
             backend_type: account.provider.clone(),
             base_url: shows_addresses.then(|| account.base_url.clone()),
             has_api_key: account.api_key.is_some(),
+            trouble,
             requests,
             failures,
             failure_rate: percent(failures, requests),

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use config::{Config, Foreign, LoadArgs, Loaded};
 use serde_json::{Value, json};
 
-use super::{Failed, edit, environment, out};
+use super::{Failed, edit, environment, login, out};
 use crate::{discovery::Lists, snapshot::House, stored::Stored};
 
 /// Most bytes of a file to convert.
@@ -50,6 +50,9 @@ enum Command {
     /// List the accounts, those of the environment included.
     #[command(after_help = "Example: llm-router config list-accounts --json")]
     ListAccounts,
+    /// Log in to a subscription in a browser, and write an account with its tokens.
+    #[command(after_help = "Example: llm-router config login-chatgpt --account chatgpt --models gpt-5.2,gpt-5.2-codex --set-default")]
+    LoginChatgpt(Box<login::Login>),
     #[command(flatten)]
     Edit(edit::Command),
 }
@@ -89,13 +92,14 @@ pub(super) fn run(args: ConfigArgs) -> Result<(), Failed> {
         Command::Schema => out::json(&config::schema_json()),
         Command::Convert(convert) => run_convert(&convert, &sources, &environment),
         Command::ListAccounts => list_accounts(&load()?.config, json),
+        Command::LoginChatgpt(login) => login::run(*login, &edit::How { sources, dry_run, json }, &environment),
         Command::Edit(command) => edit::run(command, &edit::How { sources, dry_run, json }, &environment),
     }
 }
 
 /// What only shows when accounts are put together.
 pub(super) fn check_house(config: Config) -> Result<(), Failed> {
-    let house = House::build(std::sync::Arc::new(config), &Stored::default(), &dispatch::Health::default(), &Lists::default());
+    let house = House::build(std::sync::Arc::new(config), &Stored::default(), &dispatch::Health::default(), &Lists::default(), None);
     house.map(drop).map_err(|message| Failed(super::EXIT_CONFIG, message))
 }
 

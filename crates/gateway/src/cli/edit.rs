@@ -277,11 +277,20 @@ pub(super) struct How {
 }
 
 pub(super) fn run(command: Command, how: &How, environment: &Environment) -> Result<(), Failed> {
+    change(how, environment, |document| apply(command, document))
+}
+
+/// Makes a change of the file, judges the whole, and writes it; what should be said comes back from the change.
+pub(super) fn change(
+    how: &How,
+    environment: &Environment,
+    make: impl FnOnce(&mut Document) -> Result<Vec<String>, ConfigError>,
+) -> Result<(), Failed> {
     let target = edit::target(&how.sources, environment)?;
     let mut document = target.document()?;
     // What the file was warned about before is no news.
     let known = config::load_text(&how.sources, environment, document.text(), target.path()).map(|l| l.warnings).unwrap_or_default();
-    let notes = apply(command, &mut document).map_err(|error| Failed(1, error.to_string()))?;
+    let notes = make(&mut document).map_err(|error| Failed(1, error.to_string()))?;
     let loaded = config::load_text(&how.sources, environment, document.text(), target.path())
         .map_err(|error| Failed(super::EXIT_CONFIG, format!("nothing was written, for the file would not be valid: {error}")))?;
     check_house(loaded.config)?;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 mod access;
+mod accounts;
 mod attempts;
 mod choices;
 mod cli;
@@ -11,6 +12,7 @@ mod dummy;
 mod errors;
 mod faults;
 mod hangups;
+mod identity;
 mod keys;
 mod lifecycle;
 mod limits;

@@ -12,6 +12,8 @@ pub(super) struct Claims {
     #[serde(default)]
     exp: Value,
     #[serde(default)]
+    iss: Value,
+    #[serde(default)]
     sub: Value,
     #[serde(default)]
     email: Value,
@@ -35,6 +37,11 @@ impl Claims {
     /// Unix seconds.
     pub(super) fn ends_at(&self) -> i64 {
         self.exp.as_f64().map_or(0, |seconds| seconds as i64)
+    }
+
+    /// Whether it says so of itself.
+    pub(super) fn is_from(&self, issuer: &str) -> bool {
+        self.iss.as_str() == Some(issuer)
     }
 
     /// Whom it is about: `sub`, else `email`, else `client_id`. One that could not stand in a log is none.
@@ -76,7 +83,9 @@ mod tests {
 
     #[test]
     fn words_are_found_where_providers_put_them() {
-        let found = claims(json!({"scope": "a b", "scp": ["c"], "roles": ["d"], "groups": "e", "realm_access": {"roles": ["f"]}, "permissions": ["g"]}));
+        let found = claims(
+            json!({"scope": "a b", "scp": ["c"], "roles": ["d"], "groups": "e", "realm_access": {"roles": ["f"]}, "permissions": ["g"]}),
+        );
         assert!(["a", "b", "c"].iter().all(|scope| found.has_scope(scope)));
         assert!(["a", "c", "d", "e", "f", "g"].iter().all(|word| found.has_word(word)));
         assert!(!found.has_scope("d") && !found.has_word("a b") && !found.has_word(""));

@@ -46,12 +46,8 @@ impl Ring {
     /// an unknown kind is left out, whatever it says of its algorithm.
     pub(super) fn read(list: &[u8]) -> Option<Self> {
         let list: List = serde_json::from_slice(list).ok()?;
-        let keys: Vec<Key> = list
-            .keys
-            .into_iter()
-            .filter_map(|listed| Key::new(serde_json::from_value(listed).ok()?))
-            .take(KEYS_MAX)
-            .collect();
+        let keys: Vec<Key> =
+            list.keys.into_iter().filter_map(|listed| Key::new(serde_json::from_value(listed).ok()?)).take(KEYS_MAX).collect();
         (!keys.is_empty()).then(|| Self { keys, fetched: Some(Instant::now()), is_fixed: false })
     }
 

@@ -37,7 +37,8 @@ fn now() -> i64 {
 }
 
 fn claims(more: Value) -> Value {
-    let mut all = json!({"iss": "https://issuer.test", "aud": "llm-router", "sub": "user-1", "exp": now() + 600, "scope": "llm.read llm.use"});
+    let mut all =
+        json!({"iss": "https://issuer.test", "aud": "llm-router", "sub": "user-1", "exp": now() + 600, "scope": "llm.read llm.use"});
     for (name, value) in more.as_object().unwrap() {
         all[name] = value.clone();
     }
@@ -188,7 +189,8 @@ async fn words_are_granted_scopes() {
         t.secret = Some(SECRET.to_vec());
         t.algorithms = vec!["HS256".to_owned()];
         let scopes = |scope| [scope].into_iter().collect();
-        t.grants = Some(vec![("admins".to_owned(), scopes(journey::Scope::Admin)), ("llm.use".to_owned(), scopes(journey::Scope::Inference))]);
+        t.grants =
+            Some(vec![("admins".to_owned(), scopes(journey::Scope::Admin)), ("llm.use".to_owned(), scopes(journey::Scope::Inference))]);
     }));
     let signed = |claims: Value| jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET)).unwrap();
     let has = async |change: Value, scope| ask(&granting, &signed(claims(change))).await.unwrap().scopes.has(scope);

@@ -2,7 +2,7 @@
 
 use wire::Dialect::{Chat as ChatWire, Gemini, Messages, Responses};
 
-use super::{COMPATIBLE, Chat, Provider, Rebase, Refusal, Scheme, Shape};
+use super::{AccountName, COMPATIBLE, Chat, Provider, Rebase, Refusal, Scheme, Shape};
 use crate::classify::{Kind, Tell, WRONG, message, named};
 
 /// OpenAI's models that think do not let themselves be steered so.
@@ -65,6 +65,13 @@ pub(super) const ROWS: &[Provider] = &[
             except: &[],
             fields: &["max_output_tokens", "temperature", "top_p", "user", "metadata", "truncation"],
         }],
+        instructions: "You are a helpful assistant.",
+        headers: &[("openai-beta", "responses=experimental"), ("originator", "llm-router")],
+        names_account: Some(AccountName {
+            header: "chatgpt-account-id",
+            claim: "https://api.openai.com/auth",
+            member: "chatgpt_account_id",
+        }),
         source: &["https://github.com/openai/codex"],
         unverified: "there is no reference of this service; what is known is what its own client sends",
         ..COMPATIBLE

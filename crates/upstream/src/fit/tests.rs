@@ -111,7 +111,11 @@ fn a_budget_of_thinking_has_a_place_at_some() {
 #[test]
 fn other_wires_have_other_rules() {
     let (after, losses, _) = fitted("openai-codex", Dialect::Responses, json!({"model": "m", "max_output_tokens": 5, "store": false}));
-    assert_eq!((after, losses.dropped), (json!({"model": "m", "store": false}), vec!["max_output_tokens".to_owned()]));
+    let instructed = json!({"model": "m", "store": false, "instructions": "You are a helpful assistant."});
+    assert_eq!((after, losses.dropped), (instructed, vec!["max_output_tokens".to_owned()]));
+    let said = json!({"model": "m", "store": true, "instructions": "Be brief."});
+    let (after, losses, _) = fitted("openai-codex", Dialect::Responses, said);
+    assert_eq!((after, losses.changed), (json!({"model": "m", "store": false, "instructions": "Be brief."}), vec!["store".to_owned()]));
     for (effort, dropped) in [("low", &["temperature"][..]), ("none", &[])] {
         let body = json!({"model": "gpt-5.2", "temperature": 0.5, "reasoning": {"effort": effort}});
         assert_eq!(fitted("openai", Dialect::Responses, body).1.dropped, dropped, "{effort}");
