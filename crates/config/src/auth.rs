@@ -275,3 +275,6 @@ fn from_variable(reader: &Reader, variable: &str) -> Origin {
 fn owned(words: &[&str]) -> Vec<String> {
     words.iter().map(|w| (*w).to_owned()).collect()
 }
+
+#[cfg(test)]
+mod tests;
