@@ -76,7 +76,7 @@ fn structure(name: &str) -> Value {
             let entry = json!({"anyOf": [{"type": ["string", "number"]}, model()]});
             json!({"anyOf": [{"type": ["array", "null"], "items": entry}, {"type": "object", "additionalProperties": model()}]})
         }
-        "aliases" => json!({"type": ["object", "null"], "additionalProperties": names()}),
+        "aliases" | "auth.oauth.grants" => json!({"type": ["object", "null"], "additionalProperties": names()}),
         "task_routes" => {
             let tiers: Map<String, Value> = TIERS.iter().map(|tier| ((*tier).to_owned(), names())).collect();
             json!({"type": ["object", "null"], "additionalProperties": object(tiers)})
@@ -90,7 +90,6 @@ fn structure(name: &str) -> Value {
             json!({"type": ["array", "string", "null"], "items": {"anyOf": [{"type": ["string", "number"]}, fields(KEY_FIELDS)]}})
         }
         "auth.master" => names(),
-        "auth.oauth.grants" => json!({"type": ["object", "null"], "additionalProperties": names()}),
         "auth.oauth.limits" => fields(LIMIT_FIELDS),
         _ => json!({"type": ["array", "object", "null"]}),
     }

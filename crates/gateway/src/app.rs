@@ -154,8 +154,7 @@ impl App {
         let client = net::Client::new(net::Settings { proxy: sources.proxy.clone(), ..net::Settings::default() });
         let secret = first_run::secret(&config)?;
         let back = tokio::runtime::Handle::current();
-        let keeper = Arc::new(Vault::new(store.clone(), &secret)?);
-        let grants = Grants::new(Office { client: client.clone(), back: back.clone(), keeper });
+        let grants = grants(&client, &back, &store, &secret)?;
         let mut house = House::build(config.clone(), &stored, &health, &Lists::default(), Some(&grants)).map_err(StartError::Settings)?;
         house.issuer = issuer_of(&config, None, &client, &back);
         // Nodes are on our own network: no proxy stands between.
@@ -166,8 +165,7 @@ impl App {
             Some(address) => Some(SharedCounters::connect(address.expose()).await?),
             None => None,
         };
-        let lease = config.timeouts.total.max(config.fleet.node_request_timeout) + LEASE_MARGIN;
-        let counters = Counters::new(shared.as_ref().map(|s| s.counters.clone()), lease);
+        let counters = counters(&config, shared.as_ref());
         let metrics = Arc::new(Metrics::new());
         let ledger = Ledger::start(store.clone())?;
         let decisions = decision_log(&config)?;
@@ -456,6 +454,16 @@ impl App {
     pub fn end_log(&self) {
         drop(self.logs.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
+}
+
+fn grants(client: &net::Client, back: &tokio::runtime::Handle, store: &Store, secret: &str) -> Result<Grants, StartError> {
+    let keeper = Arc::new(Vault::new(store.clone(), secret)?);
+    Ok(Grants::new(Office { client: client.clone(), back: back.clone(), keeper }))
+}
+
+fn counters(config: &Config, shared: Option<&SharedCounters>) -> Arc<Counters> {
+    let lease = config.timeouts.total.max(config.fleet.node_request_timeout) + LEASE_MARGIN;
+    Counters::new(shared.map(|shared| shared.counters.clone()), lease)
 }
 
 /// Who verifies tokens now: whoever did before, if the settings still say the same.

@@ -232,7 +232,7 @@ impl Issuer {
                     this.ring.store(Arc::new(ring));
                 }
                 Err(why) => {
-                    tracing::warn!(why, "the keys of the identity provider could not be fetched; those that are known stay in force")
+                    tracing::warn!(why, "the keys of the identity provider could not be fetched; those that are known stay in force");
                 }
             }
         });

@@ -40,7 +40,7 @@ pub struct Account {
     /// It is opened by the caller's own credential.
     is_lent: bool,
     /// The account's name for the provider, where the operator said it.
-    account_id: Option<HeaderValue>,
+    own_id: Option<HeaderValue>,
     /// Why it cannot be called, if it cannot.
     obstacle: Option<Failure>,
 }
@@ -66,7 +66,7 @@ impl Account {
         for (name, value) in row.headers {
             headers.entry(*name).or_insert(HeaderValue::from_static(value));
         }
-        let account_id = account.oauth.as_ref().and_then(|oauth| oauth.account_id.as_deref());
+        let own_id = account.oauth.as_ref().and_then(|oauth| oauth.account_id.as_deref());
         let key = account.api_key.as_ref().filter(|_| account.auth_mode == AccountAuth::ApiKey);
         let bearer = key.map(|key| secret(&format!("Bearer {}", key.expose()), account)).transpose()?;
         let key = key.map(|key| secret(key.expose(), account)).transpose()?;
@@ -87,7 +87,7 @@ impl Account {
             bearer,
             grant: None,
             is_lent: account.auth_mode == AccountAuth::Passthrough,
-            account_id: account_id.map(|id| secret(id, account)).transpose()?,
+            own_id: own_id.map(|id| secret(id, account)).transpose()?,
             headers,
             obstacle: obstacle(account),
         })
@@ -293,7 +293,7 @@ impl Account {
             headers.insert(name, value);
         }
         if let Some(named) = self.row.names_account
-            && let Some(id) = self.account_id.clone().or_else(|| self.granted_id(named))
+            && let Some(id) = self.own_id.clone().or_else(|| self.granted_id(named))
         {
             headers.insert(HeaderName::from_static(named.header), id);
         }

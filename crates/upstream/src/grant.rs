@@ -349,7 +349,7 @@ impl Terms {
     fn seed(&self) -> String {
         let began = self.first.refresh.as_deref().or(self.first.access.as_deref());
         let parts = [began, self.token_url.as_deref(), self.client_id.as_deref()].map(Option::unwrap_or_default);
-        Sha256::digest(parts.join("\n").as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        URL_SAFE_NO_PAD.encode(Sha256::digest(parts.join("\n").as_bytes()))
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Ring {
 struct Key {
     /// As it was listed, to tell lists apart.
     listed: Option<Jwk>,
-    key: DecodingKey,
+    verifies: DecodingKey,
     algorithms: Vec<Algorithm>,
 }
 
@@ -39,7 +39,7 @@ impl Ring {
     /// The operator's shared secret; never old.
     pub(super) fn shared(key: DecodingKey) -> Self {
         let algorithms = AlgorithmFamily::Hmac.algorithms().to_vec();
-        Self { keys: vec![Key { listed: None, key, algorithms }], fetched: Some(Instant::now()), is_fixed: true }
+        Self { keys: vec![Key { listed: None, verifies: key, algorithms }], fetched: Some(Instant::now()), is_fixed: true }
     }
 
     /// The usable keys of a list as providers publish it; `None` where there are none. A key that is meant for something else, secret or of
@@ -67,7 +67,7 @@ impl Ring {
             let own = key.listed.as_ref().and_then(|listed| listed.common.key_id.as_deref());
             key.algorithms.contains(&algorithm) && (kid.is_none() || own.is_none() || own == kid)
         };
-        self.keys.iter().filter(fits).map(|key| &key.key)
+        self.keys.iter().filter(fits).map(|key| &key.verifies)
     }
 
     /// Whether another list has the same keys.
@@ -98,6 +98,6 @@ impl Key {
         if !is_for_signatures || algorithms.is_empty() {
             return None;
         }
-        Some(Self { key: DecodingKey::from_jwk(&listed).ok()?, algorithms, listed: Some(listed) })
+        Some(Self { verifies: DecodingKey::from_jwk(&listed).ok()?, algorithms, listed: Some(listed) })
     }
 }

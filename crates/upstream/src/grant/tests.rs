@@ -133,9 +133,9 @@ async fn one_that_cannot_be_renewed_is_put_aside_with_the_reason() {
     for (what, change) in [("no refresh token", true), ("no address", false)] {
         let mut terms = terms(&server, -10);
         if change {
-            terms.first.refresh = None
+            terms.first.refresh = None;
         } else {
-            terms.token_url = None
+            terms.token_url = None;
         }
         assert!(grant(terms, &Arc::default()).ready().await.unwrap_err().message.contains(what));
     }
