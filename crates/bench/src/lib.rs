@@ -2,6 +2,7 @@
 //!
 //! Absolute times move with the machine and the hour; only ratios of one run are judged. The bars are in the tables that each run prints.
 
+pub mod fleet;
 pub mod gateway;
 pub mod load;
 pub mod mock;

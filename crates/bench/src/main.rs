@@ -18,6 +18,8 @@ enum Verb {
     Peers(bench::peers::Options),
     /// The node beside upstream's server, on the same model.
     Node(bench::node::Options),
+    /// Choosing among nodes, the way to one, and what a second brings.
+    Fleet(bench::fleet::Options),
     /// A fake provider.
     MockUpstream(bench::mock::Options),
     /// The load generator.
@@ -29,6 +31,7 @@ fn main() -> Result<()> {
         Verb::Gateway(options) => bench::gateway::run(&options),
         Verb::Peers(options) => bench::peers::run(&options),
         Verb::Node(options) => bench::node::run(&options),
+        Verb::Fleet(options) => bench::fleet::run(&options),
         Verb::MockUpstream(options) => bench::mock::serve(&options),
         Verb::Loadgen(options) => bench::load::run(&options),
     }

@@ -37,6 +37,8 @@ pub struct NodeFlags {
     pub join_token: Option<String>,
     /// Whether to run without a router.
     pub standalone: bool,
+    /// Whether to join as an agent.
+    pub agent: bool,
     /// Threads per worker.
     pub threads: Option<u32>,
     /// The worker executable.
@@ -78,6 +80,14 @@ pub struct NodeSettings {
     pub join_token: Option<Secret>,
     /// Whether to run without a router.
     pub standalone: bool,
+    /// Whether to join by name and endpoint, as agents do.
+    pub agent: bool,
+    /// The agent's name.
+    pub agent_name: String,
+    /// Where an agent's router reaches it; found where `None`.
+    pub agent_endpoint: Option<String>,
+    /// Models that an agent names; those on its disk where it is empty.
+    pub agent_models: Vec<String>,
     /// Threads per worker; from the machine where `None`.
     pub threads: Option<u32>,
     /// Requests that one worker decodes at once.
@@ -151,6 +161,10 @@ impl NodeSettings {
             max_memory_bytes: reader.optional::<Bytes>("max_memory_bytes")?.map(|n| n.0),
             join_token: reader.secret("join_token")?,
             standalone: reader.value("standalone")?,
+            agent: reader.value("agent")?,
+            agent_name: reader.value("agent_name")?,
+            agent_endpoint: reader.optional("agent_endpoint")?,
+            agent_models: listed(reader.optional::<String>("agent_models")?.unwrap_or_default()),
             threads: reader.optional::<Count>("threads")?.map(|n| n.0),
             slots: reader.value::<Count>("slots")?.0,
             context: reader.value::<Count>("context")?.0,
@@ -167,6 +181,11 @@ impl NodeSettings {
     }
 }
 
+/// Names between commas.
+fn listed(names: String) -> Vec<String> {
+    names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 fn take_flags(reader: &mut Reader, flags: &NodeFlags) {
     let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
     let truth = |flag: bool| flag.then(|| "true".to_owned());
@@ -179,6 +198,7 @@ fn take_flags(reader: &mut Reader, flags: &NodeFlags) {
     reader.flag("log_level", "--log-level", flags.log_level.clone());
     reader.flag("join_token", "--join-token", flags.join_token.clone());
     reader.flag("standalone", "--standalone", truth(flags.standalone));
+    reader.flag("agent", "--agent", truth(flags.agent));
     reader.flag("threads", "--threads", flags.threads.map(|n| n.to_string()));
     reader.flag("worker", "--worker", path(&flags.worker));
     reader.flag("debug_paths", "--debug-paths", truth(flags.debug_paths));

@@ -4,7 +4,7 @@ use crate::key::Key;
 
 /// Every key of the node's JSON file, in the order of the reference.
 pub(crate) const NODE_KEYS: &[Key] = &[
-    Key::value("router_url", "http://127.0.0.1:8080", "The router to register at.").env(&["LLM_ROUTER_URL"]),
+    Key::value("router_url", "http://127.0.0.1:8080", "The router to register at.").env(&["LLM_ROUTER_URL", "ROUTER_URL"]),
     Key::value("node_port", "11435", "Port to listen on; 0 lets the system choose.").env(&["LLM_NODE_PORT"]),
     Key::value("bind_address", "0.0.0.0", "Address to listen on.")
         .env(&["LLM_NODE_BIND_ADDRESS", "LLM_BIND_ADDRESS"])
@@ -16,7 +16,7 @@ pub(crate) const NODE_KEYS: &[Key] = &[
         .env(&["LLM_NODE_MODELS_DIR", "LLM_MODELS_DIR"])
         .old(&["LLM_MODELS_DIR"]),
     Key::value("heartbeat_interval_sec", "10", "Seconds between heartbeats.")
-        .env(&["LLM_NODE_HEARTBEAT_SECS", "LLM_HEARTBEAT_SECS"])
+        .env(&["LLM_NODE_HEARTBEAT_SECS", "LLM_HEARTBEAT_SECS", "HEARTBEAT_INTERVAL"])
         .old(&["LLM_HEARTBEAT_SECS"]),
     Key::value("log_level", "info", "Log filter in env-filter syntax.")
         .env(&["LLM_NODE_LOG_LEVEL", "LLM_LOG_LEVEL", "LOG_LEVEL"])
@@ -36,6 +36,15 @@ pub(crate) const NODE_KEYS: &[Key] = &[
         .env(&["LLM_NODE_MAX_MEMORY_BYTES", "LLM_MAX_MEMORY_BYTES"]),
     Key::secret("join_token", "Shown to the router at registration.").env(&["LLM_NODE_JOIN_TOKEN"]),
     Key::value("standalone", "false", "Whether to run without a router.").env(&["LLM_NODE_STANDALONE"]),
+    Key::value("agent", "false", "Whether to join by name and endpoint (`/register`, `/heartbeat`), as agents do.")
+        .env(&["LLM_NODE_AGENT"]),
+    Key::value("agent_name", "local-agent", "The agent's name.").env(&["LLM_NODE_AGENT_NAME", "AGENT_NAME"]),
+    Key::value("agent_endpoint", "", "Where an agent's router reaches it.")
+        .by_default("detected")
+        .env(&["LLM_NODE_AGENT_ENDPOINT", "AGENT_ENDPOINT"]),
+    Key::value("agent_models", "", "Models that an agent names, between commas.")
+        .by_default("those on its disk")
+        .env(&["LLM_NODE_AGENT_MODELS", "MODEL_LIST"]),
     Key::value("threads", "", "Threads per worker.").by_default("from the machine").env(&["LLM_NODE_THREADS"]),
     Key::value("slots", "8", "Requests that one worker decodes at once.").env(&["LLM_NODE_SLOTS"]),
     Key::value("context", "4096", "Most tokens of one request, prompt and answer; the model's own bound if that is less.")

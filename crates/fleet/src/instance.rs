@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use crate::{
-    live::{AVERAGE_WEIGHT, Tally, Totals},
     queue::Line,
+    tally::{Tally, Totals},
 };
 
 /// Of a node's places, one in so many more may be under way than it has: the next request is there when a place becomes free.
@@ -79,11 +79,6 @@ impl Instance {
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally
     }
-}
-
-/// Moves an average towards a new value.
-pub(crate) fn blend(old: f64, new: f64) -> f64 {
-    if old.is_nan() { new } else { old + AVERAGE_WEIGHT * (new - old) }
 }
 
 #[cfg(test)]

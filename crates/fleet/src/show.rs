@@ -12,8 +12,8 @@ use wire::fleet::{
 use crate::{
     Fleet,
     clock::rfc3339,
-    live::Totals,
     record::{Kind, Point, Record, Status},
+    tally::Totals,
 };
 
 /// A node as `GET /api/nodes` shows it. Times are RFC 3339.

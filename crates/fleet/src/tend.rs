@@ -8,7 +8,12 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use crate::{Fleet, record::Status};
+use crate::{
+    Fleet,
+    record::{Kind, Record, Status},
+    registry::as_ms,
+    view::MEMORY,
+};
 
 /// Heartbeats are stored together, at most this often: they are only for the time after a restart.
 const SAVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -26,6 +31,7 @@ impl Fleet {
         loop {
             sleep(self.settings().check_interval.clamp(CHECK_INTERVAL_MIN, SAVE_INTERVAL)).await;
             self.sweep();
+            self.prune().await;
             if saved_at.elapsed() >= SAVE_INTERVAL {
                 self.save().await;
                 saved_at = Instant::now();
@@ -52,6 +58,18 @@ impl Fleet {
         }
     }
 
+    /// Forgets agents that have been gone for a day. Nodes stay: people name them and write notes.
+    pub(crate) async fn prune(&self) {
+        let now = self.clock.tick_ms();
+        let is_old = |r: &&Record| r.kind == Kind::Agent && now - r.live.seen_ms() > as_ms(MEMORY);
+        let old: Vec<Arc<str>> = self.registry().in_order().filter(is_old).map(|r| r.id.clone()).collect();
+        for id in old {
+            if let Err(failure) = self.delete(&id).await {
+                tracing::warn!(node = %id, error = failure.message, "an agent that is long gone could not be forgotten");
+            }
+        }
+    }
+
     /// Stores what heartbeats said since the last time. What can't be stored now is tried again with the next.
     pub async fn save(&self) {
         let ids: HashSet<Arc<str>> = std::mem::take(&mut *self.unsaved());
@@ -61,7 +79,7 @@ impl Fleet {
         let _order = self.writing.lock().await;
         let seen: Vec<_> = {
             let registry = self.registry();
-            ids.iter().filter_map(|id| registry.get(id)).map(crate::record::Record::to_seen).collect()
+            ids.iter().filter_map(|id| registry.get(id)).map(Record::to_seen).collect()
         };
         if let Err(error) = store::nodes::save_seen(&self.store, &seen).await {
             tracing::warn!(%error, "heartbeats are not stored yet");

@@ -6,6 +6,7 @@ mod keys;
 mod local_node;
 mod login;
 mod models;
+mod nodes;
 mod out;
 mod remote;
 mod serve;
@@ -46,6 +47,9 @@ enum Command {
     /// Make, list, renew and revoke API keys.
     #[command(subcommand, after_help = "Example: llm-router key create --name laptop")]
     Key(keys::Command),
+    /// List, drain, remove, adopt and consent to nodes of a running router.
+    #[command(subcommand, after_help = "Example: LLM_ROUTER_URL=http://127.0.0.1:8080 llm-router node list")]
+    Node(nodes::Command),
     /// Print the description of all paths (OpenAPI).
     #[command(after_help = "Example: llm-router openapi > openapi.json")]
     Openapi,
@@ -118,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Config(command) => configuration::run(command),
         Command::Key(command) => keys::run(command),
         Command::Model(command) => models::run(command),
+        Command::Node(command) => nodes::run(command),
         Command::AddModel(add) => models::run(add.into()),
         Command::RefreshOpenai(refresh) => models::run(refresh.into()),
         Command::Openapi => out::json(&crate::admin::openapi::description()),

@@ -78,6 +78,9 @@ struct ServeArgs {
     /// Run without a router and answer this machine only (also LLM_NODE_STANDALONE).
     #[arg(long)]
     standalone: bool,
+    /// Join the router by name and endpoint, as agents of the first Router API did, and answer `/infer` (also LLM_NODE_AGENT).
+    #[arg(long)]
+    agent: bool,
     /// Be the child of a router: one line of JSON on standard input says how to join it, and its end is the end.
     #[arg(long, hide = true)]
     supervised: bool,
@@ -99,6 +102,7 @@ impl ServeArgs {
             // Nobody but the router beside it is to reach a supervised node.
             bind_address: self.bind.clone().or_else(|| self.supervised.then(|| "127.0.0.1".to_owned())),
             standalone: self.standalone,
+            agent: self.agent,
             ..NodeFlags::default()
         }
     }

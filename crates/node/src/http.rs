@@ -6,6 +6,7 @@ mod choices;
 mod completions;
 mod embeddings;
 mod frames;
+mod infer;
 mod models;
 mod operate;
 mod prometheus;
@@ -107,6 +108,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/chat/completions", post(chat::chat))
         .route("/v1/completions", post(completions::completions))
         .route("/v1/embeddings", post(embeddings::embeddings))
+        .route("/infer", post(infer::infer))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
         .route("/api/models/load", post(models::load))

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "in a test it is the assertion"))]
 
 pub mod activity;
+pub mod agent;
 pub mod answer;
 pub mod cli;
 pub mod cpu;

@@ -22,6 +22,7 @@ use wire::fleet::{
 
 use crate::{
     activity::Activity,
+    agent::Agent,
     cpu,
     gpu::{self, Gpus},
     http::Access,
@@ -31,9 +32,9 @@ use crate::{
 };
 
 /// Wait after the first registration that failed; doubled with each further one.
-const WAIT_FIRST: Duration = Duration::from_millis(500);
+pub(crate) const WAIT_FIRST: Duration = Duration::from_millis(500);
 /// Longest wait while the router can't be reached, and while it refuses.
-const WAIT_AWAY: Duration = Duration::from_secs(5);
+pub(crate) const WAIT_AWAY: Duration = Duration::from_secs(5);
 const WAIT_REFUSED: Duration = Duration::from_secs(30);
 /// How long a node that ends waits for its router to hear of it.
 const LEAVE_TIME_MAX: Duration = Duration::from_secs(1);
@@ -67,11 +68,13 @@ pub struct Reporter {
     pub activity: Arc<Activity>,
     /// Learns the router's secret.
     pub access: Access,
+    /// How to present itself where it joins as an agent.
+    pub agent: Option<Agent>,
 }
 
 /// Why a router did not take something.
 #[derive(Debug, thiserror::Error)]
-enum ReportError {
+pub(crate) enum ReportError {
     #[error("{0}")]
     Away(#[from] net::Error),
     #[error("the router answered {status}: {said}")]
@@ -89,8 +92,14 @@ pub fn start(reporter: Reporter, mut stop: watch::Receiver<bool>) -> std::io::Re
     thread::Builder::new().name("heartbeat".to_owned()).spawn(move || {
         runtime.block_on(async {
             let joined = Mutex::new(None);
+            let report = async {
+                match &reporter.agent {
+                    Some(agent) => reporter.report_as_agent(agent).await,
+                    None => reporter.report(&joined).await,
+                }
+            };
             tokio::select! {
-                () = reporter.report(&joined) => {}
+                () = report => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
             let joined = joined.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -175,7 +184,7 @@ impl Reporter {
 
     /// Tells the router that nothing new is taken here any more.
     async fn leave(&self, registered: &Registered) -> Result<(), ReportError> {
-        let report = Heartbeat { draining: true, ..self.heartbeat(registered, &mut Machine::new()) };
+        let report = Heartbeat { draining: true, ..self.state(registered, &mut Machine::new()) };
         self.post(&Client::new(Settings::default()), "/api/health", ("x-node-token", Some(&registered.node_token)), &report).await.map(drop)
     }
 
@@ -185,7 +194,8 @@ impl Reporter {
         serde_json::from_slice(&body).map_err(|e| ReportError::Answer(e.to_string()))
     }
 
-    async fn post(
+    /// Sends JSON and reads the answer.
+    pub(crate) async fn post(
         &self,
         client: &Client,
         path: &str,
@@ -232,11 +242,19 @@ impl Reporter {
     }
 
     fn heartbeat(&self, registered: &Registered, machine: &mut Machine) -> Heartbeat {
+        let mut heartbeat = self.state(registered, machine);
+        // Blocks this thread, which does nothing else, for as long as a vendor's tool takes.
+        gpu::report(&self.gpus.read(), &mut heartbeat);
+        heartbeat
+    }
+
+    /// All that can be said at once.
+    fn state(&self, registered: &Registered, machine: &mut Machine) -> Heartbeat {
         let load = machine.measure();
         let status = self.pool.status();
         let ready: Vec<_> = status.iter().filter(|s| s.is_ready).collect();
         let (count, total) = (ready.len() as u32, status.len() as u32);
-        let mut heartbeat = Heartbeat {
+        Heartbeat {
             node_id: registered.node_id.clone(),
             cpu_usage: load.cpu,
             memory_usage: load.memory,
@@ -249,10 +267,14 @@ impl Reporter {
             available_models: Some(self.pool.library().shelf().ids()),
             instances: ready.iter().map(|status| instance(status)).collect(),
             ..Heartbeat::default()
-        };
-        // Blocks this thread, which does nothing else, for as long as a vendor's tool takes.
-        gpu::report(&self.gpus.read(), &mut heartbeat);
-        heartbeat
+        }
+    }
+
+    /// Where it can be reached.
+    pub(crate) fn own_url(&self) -> String {
+        let ip = self.address_to_tell();
+        let host = if ip.contains(':') { format!("[{ip}]") } else { ip };
+        format!("http://{host}:{}", self.address.port())
     }
 
     /// The setting, else the address that is listened on, else the one that packets to the router leave from.

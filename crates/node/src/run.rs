@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use crate::{
+    agent::Agent,
     engine::process::Processes,
     gpu::Gpus,
     http::{self, Access, App},
@@ -28,6 +29,8 @@ use crate::{
 
 /// Requests that run when the node is told to end have so long to finish.
 const DRAIN: Duration = Duration::from_secs(8);
+/// How long the router may take to hear of it.
+const GOODBYE: Duration = Duration::from_secs(2);
 /// And then engines.
 const CLOSE: Duration = Duration::from_secs(2);
 /// Longest first line of a supervisor.
@@ -122,6 +125,7 @@ pub async fn serve(
     }
     let _ = app.gpus.set(gpus.clone());
     app.is_ready.store(true, Ordering::Relaxed);
+    let mut reporting = None;
     if !settings.standalone {
         let reporter = Reporter {
             router_url: settings.router_url.clone(),
@@ -133,17 +137,27 @@ pub async fn serve(
             pool: app.pool.clone(),
             activity: app.activity.clone(),
             access: app.access.clone(),
+            agent: settings.agent.then(|| agent_of(&settings)),
         };
-        register::start(reporter, stopped).map_err(|error| RunError::System { what: "no thread for heartbeats", error })?;
+        let started = register::start(reporter, stopped);
+        reporting = Some(started.map_err(|error| RunError::System { what: "no thread for heartbeats", error })?);
     }
     end(gone).await?;
     tracing::info!("ending: no new requests are taken");
     stop.send_replace(true);
     tokio::spawn(end_at_once());
     let _ = server.await;
+    if let Some(thread) = reporting {
+        // It says goodbye; where it is held up by a vendor's tool, nobody waits for that.
+        let _ = tokio::time::timeout(GOODBYE, tokio::task::spawn_blocking(move || thread.join())).await;
+    }
     app.pool.close(CLOSE).await;
     tracing::info!("llm-node ends");
     Ok(())
+}
+
+fn agent_of(settings: &NodeSettings) -> Agent {
+    Agent { name: settings.agent_name.clone(), endpoint: settings.agent_endpoint.clone(), models: settings.agent_models.clone() }
 }
 
 fn app(settings: &NodeSettings, environment: &Environment, logs: Arc<Logs>, modes: Modes) -> Result<Arc<App>, RunError> {
@@ -165,7 +179,8 @@ fn app(settings: &NodeSettings, environment: &Environment, logs: Arc<Logs>, mode
     };
     tracing::info!(worker = %workers.program().display(), threads = options.threads, "workers");
     let pool = Pool::new(library, workers, options);
-    let mut app = App::new(pool, logs, Access::new(settings.standalone));
+    let mut app =
+        App::new(pool, logs, if settings.agent && !settings.standalone { Access::of_agent() } else { Access::new(settings.standalone) });
     app.default_embedding_model.clone_from(&settings.default_embedding_model);
     app.debug_paths = settings.debug_paths;
     Ok(Arc::new(app))

@@ -97,3 +97,18 @@ async fn bad_fields_are_named() {
         assert_eq!((failure.status(), failure.param.as_deref()), (400, Some(field)));
     }
 }
+
+#[tokio::test]
+async fn an_agent_that_is_gone_for_a_day_is_forgotten() {
+    let mut world = World::new().await;
+    let server = Server::start(&list_of(&["local_x"])).await;
+    register(&world, &server.url()).await;
+    world.fleet.clock.advance(Duration::from_hours(23));
+    world.fleet.prune().await;
+    assert_eq!(world.fleet.list().len(), 1);
+    world.fleet.clock.advance(Duration::from_hours(2));
+    world.fleet.prune().await;
+    assert!(world.fleet.list().is_empty());
+    world.restart().await;
+    assert!(world.fleet.list().is_empty());
+}

@@ -11,6 +11,7 @@ mod client;
 mod dummy;
 mod errors;
 mod faults;
+mod fleet;
 mod hangups;
 mod identity;
 mod keys;

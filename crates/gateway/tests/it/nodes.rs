@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Registers `upstream` as a node that has `model`, and lets it say so.
-async fn join(router: &Router, upstream: &FakeUpstream, name: &str, model: &str) -> Value {
+pub(crate) async fn join(router: &Router, upstream: &FakeUpstream, name: &str, model: &str) -> Value {
     let registration = json!({"machine_name": name, "ip_address": "127.0.0.1", "runtime_port": upstream.address().port() - 1, "accelerator": "cpu", "available_models": [model]});
     let answer = router.post("/api/nodes", &registration).nobody().send().await;
     assert_eq!(answer.status, 201, "{}", answer.text());
@@ -19,7 +19,13 @@ async fn join(router: &Router, upstream: &FakeUpstream, name: &str, model: &str)
 }
 
 async fn beat(router: &Router, registered: &Value, model: &str) -> Answer {
-    let beat = json!({"node_id": registered["node_id"], "loaded_models": [model], "ready_models": [1, 1], "cpu_usage": 1.0});
+    beat_with(router, registered, model, json!({})).await
+}
+
+/// A heartbeat in which members of `more` replace others or are added.
+pub(crate) async fn beat_with(router: &Router, registered: &Value, model: &str, more: Value) -> Answer {
+    let mut beat = json!({"node_id": registered["node_id"], "loaded_models": [model], "ready_models": [1, 1], "cpu_usage": 1.0});
+    beat.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
     let token = registered["node_token"].as_str().unwrap();
     router.post("/api/health", &beat).nobody().header("x-node-token", token).send().await
 }

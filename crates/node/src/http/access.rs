@@ -17,13 +17,20 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     is_standalone: bool,
+    /// Without a secret it is open to this machine and private networks: routers of the older kind have none.
+    is_agent: bool,
     secret: Arc<Mutex<Option<String>>>,
 }
 
 impl Access {
     /// Stand-alone: open to this machine, closed to others. Else: open to the router, once it has said its secret.
     pub fn new(is_standalone: bool) -> Self {
-        Self { is_standalone, secret: Arc::default() }
+        Self { is_standalone, is_agent: false, secret: Arc::default() }
+    }
+
+    /// An agent: open to its neighbours until a router says a secret.
+    pub fn of_agent() -> Self {
+        Self { is_standalone: false, is_agent: true, secret: Arc::default() }
     }
 
     /// The router's secret, from its answer to the registration.
@@ -43,6 +50,7 @@ impl Access {
         let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
         let secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner);
         match (secret.as_deref(), shown) {
+            (None, _) if self.is_agent && peer.is_some_and(|Peer(address)| is_near(address.ip())) => Ok(()),
             (Some(secret), Some(shown)) if bool::from(secret.as_bytes().ct_eq(shown.as_bytes())) => Ok(()),
             (_, Some(_)) => Err(Failure::new(Code::InvalidApiKey, "this is not the router's secret: a node is used through its router")),
             (_, None) => Err(Failure::new(Code::InvalidApiKey, "no secret was shown: a node is used through its router")),
@@ -52,11 +60,18 @@ impl Access {
 
 fn is_guarded(path: &str) -> bool {
     let is_model_list = path == "/v1/models" || path.starts_with("/v1/models/");
-    (path.starts_with("/v1/") && !is_model_list) || path.starts_with("/api/") || path == "/log/level"
+    (path.starts_with("/v1/") && !is_model_list) || path.starts_with("/api/") || path == "/log/level" || path == "/infer"
 }
 
 fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
+}
+
+fn is_near(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
+    }
 }
 
 fn bearer(value: &str) -> Option<&str> {
@@ -74,6 +89,16 @@ mod tests {
             headers.insert(AUTHORIZATION, shown.parse().unwrap());
         }
         access.check(path, Some(Peer(peer.parse().unwrap())), &headers).err().map(|failure| failure.code)
+    }
+
+    #[test]
+    fn an_agent_is_open_to_its_neighbours_until_a_router_says_a_secret() {
+        let agent = Access::of_agent();
+        assert_eq!(check(&agent, "/infer", "10.0.0.7:1", None), None);
+        assert_eq!(check(&agent, "/infer", "203.0.113.9:1", None), Some(Code::InvalidApiKey));
+        agent.set_secret(Some("s".to_owned()));
+        assert_eq!(check(&agent, "/infer", "127.0.0.1:1", None), Some(Code::InvalidApiKey));
+        assert_eq!(check(&agent, "/infer", "203.0.113.9:1", Some("Bearer s")), None);
     }
 
     #[test]

@@ -182,3 +182,37 @@ fn a_node_that_is_told_to_end_ends_while_its_router_is_away() {
     Node::signal(&node.child.id().to_string(), "-TERM");
     assert_eq!(node.ended(), Some(0));
 }
+
+#[test]
+fn an_agent_joins_by_name_and_answers_infer() {
+    let router = Router::start(0);
+    router.refusals.lock().unwrap().extend([("/register", 503), ("/heartbeat", 404)]);
+    let url = router.url();
+    let env = [("ROUTER_URL", &*url), ("LLM_NODE_IP", "127.0.0.1"), ("AGENT_NAME", "attic"), ("LLM_NODE_JOIN_TOKEN", "join-me")];
+    let node = Node::start(&["tiny.Q4_0"], &env, &["--agent"]);
+    let registered = eventually("it registers again when it is unknown", || router.seen("/register").into_iter().nth(2));
+    let wanted = json!({"name": "attic", "endpoint": format!("http://127.0.0.1:{}", node.port), "models": ["tiny"]});
+    assert_eq!((&registered.2, header(&registered, "x-join-token")), (&wanted, Some("join-me")));
+    let beat = eventually("it beats", || router.seen("/heartbeat").into_iter().nth(1));
+    assert_eq!(beat.2, json!({"name": "attic", "queue_length": 0}));
+    assert!(router.seen("/api/nodes").is_empty() && router.seen("/api/health").is_empty());
+    let text = |body: &Value| node.post("/infer", body).json()["choices"][0]["message"]["content"].clone();
+    assert_eq!(text(&json!({"prompt": "one two"})), "one two");
+    assert_eq!(text(&Node::body("tiny", "three", json!({}))), "three");
+    assert_eq!(node.post("/infer", &json!({"model": "no", "prompt": "x"})).status, 404);
+}
+
+#[test]
+fn a_node_that_ends_tells_its_router() {
+    let router = Router::start(0);
+    let mut node = node(&router.url(), &[]);
+    eventually("it reports", || router.seen("/api/health").pop());
+    *node.secret.lock().unwrap() = Some("s1".to_owned());
+    node.said("tiny", "x");
+    let report = eventually("its model is reported", || router.seen("/api/health").pop().filter(|beat| beat.2["instances"].is_array()));
+    assert_eq!((&report.2["instances"][0]["model"], &report.2["instances"][0]["slots_total"]), (&json!("tiny"), &json!(8)));
+    Node::signal(&node.child.id().to_string(), "-TERM");
+    assert_eq!(node.ended(), Some(0));
+    let last = router.seen("/api/health").pop().unwrap();
+    assert_eq!(last.2["draining"], true);
+}

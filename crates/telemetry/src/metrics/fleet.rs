@@ -76,3 +76,36 @@ impl Nodes {
         Shown(page)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::NodeSample;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn nodes_are_shown_as_they_are_now() {
+        let metrics = Metrics::new();
+        let sample = NodeSample {
+            node: "smithy".to_owned(),
+            model: "m".to_owned(),
+            active: 2,
+            slots: Some(4),
+            ended: [("success", 7), ("failed", 1), ("cancelled", 0)],
+        };
+        drop(metrics.show_nodes(std::slice::from_ref(&sample), &[("m".to_owned(), 3), ("n".to_owned(), 1)]));
+        let shown = metrics.show_nodes(&[sample], &[("m".to_owned(), 3), ("n".to_owned(), 1)]);
+        let text = metrics.encode_text();
+        for line in [
+            "router_node_requests_total{node=\"smithy\",model=\"m\",outcome=\"success\"} 7\n",
+            "router_node_active_requests{node=\"smithy\",model=\"m\"} 2\n",
+            "router_node_slots{node=\"smithy\",model=\"m\"} 4\n",
+            "router_model_queued_requests{model=\"m\"} 3\n",
+            "router_queued_requests 4\n",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+        drop(shown);
+        let _shown = metrics.show_nodes(&[], &[]);
+        assert!(!metrics.encode_text().contains("smithy"), "whoever is gone is gone from the page");
+    }
+}

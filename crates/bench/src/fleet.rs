@@ -1,0 +1,257 @@
+//! `bench fleet`: how long a node is chosen among a thousand, what the way to a node adds, and what a second node brings.
+
+mod nodes;
+mod picks;
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::{
+    clock::now_ns,
+    figures::{Summary, Times, tenths},
+    http::{Connection, get, once, post},
+    machine::{Machine, Running, Side, free_address, release_dir},
+};
+use nodes::ScriptedNode;
+
+/// A name for both sides.
+const MODEL: &str = "tiny";
+const KEY: &str = "sk_bench0123456789012345678901234";
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// Bars.
+const PICK_P99_US_MAX: f64 = 100.0;
+const LIST_P50_MS_MAX: f64 = 50.0;
+const HOP_P50_US_MAX: f64 = 300.0;
+const TWO_OVER_ONE_MIN: f64 = 1.9;
+
+/// What is run and how long.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Nodes to choose among.
+    #[arg(long, default_value_t = 1000)]
+    pub nodes: u16,
+    /// Choices per policy.
+    #[arg(long, default_value_t = 20_000)]
+    pub picks: u32,
+    /// Requests, one after the other, for what the way to a node adds.
+    #[arg(long, default_value_t = 1000)]
+    pub requests: u32,
+    /// Seconds of load for each number of nodes.
+    #[arg(long, default_value_t = 5)]
+    pub seconds: u64,
+    /// A file for all figures as JSON.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Use the programs of this folder.
+    #[arg(long)]
+    pub programs: Option<PathBuf>,
+}
+
+#[derive(Debug, Serialize)]
+struct Figures {
+    machine: String,
+    picks: Vec<(&'static str, Summary)>,
+    list: Summary,
+    direct: Summary,
+    through_router: Summary,
+    one_node_per_s: f64,
+    two_nodes_per_s: f64,
+}
+
+/// Runs everything and prints the table.
+pub fn run(options: &Options) -> Result<()> {
+    let programs = match &options.programs {
+        Some(programs) => programs.clone(),
+        None => release_dir(&["llm-router", "llm-node"], true)?,
+    };
+    let machine = Machine::look();
+    eprintln!("{}", machine.describe());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let picks = runtime.block_on(picks::measure(options.nodes, options.picks))?;
+    let dir = tempfile::Builder::new().prefix("llm-fleet-bench-").tempdir()?;
+    let list = runtime.block_on(listing(machine, &programs, dir.path(), options.nodes))?;
+    let (direct, through_router) = runtime.block_on(hop(machine, &programs, dir.path(), options.requests))?;
+    let load = Duration::from_secs(options.seconds);
+    let one_node_per_s = LocalSet::new().block_on(&runtime, throughput(machine, &programs, dir.path(), 1, load))?;
+    let two_nodes_per_s = LocalSet::new().block_on(&runtime, throughput(machine, &programs, dir.path(), 2, load))?;
+    let figures = Figures { machine: machine.describe(), picks, list, direct, through_router, one_node_per_s, two_nodes_per_s };
+    print(&figures, options.nodes);
+    if let Some(path) = &options.out {
+        std::fs::write(path, serde_json::to_string_pretty(&figures)?).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// A router of this build, in a home of its own, that believes its nodes.
+struct Router {
+    address: String,
+    _process: Running,
+}
+
+impl Router {
+    fn start(machine: Machine, programs: &Path, home: &Path, trusting: bool) -> Result<Self> {
+        std::fs::create_dir_all(home)?;
+        let address = free_address()?;
+        let mut command = machine.command(Side::Measured, &programs.join("llm-router"));
+        command
+            .args(["serve", "--listen", &address.to_string()])
+            .current_dir(home)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", home);
+        command.env("LLM_ROUTER_DATA_DIR", home.join("data")).env("LLM_ROUTER_MASTER_KEY", KEY);
+        command.env("LLM_ROUTER_SKIP_HEALTH_CHECK", trusting.to_string());
+        let mut process = Running::start("llm-router", command, home)?;
+        process.wait_for_port(address, START_LIMIT)?;
+        Ok(Self { address: address.to_string(), _process: process })
+    }
+
+    async fn nodes(&self) -> Result<Value> {
+        let request = format!("GET /api/nodes HTTP/1.1\r\nhost: router\r\nauthorization: Bearer {KEY}\r\n\r\n");
+        let answer = once(&self.address, request.as_bytes(), START_LIMIT).await?;
+        Ok(serde_json::from_slice(&answer.body)?)
+    }
+
+    async fn until_online(&self, count: usize) -> Result<()> {
+        let until = Instant::now() + START_LIMIT;
+        loop {
+            let nodes = self.nodes().await?;
+            let online = nodes.as_array().into_iter().flatten().filter(|node| node["status"] == "online").count();
+            if online >= count {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                bail!("{online} of {count} nodes came online: {nodes}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// `GET /api/nodes` with so many nodes.
+async fn listing(machine: Machine, programs: &Path, dir: &Path, count: u16) -> Result<Summary> {
+    let router = Router::start(machine, programs, &dir.join("listing"), true)?;
+    let mut connection = Connection::open(&router.address).await?;
+    for n in 0..count {
+        let said = picks::registration(n);
+        let answer = connection.call(&post(&router.address, "/api/nodes", &[], said.to_string().as_bytes()), |_, _| {}).await?;
+        if answer.status != 201 {
+            bail!("registration {n} was answered with {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+        }
+    }
+    let request = format!("GET /api/nodes HTTP/1.1\r\nhost: router\r\nauthorization: Bearer {KEY}\r\n\r\n");
+    let mut times = Times::new();
+    for _ in 0..100 {
+        let began = now_ns();
+        let answer = connection.call(request.as_bytes(), |_, _| {}).await?;
+        times.record(now_ns() - began);
+        let listed: Vec<Value> = serde_json::from_slice(&answer.body)?;
+        if listed.len() != usize::from(count) {
+            bail!("{} of {count} nodes are listed", listed.len());
+        }
+    }
+    Ok(times.summary())
+}
+
+/// The same requests to a node and through the router to it, in turns.
+async fn hop(machine: Machine, programs: &Path, dir: &Path, requests: u32) -> Result<(Summary, Summary)> {
+    let router = Router::start(machine, programs, &dir.join("hop"), false)?;
+    let alone = ScriptedNode::start(machine, programs, &dir.join("alone"), MODEL, None)?;
+    let joined = ScriptedNode::start(machine, programs, &dir.join("joined"), MODEL, Some(&router.address))?;
+    router.until_online(1).await?;
+    let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "one two"}], "max_tokens": 1}).to_string();
+    let headers = [("authorization".to_owned(), format!("Bearer {KEY}"))];
+    let ask = |address: &str| post(address, "/v1/chat/completions", &headers, body.as_bytes());
+    let targets = [alone.address.clone(), router.address.clone()];
+    let mut connections = [Connection::open(&targets[0]).await?, Connection::open(&targets[1]).await?];
+    let mut times = [Times::new(), Times::new()];
+    let warm_up = requests / 10 + 10;
+    for n in 0..requests + warm_up {
+        for which in 0..2 {
+            let request = ask(&targets[which]);
+            let began = now_ns();
+            let answer = connections[which].call(&request, |_, _| {}).await?;
+            if answer.status != 200 {
+                bail!("{} answered {}: {}", targets[which], answer.status, String::from_utf8_lossy(&answer.body));
+            }
+            if n >= warm_up {
+                times[which].record(now_ns() - began);
+            }
+        }
+    }
+    drop((alone, joined));
+    Ok((times[0].summary(), times[1].summary()))
+}
+
+/// Answers per second of so many nodes, each with two slots and ten milliseconds a word, asked by more callers than they have slots.
+async fn throughput(machine: Machine, programs: &Path, dir: &Path, count: usize, load: Duration) -> Result<f64> {
+    let home = dir.join(format!("load-{count}"));
+    let router = Router::start(machine, programs, &home, false)?;
+    let model = format!("{MODEL}+delay=10");
+    let nodes = (0..count)
+        .map(|n| ScriptedNode::start(machine, programs, &home.join(format!("node-{n}")), &model, Some(&router.address)))
+        .collect::<Result<Vec<_>>>()?;
+    router.until_online(count).await?;
+    let models: Value = serde_json::from_str(&get(&nodes[0].address, "/v1/models").await?)?;
+    let model = models["data"][0]["id"].as_str().context("the node lists its model")?.to_owned();
+    let body = json!({"model": model, "messages": [{"role": "user", "content": "a b c d e f g h"}]}).to_string();
+    let headers = [("authorization".to_owned(), format!("Bearer {KEY}"))];
+    let request = post(&router.address, "/v1/chat/completions", &headers, body.as_bytes());
+    let (warm, until) = (Instant::now() + Duration::from_secs(2), Instant::now() + Duration::from_secs(2) + load);
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (address, request) = (router.address.clone(), request.clone());
+            spawn_local(async move {
+                let mut connection = Connection::open(&address).await?;
+                let mut done = 0u32;
+                while Instant::now() < until {
+                    let answer = connection.call(&request, |_, _| {}).await?;
+                    if answer.status != 200 {
+                        bail!("status {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+                    }
+                    done += u32::from(Instant::now() > warm);
+                }
+                Ok(done)
+            })
+        })
+        .collect();
+    let mut done = 0;
+    for caller in callers {
+        done += caller.await??;
+    }
+    drop(nodes);
+    Ok(tenths(f64::from(done) / load.as_secs_f64()))
+}
+
+fn print(figures: &Figures, nodes: u16) {
+    println!("\n| measure | figure | accept | verdict |\n|---|---|---|---|");
+    let verdict = |met: bool| if met { "accept" } else { "MISSED" };
+    for (policy, picks) in &figures.picks {
+        let met = verdict(picks.p99_us <= PICK_P99_US_MAX);
+        println!(
+            "| choice among {nodes} nodes, `{policy}`, p50 / p99 | {} / {} µs | p99 ≤ {PICK_P99_US_MAX} µs | {met} |",
+            picks.p50_us, picks.p99_us
+        );
+    }
+    let list_ms = figures.list.p50_us / 1e3;
+    println!(
+        "| `GET /api/nodes` with {nodes} nodes, p50 | {list_ms:.1} ms | ≤ {LIST_P50_MS_MAX} ms | {} |",
+        verdict(list_ms <= LIST_P50_MS_MAX)
+    );
+    let added = tenths(figures.through_router.p50_us - figures.direct.p50_us);
+    println!("| added by router and hop to a node, p50 | {added} µs | ≤ {HOP_P50_US_MAX} µs | {} |", verdict(added <= HOP_P50_US_MAX));
+    let ratio = figures.two_nodes_per_s / figures.one_node_per_s;
+    let (one, two) = (figures.one_node_per_s, figures.two_nodes_per_s);
+    println!(
+        "| two nodes over one, answers/s | {two} / {one} = {ratio:.2} | ≥ {TWO_OVER_ONE_MIN} | {} |",
+        verdict(ratio >= TWO_OVER_ONE_MIN)
+    );
+}

@@ -1,0 +1,282 @@
+//! A fleet under stress: nodes that die, fall silent or are busy, callers that leave, tokens, and servers of other makers.
+
+use futures_util::future::join_all;
+use http::Method;
+use serde_json::{Value, json};
+use testkit::{FakeUpstream, Gate, Reply, Script};
+
+use crate::{
+    nodes::{beat_with, join},
+    router::{KEY, MASTER, Router, Setup, eventually, soon},
+};
+
+const MODEL: &str = "house-model";
+const FRAME: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"one\"},\"finish_reason\":null}]}\n\n";
+
+fn node(reply: Reply) -> FakeUpstream {
+    FakeUpstream::start(Script::always(reply).models([MODEL]))
+}
+
+/// Begins a stream and says nothing more.
+fn stalling() -> Reply {
+    Reply::events([FRAME, FRAME]).stall_after(FRAME.len())
+}
+
+async fn nodes(router: &Router) -> Value {
+    router.get("/api/nodes").key(MASTER).send().await.json()
+}
+
+async fn state(router: &Router, name: &str) -> (String, u64) {
+    let all = nodes(router).await;
+    let found = all.as_array().unwrap().iter().find(|n| n["machine_name"] == name).unwrap_or_else(|| panic!("{name} in {all}"));
+    (found["state"].as_str().unwrap().to_owned(), found["active_requests"].as_u64().unwrap())
+}
+
+async fn line(router: &Router, start: &str) -> Option<f64> {
+    let text = router.get("/metrics").send().await.text();
+    text.lines().find_map(|line| line.strip_prefix(start)?.trim().parse().ok())
+}
+
+#[tokio::test]
+async fn two_hundred_left_streams_leave_no_count_behind() {
+    let (a, b) = (node(stalling()), node(stalling()));
+    let router = Setup::new().start();
+    join(&router, &a, "a", MODEL).await;
+    join(&router, &b, "b", MODEL).await;
+    for _ in 0..4 {
+        let ask = async || {
+            let mut stream = router.chat(MODEL, json!({"stream": true})).open().await;
+            stream.until("one").await;
+            stream
+        };
+        let streams = join_all((0..50).map(|_| ask())).await;
+        let active: u64 = nodes(&router).await.as_array().unwrap().iter().map(|n| n["active_requests"].as_u64().unwrap()).sum();
+        assert_eq!(active, 50);
+        drop(streams);
+    }
+    eventually("all counts are at nothing", || async {
+        let all = nodes(&router).await;
+        let idle = all.as_array().unwrap().iter().all(|n| n["active_requests"] == 0);
+        let mut sum = 0.0;
+        for name in ["router_active_requests ", "router_open_streams ", "router_queued_requests "] {
+            sum += line(&router, name).await.unwrap();
+        }
+        for name in ["a", "b"] {
+            sum += line(&router, &format!("router_node_active_requests{{node=\"{name}\",model=\"{MODEL}\"}} ")).await.unwrap();
+        }
+        (idle && sum == 0.0).then_some(())
+    })
+    .await;
+    let summary = router.get("/api/metrics/summary").key(MASTER).send().await.json();
+    assert_eq!((&summary["cancelled_requests"], &summary["total_active_requests"]), (&json!(200), &json!(0)));
+    let mut ended = 0.0;
+    for name in ["a", "b"] {
+        ended += line(&router, &format!("router_node_requests_total{{node=\"{name}\",model=\"{MODEL}\",outcome=\"cancelled\"}} "))
+            .await
+            .unwrap();
+    }
+    assert!(ended >= 200.0, "{ended}");
+}
+
+#[tokio::test]
+async fn a_node_that_dies_in_a_stream_is_not_picked_again() {
+    let (dying, well) = (node(stalling()), node(Reply::ok()));
+    let router = Setup::new().start();
+    let registered = join(&router, &dying, "dying", MODEL).await;
+    let mut stream = router.chat(MODEL, json!({"stream": true})).open().await;
+    stream.until("one").await;
+    let other = join(&router, &well, "well", MODEL).await;
+    // It looks better than the other until its connection breaks.
+    beat_with(&router, &other, MODEL, json!({"cpu_usage": 79.0, "active_requests": 50})).await;
+    beat_with(&router, &registered, MODEL, json!({"cpu_usage": 0.0})).await;
+    drop(dying);
+    let rest = stream.rest().await;
+    assert!(rest.contains("\"error\"") && !rest.contains("[DONE]"), "one error event and no end mark: {rest}");
+    assert_eq!(state(&router, "dying").await, ("suspect".to_owned(), 0));
+    for n in 0..20 {
+        let id = format!("after-{n}");
+        let answer = router.chat(MODEL, json!({})).header("x-request-id", &id).send().await;
+        assert_eq!((answer.status, answer.header("x-llm-router-target"), answer.header("x-llm-router-attempts")), (200, "well", "1"));
+    }
+    router.record("after-19").await;
+    let said = router.get("/api/requests/after-19/explain").key(MASTER).send().await.json();
+    let pick = &said["attempts"][0]["pick"];
+    assert_eq!(
+        (&pick["policy"], &pick["candidates"], &pick["reason"]),
+        (&json!("auto"), &json!(1), &json!("the only one that can be asked"))
+    );
+}
+
+#[tokio::test]
+async fn what_waits_for_a_node_that_falls_silent_is_asked_of_another() {
+    let gate = Gate::new();
+    let (mute, well) = (node(Reply::ok().hold_head(&gate)), node(Reply::ok()));
+    let router = Setup::new().env("NODE_TIMEOUT", "2").env("HEALTH_CHECK_INTERVAL", "1").start();
+    join(&router, &mute, "mute", MODEL).await;
+    let waiting = tokio::spawn(router.chat(MODEL, json!({})).send());
+    soon("it was asked", async {
+        while state(&router, "mute").await.1 == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let other = join(&router, &well, "well", MODEL).await;
+    let answer = soon("the other answers", async {
+        let mut waiting = waiting;
+        loop {
+            tokio::select! {
+                answer = &mut waiting => break answer.unwrap(),
+                () = tokio::time::sleep(std::time::Duration::from_millis(200)) => { beat_with(&router, &other, MODEL, json!({})).await; }
+            }
+        }
+    })
+    .await;
+    assert_eq!((answer.status, answer.header("x-llm-router-target"), answer.header("x-llm-router-attempts")), (200, "well", "2"));
+    assert_eq!(state(&router, "mute").await, ("gone".to_owned(), 0));
+}
+
+#[tokio::test]
+async fn busy_nodes_are_waited_for_in_order_and_within_bounds() {
+    let gate = Gate::new();
+    let node = node(Reply::ok().hold_head(&gate));
+    let router = Setup::new().env("ROUTER_MAX_WAITERS", "3").env("LLM_ROUTER_MAX_WAITERS_PER_KEY", "2").start();
+    let registered = join(&router, &node, "smithy", MODEL).await;
+    beat_with(&router, &registered, MODEL, json!({"instances": [{"model": MODEL, "slots_total": 1}]})).await;
+    let waiting = async |n: f64| {
+        eventually("so many wait", || async { (line(&router, "router_queued_requests ").await == Some(n)).then_some(()) }).await;
+    };
+    let ask = |key: &str| tokio::spawn(router.chat(MODEL, json!({})).key(key).send());
+    let running = [ask(KEY), ask(KEY)];
+    eventually("one place, and one ahead", || async { (state(&router, "smithy").await.1 == 2).then_some(()) }).await;
+    let first = ask(KEY);
+    waiting(1.0).await;
+    let second = ask(KEY);
+    waiting(2.0).await;
+    let own = router.chat(MODEL, json!({})).send().await;
+    assert_eq!(
+        (own.status, own.code().as_str(), own.header("retry-after").is_empty()),
+        (429, "rate_limit_exceeded", false),
+        "{}",
+        own.text()
+    );
+    let third = ask(MASTER);
+    waiting(3.0).await;
+    let full = router.chat(MODEL, json!({})).key(MASTER).send().await;
+    assert_eq!((full.status, full.code().as_str()), (503, "queue_full"), "{}", full.text());
+    assert!(full.header("retry-after").parse::<u32>().is_ok_and(|seconds| (1..=30).contains(&seconds)));
+    assert_eq!(line(&router, &format!("router_model_queued_requests{{model=\"{MODEL}\"}} ")).await, Some(3.0));
+    gate.pass(5);
+    for (position, one) in ["1", "2", "3"].into_iter().zip([first, second, third]) {
+        let answer = soon("its turn", one).await.unwrap();
+        assert_eq!((answer.status, answer.header("x-queue-position")), (200, position), "{}", answer.text());
+        assert!(answer.header("x-queue-wait-ms").parse::<u32>().is_ok());
+    }
+    for one in running {
+        assert_eq!(one.await.unwrap().header("x-queue-position"), "");
+    }
+    waiting(0.0).await;
+    assert_eq!(state(&router, "smithy").await.1, 0);
+}
+
+#[tokio::test]
+async fn a_drained_node_gets_nothing_until_that_is_taken_back() {
+    let node = node(Reply::ok());
+    let router = Setup::new().start();
+    let registered = join(&router, &node, "smithy", MODEL).await;
+    let path = format!("/api/nodes/{}/drain", registered["node_id"].as_str().unwrap());
+    assert_eq!(router.post(&path, &json!({})).key(MASTER).send().await.status, 202);
+    assert_eq!(router.chat(MODEL, json!({})).send().await.status, 503);
+    beat_with(&router, &registered, MODEL, json!({})).await;
+    assert_eq!(state(&router, "smithy").await.0, "draining");
+    assert_eq!(router.post(&path, &json!({"draining": false})).key(MASTER).send().await.status, 202);
+    assert_eq!(router.chat(MODEL, json!({})).send().await.status, 200);
+    beat_with(&router, &registered, MODEL, json!({"draining": true})).await;
+    assert_eq!(
+        (state(&router, "smithy").await.0.as_str(), router.chat(MODEL, json!({})).send().await.status),
+        ("draining", 503),
+        "it is about to end"
+    );
+}
+
+#[tokio::test]
+async fn made_tokens_admit_and_nodes_wait_for_consent() {
+    let node = node(Reply::ok());
+    let router = Setup::new().start();
+    let wanted = json!({"name": "rack 4", "max_uses": 1, "require_approval": true});
+    let made = router.post("/api/nodes/join-tokens", &wanted).key(MASTER).send().await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let token = made.json()["token"].as_str().unwrap().to_owned();
+    let said = json!({"machine_name": "smithy", "ip_address": "127.0.0.1", "runtime_port": node.address().port() - 1, "accelerator": "cpu", "available_models": [MODEL]});
+    let register = async |said: &Value, token: &str| router.post("/api/nodes", said).nobody().header("x-join-token", token).send().await;
+    assert_eq!(register(&said, "jt_wrong").await.status, 401);
+    let answer = register(&said, &token).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let registered = answer.json();
+    let twin = json!({"machine_name": "twin", "ip_address": "127.0.0.1", "runtime_port": node.address().port() - 1, "accelerator": "cpu"});
+    assert_eq!(register(&twin, &token).await.status, 401, "it is used up");
+    assert_eq!(beat_with(&router, &registered, MODEL, json!({})).await.status, 200);
+    assert_eq!(state(&router, "smithy").await.0, "pending");
+    assert_eq!(router.chat(MODEL, json!({})).send().await.status, 404);
+    let path = format!("/api/nodes/{}/approve", registered["node_id"].as_str().unwrap());
+    assert_eq!(router.post(&path, &json!({})).key(KEY).send().await.status, 403);
+    assert_eq!(router.post(&path, &json!({})).key(MASTER).send().await.status, 200);
+    beat_with(&router, &registered, MODEL, json!({})).await;
+    assert_eq!(router.chat(MODEL, json!({})).send().await.status, 200);
+    let listed = router.get("/api/nodes/join-tokens").key(MASTER).send().await;
+    assert!(!listed.text().contains(&token), "{}", listed.text());
+    let id = listed.json()["join_tokens"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(listed.json()["join_tokens"][0]["uses"], 1);
+    assert_eq!(router.ask(Method::DELETE, &format!("/api/nodes/join-tokens/{id}")).key(MASTER).send().await.status, 204);
+    assert_eq!(register(&said, &token).await.status, 401, "revoked");
+    assert_eq!(router.chat(MODEL, json!({})).send().await.status, 200, "whoever came with it stays");
+}
+
+#[tokio::test]
+async fn a_server_of_another_maker_is_adopted_and_served_from() {
+    let list = json!({"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "vllm", "max_model_len": 4096}]});
+    let metrics =
+        format!("vllm:num_requests_running{{model_name=\"{MODEL}\"}} 2.0\nvllm:num_requests_waiting{{model_name=\"{MODEL}\"}} 1.0\n");
+    let script = Script::always(Reply::ok())
+        .on("/v1/models", Reply::json(&list))
+        .on("/health", Reply::whole("text/plain", ""))
+        .on("/metrics", Reply::whole("text/plain", metrics));
+    let server = FakeUpstream::start(script);
+    let router = Setup::new().env("NODE_TIMEOUT", "2").env("HEALTH_CHECK_INTERVAL", "1").start();
+    let wanted = json!({"endpoint": server.base_url(), "name": "big-box", "api_key": "box-key"});
+    assert_eq!(router.post("/api/nodes/adopt", &wanted).key(KEY).send().await.status, 403);
+    let adopted = router.post("/api/nodes/adopt", &wanted).key(MASTER).send().await;
+    assert_eq!(adopted.status, 201, "{}", adopted.text());
+    let view = adopted.json();
+    assert_eq!(
+        (&view["kind"], &view["maker"], &view["status"], &view["active_requests"]),
+        (&json!("endpoint"), &json!("vllm"), &json!("online"), &json!(3))
+    );
+    for stream in [false, true] {
+        let answer = router.chat(MODEL, json!({"stream": stream})).send().await;
+        assert_eq!((answer.status, answer.header("x-llm-router-target")), (200, "big-box"), "{}", answer.text());
+    }
+    let asked = server.requests().into_iter().filter(|r| r.method == "POST").collect::<Vec<_>>();
+    assert!(asked.len() == 2 && asked.iter().all(|r| r.header("authorization") == Some("Bearer box-key")));
+    assert!(!nodes(&router).await.to_string().contains("box-key"));
+    let env = [("LLM_ROUTER_URL", router.url.as_str()), ("LLM_ROUTER_API_KEY", MASTER)];
+    let listed = router.runs(&["node", "list"], &env);
+    assert!(listed.lines().any(|line| line.contains("big-box") && line.contains("endpoint") && line.contains(MODEL)), "{listed}");
+    router.runs(&["node", "drain", "big-box"], &env);
+    assert_eq!(router.chat(MODEL, json!({})).send().await.status, 503);
+    router.runs(&["node", "drain", "big-box", "--undo"], &env);
+    assert_eq!(router.chat(MODEL, json!({})).send().await.status, 200);
+    let token = router.runs(&["node", "token", "rack", "--max-uses", "2"], &env);
+    assert!(token.trim().starts_with("jt_"), "{token}");
+    assert!(!router.run(&["node", "remove", "nobody"], &env).status.success());
+    let id = view["id"].as_str().unwrap();
+    let points = eventually("its history grows", || async {
+        let points = router.get(&format!("/api/dashboard/metrics/{id}")).key(MASTER).send().await.json();
+        (points.as_array().unwrap().len() > 1).then_some(points)
+    })
+    .await;
+    assert_eq!(points[0]["active_requests"], 3);
+    assert_eq!(router.get("/api/dashboard/metrics/nobody").key(MASTER).send().await.status, 404);
+    drop(server);
+    eventually("it is offline", || async { (state(&router, "big-box").await.0 == "gone").then_some(()) }).await;
+    assert_eq!(router.chat(MODEL, json!({})).send().await.status, 503);
+}
