@@ -31,7 +31,7 @@ use crate::{
     discovery::{Discovery, Lists},
     first_run::{self, FirstRun},
     routes,
-    settle::{Desk, Places, lines::Told, tally::Tally},
+    settle::{Desk, Places, Settled, tally::Tally},
     snapshot::{self, House},
     stored::Stored,
     vault::Vault,
@@ -94,8 +94,8 @@ pub struct App {
     built_at: AtomicU64,
     /// What was bound at the start; a reload does not move it.
     listening: Vec<SocketAddr>,
-    ledger: Mutex<Option<Ledger>>,
-    decisions: Mutex<Option<Keeping<Told>>>,
+    ledger: Mutex<Option<Ledger<Settled>>>,
+    decisions: Mutex<Option<Keeping<Settled>>>,
     draining: AtomicBool,
     requests: Arc<AtomicU32>,
     tasks: TaskTracker,
@@ -474,7 +474,7 @@ fn issuer_of(config: &Config, older: Option<&Arc<Issuer>>, client: &net::Client,
 }
 
 /// The decision log, where it is wanted.
-fn decision_log(config: &Config) -> Result<Option<Keeping<Told>>, StartError> {
+fn decision_log(config: &Config) -> Result<Option<Keeping<Settled>>, StartError> {
     let audit = &config.audit;
     let start = || {
         chronicle::start(&audit.decision_log_path, config.log.retention_days)

@@ -11,38 +11,39 @@ use jiff::Timestamp;
 use journey::{AttemptOutcome, Receipt, Settle};
 use ledger::Recorder;
 use serde::Serialize;
-use store::{
-    Text,
-    requests::{Json, Row},
-};
+use store::{Text, requests::Row};
 use telemetry::{
     chronicle::Chronicle,
     logs::ReadyLines,
     metrics::{Metrics, Outcome},
 };
 
-use self::{lines::Told, tally::Tally};
+use self::tally::Tally;
 
 /// The desk that settles.
 pub struct Desk {
     metrics: Arc<Metrics>,
-    recorder: Recorder,
+    recorder: Recorder<Settled>,
     health: Arc<Health>,
     lines: Option<ReadyLines>,
     tally: Arc<Tally>,
     /// Where decisions are told, if they are.
-    decisions: Option<Chronicle<Told>>,
+    decisions: Option<Chronicle<Settled>>,
 }
+
+/// A request that is over: row and lines are made of it behind the path.
+#[derive(Debug, Clone)]
+pub struct Settled(pub Arc<Receipt>);
 
 /// What a desk is made of.
 pub struct Places {
     pub metrics: Arc<Metrics>,
-    pub recorder: Recorder,
+    pub recorder: Recorder<Settled>,
     pub health: Arc<Health>,
     pub tally: Arc<Tally>,
     /// Where the line of a request goes; as an event where there is none.
     pub lines: Option<ReadyLines>,
-    pub decisions: Option<Chronicle<Told>>,
+    pub decisions: Option<Chronicle<Settled>>,
 }
 
 impl Desk {
@@ -89,7 +90,7 @@ impl Desk {
 }
 
 impl Settle for Desk {
-    fn settle(&self, receipt: Receipt) {
+    fn settle(&self, receipt: Arc<Receipt>) {
         self.count(&receipt);
         if tracing::enabled!(target: "request", tracing::Level::INFO) {
             match &self.lines {
@@ -97,12 +98,10 @@ impl Settle for Desk {
                 None => event(&receipt),
             }
         }
-        // Shared from here on: row and lines are made of it behind the path.
-        let receipt = Arc::new(receipt);
-        self.recorder.record(row(&receipt));
         if let Some(decisions) = &self.decisions {
-            decisions.add(Told(receipt));
+            decisions.add(Settled(receipt.clone()));
         }
+        self.recorder.record(Settled(receipt));
     }
 }
 
@@ -186,38 +185,40 @@ fn event(receipt: &Receipt) {
     );
 }
 
-fn row(receipt: &Arc<Receipt>) -> Row {
-    let usage = receipt.usage;
-    let decided = receipt.clone();
-    Row {
-        id: receipt.request_id.clone().into(),
-        started_at_ms: receipt.received_at.as_millisecond(),
-        duration_ms: receipt.duration_ms as i64,
-        first_byte_ms: receipt.first_byte_ms.map(|ms| ms as i64),
-        key_id: receipt.key.as_ref().map(|k| k.id.clone().into()),
-        key_name: receipt.key.as_ref().map(|k| k.name.clone().into()),
-        client_ip: Some(receipt.client.to_string().into()),
-        dialect: Text::Static(receipt.operation.name()),
-        path: receipt.path.clone().into(),
-        model_requested: Some(receipt.model_requested.clone().into()),
-        model_served: receipt.model_served.clone().map(Into::into),
-        target: receipt.target.clone().map(Into::into),
-        provider: receipt.provider.clone().map(Into::into),
-        node_id: receipt.node.clone().map(Into::into),
-        attempts: receipt.tries() as u32,
-        status: receipt.status,
-        outcome: Text::Static(receipt.outcome.name()),
-        error_code: receipt.error_code.clone().map(Into::into),
-        stream: receipt.stream,
-        prompt_tokens: usage.map(|u| u.input()),
-        completion_tokens: usage.map(|u| u.output()),
-        cached_tokens: usage.and_then(|u| u.in_cache_read),
-        reasoning_tokens: usage.and_then(|u| u.out_reasoning),
-        usage_raw: usage.map(|u| Json::later(move || serde_json::to_string(&u).unwrap_or_default())),
-        overhead_us: receipt.overhead_ms.map(|ms| (ms * 1e3) as u64),
-        bytes_in: receipt.bytes_in,
-        bytes_out: receipt.bytes_out,
-        decision: Some(Json::later(move || decision::json(&decided))),
-        metadata: None,
+impl From<Settled> for Row {
+    fn from(Settled(receipt): Settled) -> Self {
+        let receipt = &*receipt;
+        let usage = receipt.usage;
+        Self {
+            id: receipt.request_id.clone().into(),
+            started_at_ms: receipt.received_at.as_millisecond(),
+            duration_ms: receipt.duration_ms as i64,
+            first_byte_ms: receipt.first_byte_ms.map(|ms| ms as i64),
+            key_id: receipt.key.as_ref().map(|k| k.id.clone().into()),
+            key_name: receipt.key.as_ref().map(|k| k.name.clone().into()),
+            client_ip: Some(receipt.client.to_string().into()),
+            dialect: Text::Static(receipt.operation.name()),
+            path: receipt.path.clone().into(),
+            model_requested: Some(receipt.model_requested.clone().into()),
+            model_served: receipt.model_served.clone().map(Into::into),
+            target: receipt.target.clone().map(Into::into),
+            provider: receipt.provider.clone().map(Into::into),
+            node_id: receipt.node.clone().map(Into::into),
+            attempts: receipt.tries() as u32,
+            status: receipt.status,
+            outcome: Text::Static(receipt.outcome.name()),
+            error_code: receipt.error_code.clone().map(Into::into),
+            stream: receipt.stream,
+            prompt_tokens: usage.map(|u| u.input()),
+            completion_tokens: usage.map(|u| u.output()),
+            cached_tokens: usage.and_then(|u| u.in_cache_read),
+            reasoning_tokens: usage.and_then(|u| u.out_reasoning),
+            usage_raw: usage.map(|u| serde_json::to_string(&u).unwrap_or_default().into()),
+            overhead_us: receipt.overhead_ms.map(|ms| (ms * 1e3) as u64),
+            bytes_in: receipt.bytes_in,
+            bytes_out: receipt.bytes_out,
+            decision: Some(decision::json(receipt).into()),
+            metadata: None,
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 /// Takes receipts; called once per permit, on the path, so it must not wait.
 pub trait Settle: Send + Sync {
     /// A request has ended.
-    fn settle(&self, receipt: Receipt);
+    fn settle(&self, receipt: Arc<Receipt>);
 }
 
 /// Something that was taken for a request and is settled by what the request came to. Called on the path, so it must not wait.
@@ -27,7 +27,8 @@ pub trait Deposit: Send {
 /// Dropping it settles, so a request whose task is dropped because the client hung up is recorded with what had happened so far.
 #[must_use = "dropping a permit ends its request"]
 pub struct Permit {
-    receipt: Option<Box<Receipt>>,
+    /// Nobody else holds it before it is settled; shared from the start, so that it is never copied.
+    receipt: Option<Arc<Receipt>>,
     began: Instant,
     deposits: Vec<Box<dyn Deposit>>,
     sink: Arc<dyn Settle>,
@@ -65,19 +66,20 @@ impl Permit {
             bytes_in: call.body.len() as u64,
             bytes_out: 0,
         };
-        Self { receipt: Some(Box::new(receipt)), began: call.received, deposits: Vec::new(), sink }
+        Self { receipt: Some(Arc::new(receipt)), began: call.received, deposits: Vec::new(), sink }
     }
 
     /// The receipt in the making.
     #[expect(clippy::missing_panics_doc, reason = "it is there until the drop")]
     pub fn receipt(&mut self) -> &mut Receipt {
-        self.receipt.as_mut().expect("only drop takes it")
+        self.parts().0
     }
 
     /// The receipt in the making, and what is settled with it.
     #[expect(clippy::missing_panics_doc, reason = "it is there until the drop")]
     pub fn parts(&mut self) -> (&mut Receipt, &mut Vec<Box<dyn Deposit>>) {
-        (self.receipt.as_mut().expect("only drop takes it"), &mut self.deposits)
+        let receipt = self.receipt.as_mut().and_then(Arc::get_mut);
+        (receipt.expect("only drop takes it and shares it"), &mut self.deposits)
     }
 
     /// Settles `deposit` with the request, however that ends.
@@ -100,11 +102,13 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let duration_ms = self.elapsed_ms();
         if let Some(mut receipt) = self.receipt.take() {
-            receipt.duration_ms = duration_ms;
+            if let Some(receipt) = Arc::get_mut(&mut receipt) {
+                receipt.duration_ms = duration_ms;
+            }
             for deposit in self.deposits.drain(..) {
                 deposit.settle(&receipt);
             }
-            self.sink.settle(*receipt);
+            self.sink.settle(receipt);
         }
     }
 }

@@ -7,13 +7,12 @@ use std::sync::{
     },
 };
 
-use store::requests::Row;
 use tokio::sync::{Notify, mpsc};
 
-/// Where the request path leaves its rows. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Recorder {
-    queue: mpsc::Sender<Row>,
+/// Where the request path leaves what is to be recorded. Cheap to clone.
+#[derive(Debug)]
+pub struct Recorder<R> {
+    queue: mpsc::Sender<R>,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -57,13 +56,19 @@ pub struct Stats {
     pub retries: u64,
 }
 
-impl Recorder {
-    pub(crate) fn new(queue: mpsc::Sender<Row>) -> Self {
+impl<R> Clone for Recorder<R> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone(), shared: self.shared.clone() }
+    }
+}
+
+impl<R> Recorder<R> {
+    pub(crate) fn new(queue: mpsc::Sender<R>) -> Self {
         Self { queue, shared: Arc::default() }
     }
 
-    /// Hands a row over. Never waits: where the queue is full or the ledger is closed, the row is counted as lost.
-    pub fn record(&self, row: Row) {
+    /// Hands over what becomes a row behind the path. Never waits: where the queue is full or the ledger is closed, it is counted as lost.
+    pub fn record(&self, row: R) {
         let shared = &self.shared;
         // Counted before it can be written, so that nothing is ever done that was not accepted.
         shared.accepted.fetch_add(1, Relaxed);

@@ -36,13 +36,13 @@ pub enum LedgerError {
 
 /// The writer behind a [`Recorder`]. Close it at the end of the program, or the last rows are lost.
 #[derive(Debug)]
-pub struct Ledger {
-    recorder: Recorder,
+pub struct Ledger<R> {
+    recorder: Recorder<R>,
     /// Accepted rows that are over; its sender is gone when the writer has ended.
     done: watch::Receiver<u64>,
 }
 
-impl Ledger {
+impl<R: Into<Row> + Send + 'static> Ledger<R> {
     /// Starts the writer.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl Ledger {
     }
 
     /// The end that the request path holds.
-    pub fn recorder(&self) -> Recorder {
+    pub fn recorder(&self) -> Recorder<R> {
         self.recorder.clone()
     }
 
@@ -97,7 +97,7 @@ impl Ledger {
     }
 }
 
-impl Drop for Ledger {
+impl<R> Drop for Ledger<R> {
     /// Without a call of [`Ledger::close`] the thread still writes what it can and ends; nobody waits for it.
     fn drop(&mut self) {
         let shared = &self.recorder.shared;
@@ -107,16 +107,16 @@ impl Drop for Ledger {
     }
 }
 
-struct Writer {
+struct Writer<R> {
     store: Store,
-    rows: mpsc::Receiver<Row>,
+    rows: mpsc::Receiver<R>,
     shared: Arc<Shared>,
     progress: watch::Sender<u64>,
     /// Taken from the queue and not written yet.
     batch: Vec<Row>,
 }
 
-impl Writer {
+impl<R: Into<Row>> Writer<R> {
     async fn run(mut self) {
         loop {
             if self.shared.stopping.load(SeqCst) {
@@ -125,7 +125,7 @@ impl Writer {
             while self.batch.len() < BATCH_ROWS_MAX
                 && let Ok(row) = self.rows.try_recv()
             {
-                self.batch.push(row);
+                self.batch.push(row.into());
             }
             let full = self.batch.len() == BATCH_ROWS_MAX;
             if self.batch.is_empty() {

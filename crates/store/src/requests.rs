@@ -1,10 +1,6 @@
 //! Request records: one row per admitted request, written in batches behind the path.
 
-use std::{
-    borrow::Cow,
-    fmt,
-    sync::{Arc, LazyLock},
-};
+use std::sync::LazyLock;
 
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Row as _, Sqlite, query::Query, sqlite::SqliteArguments, sqlite::SqliteRow};
@@ -47,49 +43,15 @@ pub struct Row {
     pub cached_tokens: Option<u64>,
     pub reasoning_tokens: Option<u64>,
     /// Usage as the upstream wrote it, JSON.
-    pub usage_raw: Option<Json>,
+    pub usage_raw: Option<Text>,
     /// The router's own time, without waiting for upstreams.
     pub overhead_us: Option<u64>,
     pub bytes_in: u64,
     pub bytes_out: u64,
     /// Reasons and attempts, JSON.
-    pub decision: Option<Json>,
+    pub decision: Option<Text>,
     /// The caller's metadata, JSON.
     pub metadata: Option<Text>,
-}
-
-/// JSON of a record. What is to be made is made where the row is written, not by whoever hands the row over.
-#[derive(Clone)]
-pub enum Json {
-    Made(Text),
-    Later(Arc<dyn Fn() -> String + Send + Sync>),
-}
-
-impl Json {
-    /// JSON that is made when it is needed; it may be needed again.
-    pub fn later(make: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        Self::Later(Arc::new(make))
-    }
-
-    /// The JSON text.
-    pub fn text(&self) -> Cow<'_, str> {
-        match self {
-            Self::Made(text) => Cow::Borrowed(text),
-            Self::Later(make) => Cow::Owned(make()),
-        }
-    }
-}
-
-impl fmt::Debug for Json {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text())
-    }
-}
-
-impl Serialize for Json {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&self.text())
-    }
 }
 
 /// A stored row and its place in the order of arrival.
@@ -206,11 +168,11 @@ fn bind<'q>(query: Insert<'q>, row: &'q Row) -> Insert<'q> {
         .bind(row.completion_tokens.map(count))
         .bind(row.cached_tokens.map(count))
         .bind(row.reasoning_tokens.map(count))
-        .bind(row.usage_raw.as_ref().map(Json::text))
+        .bind(&row.usage_raw)
         .bind(row.overhead_us.map(count))
         .bind(count(row.bytes_in))
         .bind(count(row.bytes_out))
-        .bind(row.decision.as_ref().map(Json::text))
+        .bind(&row.decision)
         .bind(&row.metadata)
 }
 
@@ -313,11 +275,11 @@ fn read(row: &SqliteRow) -> Result<Stored, StoreError> {
         completion_tokens: maybe("completion_tokens")?,
         cached_tokens: maybe("cached_tokens")?,
         reasoning_tokens: maybe("reasoning_tokens")?,
-        usage_raw: optional("usage_raw")?.map(Json::Made),
+        usage_raw: optional("usage_raw")?,
         overhead_us: maybe("overhead_us")?,
         bytes_in: count("bytes_in")?,
         bytes_out: count("bytes_out")?,
-        decision: optional("decision")?.map(Json::Made),
+        decision: optional("decision")?,
         metadata: optional("metadata")?,
     };
     Ok(Stored { seq, row })

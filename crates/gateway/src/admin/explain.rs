@@ -134,7 +134,7 @@ async fn find(app: &App, caller: &Caller, id: &str) -> Result<Option<requests::S
 }
 
 fn explanation(row: Row) -> Explanation {
-    let parsed = |json: Option<&requests::Json>| json.and_then(|json| serde_json::from_str::<Map<String, Value>>(&json.text()).ok());
+    let parsed = |json: Option<&store::Text>| json.and_then(|json| serde_json::from_str::<Map<String, Value>>(json).ok());
     let mut decision = parsed(row.decision.as_ref()).unwrap_or_default();
     let mut take = |name: &str| decision.remove(name).unwrap_or(Value::Null);
     let attempts = match take("attempts") {

@@ -2,17 +2,12 @@
 //!
 //! No line has text of a prompt or of an answer, and no previews are made.
 
-use std::sync::Arc;
-
 use journey::{Attempt, AttemptOutcome, Operation, Outcome, Receipt, Target};
 use serde::Serialize;
 use serde_json::json;
 use telemetry::chronicle::Tell;
 
-use super::decision;
-
-/// A request that is over.
-pub struct Told(pub Arc<Receipt>);
+use super::{Settled, decision};
 
 #[derive(Serialize)]
 struct Line<'a, T> {
@@ -162,7 +157,7 @@ fn rounded(ms: f64) -> f64 {
     (ms * 1e3).round() / 1e3
 }
 
-impl Tell for Told {
+impl Tell for Settled {
     fn tell(&self, out: &mut Vec<u8>) {
         let receipt = &*self.0;
         let mut writer = Writer { out, receipt };

@@ -11,10 +11,10 @@ use super::*;
 use crate::limit::Window;
 
 #[derive(Default)]
-struct Sink(Mutex<Vec<Receipt>>);
+struct Sink(Mutex<Vec<Arc<Receipt>>>);
 
 impl Settle for Sink {
-    fn settle(&self, receipt: Receipt) {
+    fn settle(&self, receipt: Arc<Receipt>) {
         self.0.lock().unwrap().push(receipt);
     }
 }
