@@ -13,15 +13,15 @@ use upstream::{Account, Judgement, Kind, Learned, Verdict, judge, limits, messag
 use wire::{
     Code, Dialect, Failure,
     dialect::Decoder,
-    ir::{Event, Finish},
+    ir::{Event, Finish, Usage},
     losses::Losses,
-    tap,
+    tap::{self, Seen},
 };
 
 use crate::{
     ears::Ears,
     fault::{Fault, fault, fault_of},
-    memory::{Context, Scope},
+    letter::Translation,
     probe::{Lens, Look, Probe, Said},
     run::Dispatch,
     stream::{Committed, Translated},
@@ -64,10 +64,8 @@ pub(crate) struct Exchange<'a> {
     wire: Dialect,
     timeouts: net::Timeouts,
     deadline: Instant,
-    /// The wire that the answer has to be translated from.
-    translate: Option<Dialect>,
-    scope: Scope,
-    context: Context,
+    /// None where the answer is in the caller's dialect.
+    translation: Option<Translation>,
 }
 
 impl<'a> Exchange<'a> {
@@ -79,9 +77,8 @@ impl<'a> Exchange<'a> {
         deadline: Instant,
         guard: &mut Option<InFlight>,
     ) -> Result<Answer, Fault> {
-        let Way { name, account, wire, timeouts, request: built, letter, scope, .. } = way;
-        let this =
-            Self { d, request, name, account, wire, timeouts, deadline, translate: letter.translate, scope, context: letter.context };
+        let Way { name, account, wire, timeouts, request: built, letter, .. } = way;
+        let this = Self { d, request, name, account, wire, timeouts, deadline, translation: letter.translation };
         let response = d.client.send(built, &timeouts).await.map_err(|e| fault_of(&this.name, &e))?;
         let (head, body) = response.into_parts();
         if !head.status.is_success() {
@@ -91,7 +88,7 @@ impl<'a> Exchange<'a> {
         this.taught(head.status, &head.headers, &[]);
         let kind = head.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let is_stream = kind.starts_with("text/event-stream");
-        let is_array = this.translate.is_none() && request.in_path.as_ref().is_some_and(|p| p.as_array);
+        let is_array = this.translation.is_none() && request.in_path.as_ref().is_some_and(|p| p.as_array);
         let is_asked = request.head.stream || request.operation == Operation::Other;
         if is_asked && (is_stream || is_array) {
             let stream = this.committed(body, guard).await?;
@@ -99,7 +96,10 @@ impl<'a> Exchange<'a> {
         }
         let whole = net::read_all(body.with_idle_timeout(timeouts.idle), d.body_bytes_max).await.map_err(|e| fault_of(&this.name, &e))?;
         match request.operation {
-            Operation::Other => Ok(Answer::untouched(&head, Body::Whole(whole))),
+            Operation::Other => {
+                let usage = tap::whole(&whole).and_then(|seen| seen.usage);
+                Ok(Answer::untouched(&head, Body::Whole(whole, usage)))
+            }
             Operation::Generate(_) if is_stream => this.gathered(&whole),
             _ => this.whole(&head, whole),
         }
@@ -109,9 +109,10 @@ impl<'a> Exchange<'a> {
         if self.request.operation == Operation::Other {
             return Answer::untouched(head, Body::Stream(Box::pin(stream)));
         }
-        let body: Body = match self.translate {
-            Some(wire) => {
-                let ears = Ears::new(self.d, self.request, wire, self.scope, self.context);
+        let body: Body = match self.translation {
+            Some(translation) => {
+                let wire = translation.wire;
+                let ears = Ears::new(self.d, self.request, translation);
                 Body::Told(Box::pin(Translated::new(stream, Decoder::new(wire), self.request.encoder(), ears)))
             }
             None => Body::Stream(Box::pin(stream)),
@@ -134,12 +135,15 @@ impl<'a> Exchange<'a> {
             Operation::Generate(dialect) if self.request.head.stream => Some(dialect),
             _ => None,
         };
-        match self.translate.or(own) {
+        match self.translation.as_ref().map(|translation| translation.wire).or(own) {
             Some(wire) => {
                 let events = wire.decode_response(&whole).map_err(|_| self.broken(head.status, "with JSON of another shape"))?;
-                self.events(head.status, wire, events)
+                self.events(head.status, events)
             }
-            None => Ok(Answer::untouched(head, Body::Whole(whole))),
+            None => {
+                let usage = usage_of(self.request.operation, seen, &whole);
+                Ok(Answer::untouched(head, Body::Whole(whole, usage)))
+            }
         }
     }
 
@@ -149,11 +153,10 @@ impl<'a> Exchange<'a> {
         let mut events = Vec::new();
         decoder.feed(stream, &mut events).map_err(|e| self.broken(StatusCode::OK, &format!("with a stream that cannot be read: {e}")))?;
         decoder.finish(&mut events);
-        let wire = self.wire;
-        self.events(StatusCode::OK, wire, events)
+        self.events(StatusCode::OK, events)
     }
 
-    fn events(self, status: StatusCode, wire: Dialect, mut events: Vec<Event>) -> Result<Answer, Fault> {
+    fn events(self, status: StatusCode, mut events: Vec<Event>) -> Result<Answer, Fault> {
         if events.iter().any(|e| matches!(e, Event::Finish { reason: Finish::MalformedCall, .. })) {
             return Err(self.broken(status, "with a tool call that the model did not get right"));
         }
@@ -161,8 +164,8 @@ impl<'a> Exchange<'a> {
             return Err(self.broken(status, &format!("with a failure: {message}")));
         }
         let mut losses = Losses::default();
-        if self.translate.is_some() {
-            let mut ears = Ears::new(self.d, self.request, wire, self.scope, self.context);
+        if let Some(translation) = self.translation {
+            let mut ears = Ears::new(self.d, self.request, translation);
             ears.hear(&mut events);
             losses = ears.losses().clone();
         }
@@ -213,8 +216,8 @@ impl<'a> Exchange<'a> {
     }
 
     fn lens(&self) -> Lens {
-        match (self.translate, self.request.operation) {
-            (Some(wire), _) => Lens::Spoken(wire),
+        match (&self.translation, self.request.operation) {
+            (Some(translation), _) => Lens::Spoken(translation.wire),
             (None, Operation::Generate(_)) if self.request.in_path.as_ref().is_some_and(|p| p.as_array) => Lens::Bytes,
             (None, Operation::Generate(dialect)) => Lens::Spoken(dialect),
             (None, _) => Lens::Frames,
@@ -259,7 +262,7 @@ impl<'a> Exchange<'a> {
         let judged = self.judge(status, &body);
         let may_fit_elsewhere = matches!(judged.kind, Some(Kind::ContextLength | Kind::ContentPolicy));
         // A refusal in the caller's own dialect goes back as it is; any other is said anew, with the upstream's words.
-        let is_readable = self.translate.is_none()
+        let is_readable = self.translation.is_none()
             && (self.request.operation == Operation::Other || self.request.operation.dialect().is_refusal(status.as_u16(), &body));
         if judged.verdict == Verdict::GiveBack && !is_readable {
             let said = message_of(&body).unwrap_or_else(|| format!("`{name}` refused the request with status {}", status.as_u16()));
@@ -272,7 +275,7 @@ impl<'a> Exchange<'a> {
             return Ok(Answer { may_fit_elsewhere, ..Answer::new(status.as_u16(), Body::Refusal(failure)) });
         }
         if judged.verdict == Verdict::GiveBack {
-            return Ok(Answer { may_fit_elsewhere, ..Answer::untouched(&head, Body::Whole(body)) });
+            return Ok(Answer { may_fit_elsewhere, ..Answer::untouched(&head, Body::Whole(body, None)) });
         }
         let said = message_of(&body).map(|m| format!(": {m}")).unwrap_or_default();
         let message = match status.as_u16() {
@@ -287,5 +290,14 @@ impl<'a> Exchange<'a> {
             is_credential: judged.kind == Some(Kind::Credit) || (judged.kind == Some(Kind::Key) && status != StatusCode::FORBIDDEN),
             ..fault(name, AttemptOutcome::Refused, Some(status.as_u16()), message)
         })
+    }
+}
+
+/// Usage as the answer's own dialect says it; `seen` is what was read of it as chat.
+fn usage_of(operation: Operation, seen: Seen, whole: &[u8]) -> Option<Usage> {
+    match operation {
+        Operation::Generate(Dialect::Chat) | Operation::Completions | Operation::Embeddings | Operation::Other => seen.usage,
+        Operation::Generate(dialect) => Seen::of(&dialect.decode_response(whole).ok()?).usage,
+        Operation::Count(_) => None,
     }
 }

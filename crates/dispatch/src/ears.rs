@@ -1,13 +1,9 @@
 //! Those who hear a translated answer before the client does.
 
 use journey::{Operation, Request};
-use wire::{AnswerLosses, Dialect, ir::Event, losses::Losses, tap::Seen};
+use wire::{AnswerLosses, ir::Event, losses::Losses, tap::Seen};
 
-use crate::{
-    luggage::Sealer,
-    memory::{Context, Listener, Scope},
-    run::Dispatch,
-};
+use crate::{letter::Translation, luggage::Sealer, memory::Listener, run::Dispatch};
 
 /// One pass over the events of an answer for all that want to know of it.
 pub(crate) struct Ears {
@@ -18,8 +14,9 @@ pub(crate) struct Ears {
 }
 
 impl Ears {
-    /// For an answer on `wire`.
-    pub(crate) fn new(d: &Dispatch<'_>, request: &Request, wire: Dialect, scope: Scope, context: Context) -> Self {
+    /// For the answer to a translated request.
+    pub(crate) fn new(d: &Dispatch<'_>, request: &Request, translation: Translation) -> Self {
+        let Translation { wire, scope, context } = translation;
         let caller = request.operation.dialect();
         let sealer = Sealer::new(caller, wire, &scope.origin);
         let listener = Listener::new(d.memory.clone(), scope, context);

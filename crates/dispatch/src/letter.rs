@@ -9,7 +9,8 @@ use wire::{Code, Dialect, Failure, capsule, head::Edits, losses::Losses};
 
 use crate::{
     luggage::unseal,
-    memory::{Context, Memory, Scope},
+    memory::{Context, Scope},
+    run::Dispatch,
 };
 
 /// Where a letter goes.
@@ -19,13 +20,35 @@ pub(crate) struct Address<'a> {
     pub(crate) model: &'a Arc<str>,
     /// It knows `stream_options.include_usage`.
     pub(crate) knows_usage: bool,
-    /// Tokens that the model writes at most, where the operator said so.
-    pub(crate) output_max: Option<u32>,
     /// Whose peculiarities a translated body is fitted to; nodes have none.
     pub(crate) account: Option<&'a Account>,
-    /// Whose conversation with whom, and what was kept of it.
+    /// The rules of translations, and what was kept of conversations.
+    pub(crate) d: &'a Dispatch<'a>,
+}
+
+impl Address<'_> {
+    /// Whose conversation with whom.
+    fn scope(&self) -> Scope {
+        let target = self.account.map_or("node", |account| &account.name);
+        let caller = self.d.caller.cloned().unwrap_or_else(|| "anyone".into());
+        Scope { caller, origin: format!("{target}/{}", self.model).into() }
+    }
+
+    /// Tokens that the model writes at most, where the operator said so of one of its names.
+    fn output_max(&self, asked: &str) -> Option<u32> {
+        let known = &self.d.rules.output_max;
+        known.get(&**self.model).or_else(|| known.get(asked)).copied()
+    }
+}
+
+/// What it takes to read the answer to a translated request.
+#[derive(Debug)]
+pub(crate) struct Translation {
+    /// The wire that the answer comes on.
+    pub(crate) wire: Dialect,
     pub(crate) scope: Scope,
-    pub(crate) memory: &'a Memory,
+    /// The conversation that the answer goes on with.
+    pub(crate) context: Context,
 }
 
 /// A body for a wire.
@@ -36,10 +59,8 @@ pub(crate) struct Letter {
     pub(crate) body: Bytes,
     /// The extra usage frame was asked for by the router and is for the router alone.
     pub(crate) strip_usage: bool,
-    /// The wire that the answer comes on, where it is not the caller's.
-    pub(crate) translate: Option<Dialect>,
-    /// The conversation that the answer goes on with.
-    pub(crate) context: Context,
+    /// None where the answer is in the caller's dialect.
+    pub(crate) translation: Option<Translation>,
     /// What the translation cannot carry.
     pub(crate) losses: Losses,
 }
@@ -92,7 +113,7 @@ impl Letter {
         // Gemini's model stands in the path.
         let named = request.in_path.is_none().then_some(&**to.model);
         let body = head.rewrite(&request.body, Edits { model: named, include_usage: add_usage });
-        Self { path, body, strip_usage: add_usage, translate: None, context: Context::default(), losses: Losses::default() }
+        Self { path, body, strip_usage: add_usage, translation: None, losses: Losses::default() }
     }
 
     /// `dialect` is the caller's; text completions have none of the four.
@@ -104,13 +125,14 @@ impl Letter {
         inner.stream |= only_streams;
         inner.stream_usage = inner.stream && to.knows_usage;
         let mut losses = Losses::default();
-        unseal(&mut inner, &to.scope.origin, &mut losses);
+        let scope = to.scope();
+        unseal(&mut inner, &scope.origin, &mut losses);
         let mut context = Context::default();
         if to.wire != Dialect::Chat {
-            context = to.memory.context(&inner.messages);
-            to.memory.restore(&to.scope, &mut inner);
+            context = to.d.memory.context(&inner.messages);
+            to.d.memory.restore(&scope, &mut inner);
         }
-        let mut body = to.wire.encode_request_within(&inner, to.output_max, &mut losses);
+        let mut body = to.wire.encode_request_within(&inner, to.output_max(request.model()), &mut losses);
         if let Some(account) = to.account {
             account.fit(to.wire, &inner.reasoning, &mut body, &mut losses);
         }
@@ -120,7 +142,7 @@ impl Letter {
         }
         let is_foreign = dialect != Some(to.wire);
         let strip_usage = !is_foreign && inner.stream_usage && !request.head.include_usage && to.wire == Dialect::Chat;
-        let translate = (is_foreign || only_streams).then_some(to.wire);
-        Ok(Self { path: Self::path(request, to), body: body.to_string().into(), strip_usage, translate, context, losses })
+        let translation = (is_foreign || only_streams).then_some(Translation { wire: to.wire, scope, context });
+        Ok(Self { path: Self::path(request, to), body: body.to_string().into(), strip_usage, translation, losses })
     }
 }

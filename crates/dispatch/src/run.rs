@@ -63,10 +63,8 @@ pub struct Dispatch<'a> {
     pub limits: &'a HashMap<Arc<str>, Bounds>,
     /// What was kept of conversations.
     pub memory: &'a Arc<Memory>,
-    /// Whose request it is: the id of the key.
-    pub caller: Arc<str>,
-    /// It showed a key; else nobody knows who is who.
-    pub is_keyed: bool,
+    /// Whose request it is: the id of the key. With none shown nobody knows who is who.
+    pub caller: Option<&'a Arc<str>>,
     /// The caller's headers; some mean something to an upstream.
     pub headers: &'a HeaderMap,
     /// Whether a credential in them may be sent on to an account that is opened so: none that opens this router.
@@ -267,13 +265,7 @@ async fn nodes_once(
     faults: &mut Vec<Fault>,
     trail: &mut Trail<'_>,
 ) -> Result<Option<Flow>, Failure> {
-    let wanted = Wanted {
-        model,
-        caller: d.is_keyed.then_some(&d.caller),
-        deadline: ask.deadline,
-        places: d.rules.attempts_max as usize,
-        may_queue: ask.is_only,
-    };
+    let wanted = Wanted { model, caller: d.caller, deadline: ask.deadline, places: d.rules.attempts_max as usize, may_queue: ask.is_only };
     let Turn { first, guard, rest, queued } = match d.fleet.admit(&wanted).await {
         Ok(turn) => turn,
         Err(failure) if ask.is_only => return Err(failure),
@@ -318,7 +310,7 @@ pub(crate) fn guess(target: Arc<str>, provider: Arc<str>, model: Arc<str>, reque
         Dialect::Gemini => wire::gemini::encode::count(tokens),
         _ => wire::messages::encode::count(tokens),
     };
-    let mut flow = served_here(target, provider, model, Body::Whole(body.to_string().into()), trail);
+    let mut flow = served_here(target, provider, model, Body::Whole(body.to_string().into(), None), trail);
     flow.served.losses.change("input_tokens");
     flow.headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     flow

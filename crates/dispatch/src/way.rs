@@ -10,7 +10,6 @@ use wire::{Dialect, Failure};
 
 use crate::{
     letter::{Address, Letter},
-    memory::Scope,
     run::Dispatch,
 };
 
@@ -27,7 +26,6 @@ pub(crate) struct Way<'a> {
     pub(crate) peer: Option<Arc<Peer>>,
     pub(crate) pick: Option<Pick>,
     pub(crate) letter: Letter,
-    pub(crate) scope: Scope,
     pub(crate) wire: Dialect,
     /// Nodes have none.
     pub(crate) account: Option<&'a Account>,
@@ -37,10 +35,8 @@ impl<'a> Way<'a> {
     /// The way to an account.
     pub(crate) fn to_account(d: &Dispatch<'_>, account: &'a Account, model: &Arc<str>, request: &Request) -> Result<Self, Failure> {
         let wire = wire_for(d, account, model, request);
-        let scope = Scope { caller: d.caller.clone(), origin: format!("{}/{model}", account.name).into() };
         let knows_usage = account.knows_stream_usage();
-        let output_max = d.rules.output_max.get(&**model).or_else(|| d.rules.output_max.get(request.model())).copied();
-        let address = Address { wire, model, knows_usage, output_max, account: Some(account), scope, memory: d.memory };
+        let address = Address { wire, model, knows_usage, account: Some(account), d };
         let letter = Letter::write(request, &address)?;
         let mut built = account.post(wire, &letter.path, letter.body.clone(), request.head.stream)?;
         account.pass(wire, d.headers, built.headers_mut());
@@ -56,7 +52,6 @@ impl<'a> Way<'a> {
             peer: None,
             pick: None,
             letter,
-            scope: address.scope,
             wire,
             account: Some(account),
         })
@@ -71,9 +66,7 @@ impl<'a> Way<'a> {
         request: &Request,
     ) -> Result<Self, Failure> {
         let is_node = peer.speaks == Speaks::OpenAi;
-        let scope = Scope { caller: d.caller.clone(), origin: format!("node/{model}").into() };
-        let address =
-            Address { wire: Dialect::Chat, model, knows_usage: is_node, output_max: None, account: None, scope, memory: d.memory };
+        let address = Address { wire: Dialect::Chat, model, knows_usage: is_node, account: None, d };
         let letter = Letter::write(request, &address)?;
         let url = if is_node { format!("{}/v1{}", peer.url, letter.path) } else { format!("{}/infer", peer.url) };
         let mut built = HttpRequest::new(net::Body::from(letter.body.clone()));
@@ -100,7 +93,6 @@ impl<'a> Way<'a> {
             peer: Some(peer.clone()),
             pick: Some(pick),
             letter,
-            scope: address.scope,
             wire: Dialect::Chat,
             account: None,
         })

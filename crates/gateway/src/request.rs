@@ -11,11 +11,7 @@ use policy::{Admission, Standing};
 use routing::Figures as _;
 use serde_json::json;
 use telemetry::metrics::hold;
-use wire::{
-    Dialect, Failure,
-    ir::Usage,
-    tap::{self, Seen},
-};
+use wire::{Failure, tap::Seen};
 
 use crate::{
     admin,
@@ -62,7 +58,7 @@ async fn live(shard: &Shard, call: &Call, standing: &mut Option<Standing>) -> Re
         Ok(place) => place, // one of the requests that may run at once
         Err(failure) => return Err(refused(permit, failure)),
     };
-    match carry_out(shard, &house, call, &plan, &request, &mut permit).await {
+    match carry_out(shard, &house, call, &caller, &plan, &request, &mut permit).await {
         Ok(flow) => Ok(reply(shard, &house, call, &request, &plan, flow, permit, place)), // metered until it ends, breaks or is left
         Err(failure) => Err(refused(permit, failure)),
     }
@@ -92,6 +88,7 @@ async fn carry_out(
     shard: &Shard,
     house: &House,
     call: &Call,
+    caller: &Caller,
     plan: &Plan,
     request: &Request,
     permit: &mut Permit,
@@ -108,9 +105,8 @@ async fn carry_out(
         limits: &house.limits.accounts,
         memory: &shard.app.memory,
         headers: &call.headers,
-        is_keyed: permit.receipt().key.is_some(),
         may_leave: &may_leave,
-        caller: permit.receipt().key.as_ref().map_or_else(|| "anyone".into(), |key| key.id.clone()),
+        caller: caller.key.as_ref().map(|key| &key.id),
         body_bytes_max: shard.limits.body_bytes_max,
     };
     let began = permit.began();
@@ -185,8 +181,8 @@ fn reply(
             permit.receipt().usage = Seen::of(&events).usage;
             return whole(house, call, plan, render::whole(operation, &events), response, permit);
         }
-        Body::Whole(bytes) => {
-            permit.receipt().usage = usage_of(operation, &bytes);
+        Body::Whole(bytes, usage) => {
+            permit.receipt().usage = usage;
             return whole(house, call, plan, bytes, response, permit);
         }
         Body::Refusal(failure) => {
@@ -214,15 +210,6 @@ fn reply(
 
 fn at_once(frames: Vec<Bytes>) -> impl http_body::Body<Data = Bytes, Error = BodyError> + Send {
     http_body_util::StreamBody::new(futures_util::stream::iter(frames.into_iter().map(|b| Ok(http_body::Frame::data(b)))))
-}
-
-/// Usage as the answer's own dialect says it.
-fn usage_of(operation: Operation, bytes: &Bytes) -> Option<Usage> {
-    match operation {
-        Operation::Generate(Dialect::Chat) | Operation::Completions | Operation::Embeddings | Operation::Other => tap::whole(bytes)?.usage,
-        Operation::Generate(dialect) => Seen::of(&dialect.decode_response(bytes).ok()?).usage,
-        Operation::Count(_) => None,
-    }
 }
 
 /// An answer that is whole: the permit settles here.

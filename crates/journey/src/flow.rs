@@ -4,7 +4,12 @@ use std::{fmt, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use wire::{Failure, ir::Event, losses::Losses, tap::Seen};
+use wire::{
+    Failure,
+    ir::{Event, Usage},
+    losses::Losses,
+    tap::Seen,
+};
 
 /// Why a streamed answer broke.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -37,8 +42,8 @@ pub struct Flow {
 
 /// The forms of an answer.
 pub enum Body {
-    /// Whole, in the caller's dialect.
-    Whole(Bytes),
+    /// Whole, in the caller's dialect, with the usage that it says.
+    Whole(Bytes, Option<Usage>),
     /// A stream in the caller's dialect.
     Stream(Stream),
     /// A translated stream, in the caller's dialect.
@@ -72,7 +77,7 @@ pub struct Served {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Whole(bytes) => write!(f, "Whole({} bytes)", bytes.len()),
+            Self::Whole(bytes, _) => write!(f, "Whole({} bytes)", bytes.len()),
             Self::Stream(_) => f.write_str("Stream"),
             Self::Told(_) => f.write_str("Told"),
             Self::Events(events) => write!(f, "Events({})", events.len()),
