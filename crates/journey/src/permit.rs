@@ -70,7 +70,6 @@ impl Permit {
     }
 
     /// The receipt in the making.
-    #[expect(clippy::missing_panics_doc, reason = "it is there until the drop")]
     pub fn receipt(&mut self) -> &mut Receipt {
         self.parts().0
     }

@@ -50,7 +50,10 @@ impl Address {
     /// The address of a path on a wire; `body` names the model where the path needs it. `None` where it is no address.
     pub(crate) fn uri(&self, wire: Dialect, path: &str, body: &[u8]) -> Option<Uri> {
         let base = self.rebased.iter().find(|(own, _)| *own == wire).map_or(&self.base, |(_, base)| base);
-        let mut text = format!("{base}{}", self.under);
+        let query_bytes = self.query.as_ref().map_or(0, |query| 1 + query.len());
+        let mut text = String::with_capacity(base.len() + self.under.len() + path.len() + query_bytes);
+        text.push_str(base);
+        text.push_str(self.under);
         // An operator may have written the deployment into the base.
         if self.deployments && wire == Dialect::Chat && !base.contains("/deployments/") {
             let Named { model } = serde_json::from_slice(body).ok()?;
@@ -61,6 +64,6 @@ impl Address {
             text.push(if path.contains('?') { '&' } else { '?' });
             text.push_str(query);
         }
-        text.parse().ok()
+        Uri::try_from(text).ok()
     }
 }

@@ -75,7 +75,7 @@ async fn a_full_account_is_passed_over_and_the_record_says_why() {
     assert_eq!((passed.header("x-llm-router-target"), passed.header("x-llm-router-attempts")), ("second", "1"));
     assert_eq!(passed.json()["router"]["attempt"], 1);
     let row = router.record("passed").await;
-    let decision: Value = serde_json::from_str(&row.decision.unwrap().text()).unwrap();
+    let decision: Value = serde_json::from_str(&row.decision.unwrap()).unwrap();
     assert_eq!((row.attempts, &decision["attempts"][0]["outcome"]), (1, &json!("limited")));
     assert!(decision["attempts"][0]["error"].as_str().unwrap().contains("10 requests in 600 s"), "{decision}");
     assert_eq!(router.metric("router_attempts_total{backend=\"first\",outcome=\"limited\"}").await as u64, 31);
@@ -109,7 +109,7 @@ async fn a_service_that_was_never_reached_keeps_its_place() {
     for id in ["one", "two"] {
         assert_eq!(router.chat("gpt-mock", json!({})).header("x-request-id", id).send().await.status, 200);
         let row = router.record(id).await;
-        let decision: Value = serde_json::from_str(&row.decision.unwrap().text()).unwrap();
+        let decision: Value = serde_json::from_str(&row.decision.unwrap()).unwrap();
         assert_eq!(decision["attempts"][0]["outcome"], "unreachable", "{decision}");
     }
 }
