@@ -78,8 +78,8 @@ pub struct Filter {
 
 /// Most rows that one call returns.
 pub const ROWS_MAX: u32 = 1000;
-/// Rows that one statement inserts: fewer round trips to SQLite's thread than one by one. Two statements stay prepared, for this many and for one.
-const CHUNK: usize = 32;
+/// Rows that one statement inserts, the most first: each statement is a round trip to SQLite's thread. All stay prepared.
+const CHUNKS: [usize; 6] = [32, 16, 8, 4, 2, 1];
 
 const COLUMNS: [&str; 29] = [
     "id",
@@ -113,8 +113,7 @@ const COLUMNS: [&str; 29] = [
     "metadata",
 ];
 
-static INSERT_CHUNK: LazyLock<String> = LazyLock::new(|| insert_statement(CHUNK));
-static INSERT_ONE: LazyLock<String> = LazyLock::new(|| insert_statement(1));
+static INSERTS: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| CHUNKS.map(insert_statement));
 
 fn insert_statement(rows: usize) -> String {
     let places = format!("({})", vec!["?"; COLUMNS.len()].join(", "));
@@ -128,14 +127,14 @@ fn insert_statement(rows: usize) -> String {
 pub async fn insert(store: &Store, rows: &[Row]) -> Result<(), StoreError> {
     let mut writer = store.writer(Durability::Process).await?;
     let mut transaction = writer.begin().await?;
-    let mut chunks = rows.chunks_exact(CHUNK);
-    for chunk in &mut chunks {
-        // Built from constants only.
-        let query = sqlx::query(AssertSqlSafe(INSERT_CHUNK.as_str()));
-        chunk.iter().fold(query, bind).execute(&mut *transaction).await?;
-    }
-    for row in chunks.remainder() {
-        bind(sqlx::query(AssertSqlSafe(INSERT_ONE.as_str())), row).execute(&mut *transaction).await?;
+    let mut left = rows;
+    for (size, statement) in CHUNKS.into_iter().zip(&*INSERTS) {
+        while let Some((chunk, rest)) = left.split_at_checked(size) {
+            // Built from constants only.
+            let query = sqlx::query(AssertSqlSafe(statement.as_str()));
+            chunk.iter().fold(query, bind).execute(&mut *transaction).await?;
+            left = rest;
+        }
     }
     Ok(transaction.commit().await?)
 }

@@ -15,14 +15,14 @@ use std::{
     time::Duration,
 };
 
-use crate::{Error, logs};
+use crate::{Error, logs, pieces::write_lines};
 
 /// Most entries that wait to become lines; what comes while so many wait is counted and dropped.
 pub const WAITING_MAX: usize = 8192;
 /// How long entries come together before they are written.
 const GATHER: Duration = Duration::from_millis(20);
-/// Bytes of lines that are written at once.
-const BATCH_BYTES: usize = 256 * 1024;
+/// Bytes of lines that are made before they are written.
+const BATCH_BYTES: usize = 64 * 1024;
 
 /// Something that becomes lines.
 pub trait Tell: Send + 'static {
@@ -175,7 +175,7 @@ impl<T: Tell> Shared<T> {
     }
 
     fn write(&self, sink: &mut dyn Write, bytes: &[u8], entries: u64) {
-        if sink.write_all(bytes).and_then(|()| sink.flush()).is_err() {
+        if write_lines(sink, bytes).is_err() {
             self.lost.fetch_add(entries, Relaxed);
         }
     }

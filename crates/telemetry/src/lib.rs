@@ -4,6 +4,7 @@ pub mod chronicle;
 pub mod logs;
 pub mod metrics;
 pub mod names;
+mod pieces;
 
 /// Why logging could not be set up or changed.
 #[derive(Debug, thiserror::Error)]

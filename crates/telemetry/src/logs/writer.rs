@@ -16,6 +16,8 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::pieces::write_lines;
+
 /// Most bytes that wait to be written; a line that finds no room is counted and dropped.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long lines come together before they are written.
@@ -81,7 +83,7 @@ impl Shared {
         let mut batch = Vec::new();
         loop {
             let is_closing = self.take(&mut batch);
-            if sink.write_all(&batch).and_then(|()| sink.flush()).is_err() {
+            if write_lines(&mut *sink, &batch).is_err() {
                 let lines = batch.split(|byte| *byte == b'\n').count() - 1;
                 self.dropped.fetch_add(lines, Ordering::Relaxed);
             }
