@@ -56,7 +56,7 @@ mod tests {
         let (last, others) = sink.0.split_last().unwrap();
         assert!(others.iter().all(|piece| piece.ends_with(b"\n")));
         assert!(last.ends_with(b"end"));
-        let is_single = |piece: &Vec<u8>| piece.iter().filter(|byte| **byte == b'\n').count() == 1;
+        let is_single = |piece: &Vec<u8>| piece.split(|byte| *byte == b'\n').count() == 2;
         assert!(others.iter().all(|piece| piece.len() <= PIECE_BYTES_MAX || is_single(piece)));
     }
 }
