@@ -153,6 +153,7 @@ fn reply(
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
     *response.headers_mut() = headers;
     let h = response.headers_mut();
+    h.reserve(HEADERS_ADDED);
     put(h, render::REQUEST_ID, &call.request_id);
     for (name, value) in [
         ("x-llm-router-model", &*served.model),
@@ -207,6 +208,9 @@ fn reply(
     *response.body_mut() = Out::Stream(Box::new(kept));
     response
 }
+
+/// Headers that an answer gets from the router, about.
+const HEADERS_ADDED: usize = 16;
 
 fn at_once(frames: Vec<Bytes>) -> impl http_body::Body<Data = Bytes, Error = BodyError> + Send {
     http_body_util::StreamBody::new(futures_util::stream::iter(frames.into_iter().map(|b| Ok(http_body::Frame::data(b)))))
