@@ -70,7 +70,7 @@ async fn a_stream_that_begins_with_an_error_moves_on_unseen() {
         let answer = streamed(&router, "early").await;
         assert_eq!((answer.status, answer.header("x-llm-router-target")), (200, "second"), "{}", answer.text());
         assert!(answer.text().ends_with("data: [DONE]\n\n") && !answer.text().contains("error"), "{}", answer.text());
-        let decision: Value = serde_json::from_str(&router.record("early").await.decision.unwrap().text()).unwrap();
+        let decision: Value = serde_json::from_str(&router.record("early").await.decision.unwrap()).unwrap();
         assert_eq!((&decision["attempts"][0]["outcome"], second.requests().len()), (&json!("broken"), 1), "{decision}");
     }
     let (_first, second, router) = pair(Reply::events([role.to_owned(), error("context_length_exceeded")]), json!({}));

@@ -156,7 +156,7 @@ async fn the_time_budget_ends_a_mixture_and_says_who_was_asked() {
     assert_eq!((answer.status, &answer.json()["error"]["code"]), (504, &json!("upstream_timeout")), "{}", answer.text());
     let said = answer.json()["error"]["attempts"].clone();
     assert_eq!((&said[0]["target"], &said[0]["status"], &said[1]["target"]), (&json!("failing"), &json!(500), &json!("silent")), "{said}");
-    let decision: Value = serde_json::from_str(&router.record("late").await.decision.unwrap().text()).unwrap();
+    let decision: Value = serde_json::from_str(&router.record("late").await.decision.unwrap()).unwrap();
     let outcomes: Vec<&str> = decision["attempts"].as_array().unwrap().iter().filter_map(|a| a["outcome"].as_str()).collect();
     assert_eq!(outcomes, ["refused", "timed_out"], "{decision}");
 }
