@@ -280,3 +280,18 @@ async fn a_server_of_another_maker_is_adopted_and_served_from() {
     eventually("it is offline", || async { (state(&router, "big-box").await.0 == "gone").then_some(()) }).await;
     assert_eq!(router.chat(MODEL, json!({})).send().await.status, 503);
 }
+
+#[tokio::test]
+async fn what_a_node_had_in_its_cache_is_seen() {
+    let choice = json!({"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"});
+    let usage = json!({"prompt_tokens": 12, "completion_tokens": 1, "total_tokens": 13, "prompt_tokens_details": {"cached_tokens": 8}});
+    let body = json!({"id": "c", "object": "chat.completion", "created": 1, "model": MODEL, "choices": [choice], "usage": usage});
+    let node = FakeUpstream::start(Script::always(Reply::json(&body)).on("/v1/models", Reply::json(&json!({"data": [{"id": MODEL}]}))));
+    let router = Setup::new().start();
+    join(&router, &node, "smithy", MODEL).await;
+    let answer = router.chat(MODEL, json!({})).header("x-request-id", "cached").send().await.json();
+    assert_eq!(answer["usage"]["prompt_tokens_details"]["cached_tokens"], 8);
+    assert_eq!(router.record("cached").await.cached_tokens, Some(8));
+    let counted = |direction: &str| format!("router_tokens_total{{model=\"{MODEL}\",direction=\"{direction}\"}} ");
+    assert_eq!((line(&router, &counted("input")).await, line(&router, &counted("cached")).await), (Some(12.0), Some(8.0)));
+}
