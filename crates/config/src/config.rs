@@ -67,6 +67,8 @@ pub struct Config {
     pub downloads: Downloads,
     /// How models of other formats become GGUF files.
     pub convert: Convert,
+    /// Calls that are made again.
+    pub idempotency: Idempotency,
     /// The bound on requests per client address; off where `None`.
     pub rate_limit: Option<RateLimit>,
     /// The model that answers embeddings requests which name none.
@@ -472,8 +474,27 @@ pub struct Cache {
     pub ttl: Duration,
     /// Whether streamed answers are too.
     pub streams: bool,
+    /// Whether answers to requests with effects are, without being asked.
+    pub tools: bool,
+    /// Whether callers share them.
+    pub shared: bool,
+    /// Most bytes of them in memory.
+    pub max_bytes: u64,
     /// What several routers share; secret, since the URL may hold a password.
     pub redis_url: Option<Secret>,
+}
+
+/// Calls that are made again with their `Idempotency-Key`.
+#[derive(Debug, Clone)]
+pub struct Idempotency {
+    /// Whether they get their first answer again.
+    pub enabled: bool,
+    /// For how long.
+    pub ttl: Duration,
+    /// How long they wait for it.
+    pub wait: Duration,
+    /// Most bytes of such answers in memory.
+    pub max_bytes: u64,
 }
 
 /// So many requests in a sliding window.

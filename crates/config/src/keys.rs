@@ -185,13 +185,26 @@ pub(crate) const KEYS: &[Key] = &[
         .by_default("true with `cache.redis_url`, else false")
         .env(&["CACHE_ENABLED"]),
     Key::value("cache.ttl", "300s", "For how long.").env(&["LLM_ROUTER_CACHE_TTL", "CACHE_TTL"]),
-    Key::value("cache.streams", "false", "Whether streamed answers are remembered too."),
+    Key::value("cache.streams", "false", "Whether streams are remembered and answered from memory too."),
+    Key::value(
+        "cache.tools",
+        "false",
+        "Whether answers to requests with tools, or that providers keep, are remembered although the request does not ask for it.",
+    ),
+    Key::value("cache.shared", "false", "Whether all callers share what is remembered; else each has its own."),
+    Key::value("cache.max_bytes", "64MiB", "Most bytes of remembered answers in memory; one answer may have an eighth of it."),
     Key::whole(
         "cache.redis_url",
         Shape::Url,
-        "A Redis that several routers share: they count limits together there. While it cannot be reached each counts alone.",
+        "A Redis that several routers share: they count limits and remember answers together there. While it cannot be reached each does so alone.",
     )
     .env(&["LLM_ROUTER_REDIS_URL", "REDIS_URL"]),
+    Key::value("idempotency.enabled", "true", "Whether a call that is made again with its `Idempotency-Key` gets its first answer again.")
+        .env(&["IDEMPOTENCY_ENABLED"]),
+    Key::value("idempotency.ttl", "120s", "For how long.").env(&["IDEMPOTENCY_TTL_SECONDS"]),
+    Key::value("idempotency.wait", "30s", "How long it waits for the first one, while that runs.")
+        .env(&["IDEMPOTENCY_WAIT_TIMEOUT_SECONDS"]),
+    Key::value("idempotency.max_bytes", "32MiB", "Most bytes of such answers in memory; one may have an eighth of it."),
     Key::value("rate_limit.requests", "", "Most requests per client address in the window; no bound if not set.")
         .env(&["LLM_ROUTER_RATE_LIMIT_REQUESTS", "RATE_LIMIT_REQUESTS"]),
     Key::value("rate_limit.window", "60s", "That window.").env(&["LLM_ROUTER_RATE_LIMIT_WINDOW", "RATE_LIMIT_WINDOW"]),
@@ -258,9 +271,6 @@ pub(crate) const WITHOUT_EFFECT: &[&str] = &[
     "audit.enabled",
     "audit.fail_mode",
     "telemetry.otlp_endpoint",
-    "cache.enabled",
-    "cache.ttl",
-    "cache.streams",
     "limits",
     "budgets",
     "guardrails",

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use crate::account::Timeouts;
 use crate::config::{
-    Audit, Breaker, Cache, Config, Fleet, Health, History, Ledger, Log, RateLimit, Retry, Sections, Server, StoreUrl, Stream, Telemetry,
+    Audit, Breaker, Cache, Config, Fleet, Health, History, Idempotency, Ledger, Log, RateLimit, Retry, Sections, Server, StoreUrl, Stream,
+    Telemetry,
 };
 use crate::error::ConfigError;
 use crate::fields::Place;
@@ -67,6 +68,7 @@ pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
         hub: files::hub(reader, &files::OF_ROUTER)?,
         downloads: files::downloads(reader, &files::OF_ROUTER)?,
         convert: files::convert(reader)?,
+        idempotency: idempotency(reader)?,
         rate_limit: rate_limit(reader)?,
         default_embedding_model: reader.optional("default_embedding_model")?,
         group_strategy: reader.root.at("router_settings.routing_strategy").and_then(Node::scalar),
@@ -162,7 +164,24 @@ fn cache(reader: &mut Reader) -> Result<Cache, ConfigError> {
         reader.note("cache.enabled", redis_url.is_some().to_string(), Origin::Default);
         redis_url.is_some()
     };
-    Ok(Cache { enabled, ttl: reader.value::<Interval>("cache.ttl")?.0, streams: reader.value("cache.streams")?, redis_url })
+    Ok(Cache {
+        enabled,
+        ttl: reader.value::<Interval>("cache.ttl")?.0,
+        streams: reader.value("cache.streams")?,
+        tools: reader.value("cache.tools")?,
+        shared: reader.value("cache.shared")?,
+        max_bytes: reader.value::<Bytes>("cache.max_bytes")?.0,
+        redis_url,
+    })
+}
+
+fn idempotency(reader: &mut Reader) -> Result<Idempotency, ConfigError> {
+    Ok(Idempotency {
+        enabled: reader.value("idempotency.enabled")?,
+        ttl: reader.value::<Interval>("idempotency.ttl")?.0,
+        wait: reader.value::<Interval>("idempotency.wait")?.0,
+        max_bytes: reader.value::<Bytes>("idempotency.max_bytes")?.0,
+    })
 }
 
 fn rate_limit(reader: &mut Reader) -> Result<Option<RateLimit>, ConfigError> {

@@ -1,5 +1,6 @@
 //! The study: what administrators, nodes and probes ask. Never on the path of an inference call.
 
+pub mod cache;
 pub mod choices;
 pub mod credentials;
 pub mod explain;

@@ -30,6 +30,7 @@ use crate::{
     admin::session::Sessions,
     discovery::{Discovery, Lists},
     first_run::{self, FirstRun},
+    recall::Answered,
     routes,
     settle::{Desk, Places, Settled, tally::Tally},
     snapshot::{self, House},
@@ -77,6 +78,8 @@ pub struct App {
     pub counters: Arc<Counters>,
     /// Where several routers count together.
     shared: Option<SharedCounters>,
+    /// What was answered before.
+    pub answered: Answered,
     /// What providers want back in the next turn.
     pub memory: Arc<dispatch::Memory>,
     pub started: Instant,
@@ -114,11 +117,13 @@ struct SharedCounters {
 }
 
 impl SharedCounters {
-    async fn connect(address: &str) -> Result<Self, StartError> {
-        let redis = Redis::open(address)?;
+    /// `None` where nothing is shared.
+    async fn connect(config: &Config) -> Result<Option<Self>, StartError> {
+        let Some(address) = &config.cache.redis_url else { return Ok(None) };
+        let redis = Redis::open(address.expose())?;
         // Now, so that the first requests are counted together already; where it is not there nobody waits for it.
         redis.connect().await;
-        Ok(Self { counters: Shared::new(redis.clone()), redis })
+        Ok(Some(Self { counters: Shared::new(redis.clone()), redis }))
     }
 
     async fn tend(&self, stop: &CancellationToken) {
@@ -161,10 +166,7 @@ impl App {
         let node_client = net::Client::new(net::Settings::default());
         let fleet = Fleet::open(store.clone(), node_client.clone(), snapshot::fleet_settings(&config)).await?;
         let sessions = Sessions::new(secret.as_bytes());
-        let shared = match &config.cache.redis_url {
-            Some(address) => Some(SharedCounters::connect(address.expose()).await?),
-            None => None,
-        };
+        let shared = SharedCounters::connect(&config).await?;
         let counters = counters(&config, shared.as_ref());
         let metrics = Arc::new(Metrics::new());
         let ledger = Ledger::start(store.clone())?;
@@ -192,6 +194,7 @@ impl App {
             tally,
             health,
             counters,
+            answered: Answered::new(&config, shared.as_ref().map(|shared| shared.redis.clone())),
             shared,
             memory: Arc::default(),
             started: Instant::now(),
@@ -257,6 +260,7 @@ impl App {
                     _ = tick.tick() => {
                         app.look_at_ledger();
                         app.look_at_redis();
+                        app.metrics.cache_bytes.set(app.answered.bytes());
                     }
                     () = stop.cancelled() => return,
                 }

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod discovery;
 pub mod first_run;
 pub mod peer;
+pub mod recall;
 pub mod render;
 pub mod request;
 pub mod routes;

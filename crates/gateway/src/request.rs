@@ -1,12 +1,14 @@
 //! The hall: the whole life of an inference call, top to bottom.
 //!
-//! Receive → identify → read → admit → plan → dispatch → reply; the permit settles whatever happens. No provider's name, no SQL and no lock
+//! Receive → identify → read → admit → recall → plan → dispatch → reply; the permit settles whatever happens. No provider's name, no SQL and no lock
 //! has a place here.
 
 use bytes::Bytes;
 use dispatch::{Dispatch, Trail};
-use http::{HeaderName, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
-use journey::{Body, BodyError, Call, Caller, Flow, Meter, Operation, Outcome, Permit, Plan, Request, Source, Target};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use journey::{
+    Body, BodyError, Call, Caller, Flow, Meter, Operation, Outcome, Permit, Pick, Plan, Receipt, Request, Served, Source, Target, Witness,
+};
 use policy::{Admission, Standing};
 use routing::Figures as _;
 use serde_json::json;
@@ -16,6 +18,7 @@ use wire::{Failure, tap::Seen};
 use crate::{
     admin,
     app::RequestPlace,
+    recall::{self, Recalled},
     render::{self, KeepAlive, Out, put},
     settle::decision,
     shard::Shard,
@@ -48,19 +51,30 @@ async fn live(shard: &Shard, call: &Call, standing: &mut Option<Standing>) -> Re
     let caller = admin::identify(app, &house, &call.headers, call.query_key.as_deref(), call.received_at).await.map_err(refuse)?; // who
     let request = Request::read(call).map_err(refuse)?; // what: the head; the bytes stay as they came
     let mut permit = policy::admit(&desk, &caller, call, &request, standing).await.map_err(refuse)?; // may they; from here on one receipt
+    let place = match app.enter(house.config.server.max_requests) {
+        Ok(place) => place, // one of the requests that may run at once
+        Err(failure) => return Err(refused(permit, failure)),
+    };
+    let leads = match recall::recall(shard, &house, call, &caller, &request, &mut permit).await {
+        Ok(Recalled::Found(flow, plan)) => return Ok(reply(shard, &house, call, &request, &plan, *flow, None, permit, place)), // before
+        Ok(Recalled::Open(leads)) => leads, // not yet: this one's answer is remembered, where that is wanted
+        Err(failure) => return Err(refused(permit, failure)),
+    };
     let plan = match plan(shard, &house, &caller, &request) {
         Ok(plan) => std::sync::Arc::new(plan), // where to, in order, with reasons
         Err(failure) => return Err(refused(permit, failure)),
     };
     permit.receipt().rule = Some(plan.rule);
     permit.receipt().plan = Some(plan.clone());
-    let place = match app.enter(house.config.server.max_requests) {
-        Ok(place) => place, // one of the requests that may run at once
-        Err(failure) => return Err(refused(permit, failure)),
-    };
-    match carry_out(shard, &house, call, &caller, &plan, &request, &mut permit).await {
-        Ok(flow) => Ok(reply(shard, &house, call, &request, &plan, flow, permit, place)), // metered until it ends, breaks or is left
-        Err(failure) => Err(refused(permit, failure)),
+    match carry_out(shard, &house, call, &caller, &plan, &request, leads.waited_ms, &mut permit).await {
+        Ok(flow) => {
+            let (flow, witness) = leads.keep(call, &request, &plan, flow, &app.back).await;
+            Ok(reply(shard, &house, call, &request, &plan, flow, witness, permit, place)) // metered until it ends, breaks or is left
+        }
+        Err(failure) => {
+            leads.failed();
+            Err(refused(permit, failure))
+        }
     }
 }
 
@@ -84,6 +98,7 @@ fn plan(shard: &Shard, house: &House, caller: &Caller, request: &Request) -> Res
     Ok(plan)
 }
 
+#[expect(clippy::too_many_arguments, reason = "what the hall has gathered so far")]
 async fn carry_out(
     shard: &Shard,
     house: &House,
@@ -91,6 +106,7 @@ async fn carry_out(
     caller: &Caller,
     plan: &Plan,
     request: &Request,
+    waited_ms: f64,
     permit: &mut Permit,
 ) -> Result<Flow, Failure> {
     let may_leave = |credential: &str| !house.is_own(credential) && admin::session::caller(&shard.app, credential).is_none();
@@ -112,7 +128,7 @@ async fn carry_out(
     let began = permit.began();
     let (receipt, deposits) = permit.parts();
     let request_id = receipt.request_id.clone();
-    let mut trail = Trail { attempts: &mut receipt.attempts, deposits, request_id: &request_id, began, waited_ms: 0.0 };
+    let mut trail = Trail { attempts: &mut receipt.attempts, deposits, request_id: &request_id, began, waited_ms };
     dispatch::run(&engine, plan, request, &mut trail).await
 }
 
@@ -133,6 +149,7 @@ fn reply(
     request: &Request,
     plan: &Plan,
     flow: Flow,
+    witness: Option<Box<dyn Witness>>,
     mut permit: Permit,
     place: RequestPlace,
 ) -> Response<Out> {
@@ -147,30 +164,13 @@ fn reply(
     receipt.node.clone_from(&served.node);
     receipt.overhead_ms = Some(overhead_ms);
     receipt.losses = served.losses.clone();
-    let pick = receipt.attempts.last().and_then(|attempt| attempt.pick);
 
     let mut response = Response::new(Out::Whole(None));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
     *response.headers_mut() = headers;
     let h = response.headers_mut();
     h.reserve(HEADERS_ADDED);
-    put(h, render::REQUEST_ID, &call.request_id);
-    for (name, value) in [
-        ("x-llm-router-model", &*served.model),
-        ("x-llm-router-provider", &*served.provider),
-        ("x-llm-router-target", &*served.target),
-        ("x-llm-router-route", plan.rule),
-        ("x-llm-router-cache", "off"),
-        ("x-llm-router-fidelity", &served.losses.header()),
-        ("x-llm-router-attempts", &served.attempts.to_string()),
-        ("x-llm-router-overhead-ms", &format!("{overhead_ms:.3}")),
-    ] {
-        put(h, HeaderName::from_static(name), value);
-    }
-    if let Some(journey::Pick { queue_position: Some(position), queue_wait_ms: Some(wait_ms), .. }) = pick {
-        put(h, HeaderName::from_static("x-queue-position"), &position.to_string());
-        put(h, HeaderName::from_static("x-queue-wait-ms"), &format!("{wait_ms:.0}"));
-    }
+    introduce(h, receipt, &served, plan.rule, overhead_ms);
     let operation = request.operation;
     let raw = |stream| Source::raw(stream, operation, served.strip_usage);
     let source = match body {
@@ -198,7 +198,7 @@ fn reply(
     if request.in_path.as_ref().is_some_and(|p| p.as_array) {
         h.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    let meter = Meter::new(source, operation.dialect(), permit);
+    let meter = Meter::new(source, operation.dialect(), permit).with_witness(witness);
     let kept = KeepAlive::new(
         meter,
         operation.dialect().keepalive(),
@@ -212,6 +212,31 @@ fn reply(
 /// Headers that an answer gets from the router, about.
 const HEADERS_ADDED: usize = 16;
 
+/// The headers that say who answered, and how it came to that.
+fn introduce(h: &mut HeaderMap, receipt: &Receipt, served: &Served, rule: &str, overhead_ms: f64) {
+    put(h, render::REQUEST_ID, &receipt.request_id);
+    for (name, value) in [
+        ("x-llm-router-model", &*served.model),
+        ("x-llm-router-provider", &*served.provider),
+        ("x-llm-router-target", &*served.target),
+        ("x-llm-router-route", rule),
+        ("x-llm-router-cache", receipt.cache.name()),
+        ("x-llm-router-fidelity", &served.losses.header()),
+        ("x-llm-router-attempts", &served.attempts.to_string()),
+        ("x-llm-router-overhead-ms", &format!("{overhead_ms:.3}")),
+    ] {
+        put(h, HeaderName::from_static(name), value);
+    }
+    if receipt.remembered.as_ref().is_some_and(|remembered| remembered.is_replay) {
+        h.insert("x-llm-router-idempotency", HeaderValue::from_static("replayed"));
+    }
+    let pick = receipt.attempts.last().and_then(|attempt| attempt.pick);
+    if let Some(Pick { queue_position: Some(position), queue_wait_ms: Some(wait_ms), .. }) = pick {
+        put(h, HeaderName::from_static("x-queue-position"), &position.to_string());
+        put(h, HeaderName::from_static("x-queue-wait-ms"), &format!("{wait_ms:.0}"));
+    }
+}
+
 fn at_once(frames: Vec<Bytes>) -> impl http_body::Body<Data = Bytes, Error = BodyError> + Send {
     http_body_util::StreamBody::new(futures_util::stream::iter(frames.into_iter().map(|b| Ok(http_body::Frame::data(b)))))
 }
@@ -220,7 +245,9 @@ fn at_once(frames: Vec<Bytes>) -> impl http_body::Body<Data = Bytes, Error = Bod
 fn whole(house: &House, call: &Call, plan: &Plan, bytes: Bytes, mut response: Response<Out>, mut permit: Permit) -> Response<Out> {
     let status = response.status();
     let elapsed_ms = permit.elapsed_ms();
-    let is_asked = call.headers.get("x-router-debug").is_some_and(|v| v == "1") || plan.candidates.len() > 1;
+    let is_asked = call.headers.get("x-router-debug").is_some_and(|v| v == "1")
+        || plan.candidates.len() > 1
+        || permit.receipt().remembered.as_ref().is_some_and(|remembered| remembered.is_explained);
     let bytes = if is_asked && status.is_success() && !matches!(call.operation, Operation::Count(_) | Operation::Other) {
         let name = if house.config.server.as_open_llm_router { "_router" } else { "router" };
         render::with_member(bytes, name, &router_member(permit.receipt(), plan, elapsed_ms))
@@ -242,15 +269,18 @@ fn whole(house: &House, call: &Call, plan: &Plan, bytes: Bytes, mut response: Re
     response
 }
 
-/// Dollars, by the price that the configuration has for the model; 0 where it has none.
-fn cost(house: &House, receipt: &journey::Receipt) -> f64 {
+/// Dollars, by the price that the configuration has for the model; 0 where it has none, and for an answer that was there before.
+fn cost(house: &House, receipt: &Receipt) -> f64 {
+    if receipt.remembered.is_some() {
+        return 0.0;
+    }
     let (Some(usage), Some(model)) = (receipt.usage, &receipt.model_served) else { return 0.0 };
     let (input, output) = house.price(model).or_else(|| house.price(&receipt.model_requested)).unwrap_or_default();
     (usage.input() as f64 * input + usage.output() as f64 * output) / 1e6
 }
 
 /// The `router{…}` object of JSON answers; `_router` to callers of Open-LLM Router.
-fn router_member(receipt: &journey::Receipt, plan: &Plan, elapsed_ms: f64) -> serde_json::Value {
+fn router_member(receipt: &Receipt, plan: &Plan, elapsed_ms: f64) -> serde_json::Value {
     json!({
         "service": receipt.target.as_deref(),
         "attempt": receipt.tries(),

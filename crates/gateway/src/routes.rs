@@ -156,6 +156,7 @@ pub fn control(app: &Arc<App>) -> Router {
         .route("/auth/metrics", get(admin::credentials::metrics))
         .route("/auth/reset-metrics", post(admin::credentials::reset_metrics))
         .route("/auth/reload-keys", post(admin::credentials::reload))
+        .route("/api/cache/flush", post(admin::cache::flush))
         .route("/api/requests/{id}/explain", get(admin::explain::explain))
         .route("/openapi.json", get(admin::openapi::document))
         .route("/docs", get(admin::openapi::page))

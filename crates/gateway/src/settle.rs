@@ -8,7 +8,7 @@ use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use dispatch::Health;
 use jiff::Timestamp;
-use journey::{AttemptOutcome, Receipt, Settle};
+use journey::{AttemptOutcome, CacheUse, Receipt, Remembered, Settle};
 use ledger::Recorder;
 use serde::Serialize;
 use store::{Text, requests::Row};
@@ -69,6 +69,10 @@ impl Desk {
                 (AttemptOutcome::Skipped | AttemptOutcome::Cooling | AttemptOutcome::CircuitOpen, _) => continue,
             });
         }
+        if let Some(remembered) = &receipt.remembered {
+            self.recalled(receipt, remembered, seconds(receipt.duration_ms));
+            return;
+        }
         if let Some(target) = &receipt.target {
             let backend = self.metrics.backend(target);
             backend.requests.inc();
@@ -85,6 +89,19 @@ impl Desk {
             model.input_tokens.inc_by(usage.input());
             model.cached_tokens.inc_by(usage.in_cache_read.unwrap_or_default());
             model.output_tokens.inc_by(usage.output());
+        }
+        if let (Some(model), CacheUse::Miss) = (&receipt.model_served, receipt.cache) {
+            self.metrics.model(model).cache_misses.inc();
+        }
+    }
+
+    /// No backend was asked and no token used.
+    fn recalled(&self, receipt: &Receipt, remembered: &Remembered, took_s: f64) {
+        let memory = self.metrics.backend(if remembered.is_replay { "replay" } else { "cache" });
+        memory.requests.inc();
+        memory.latency.observe(took_s);
+        if let (Some(model), CacheUse::Hit) = (&receipt.model_served, receipt.cache) {
+            self.metrics.model(model).cache_hits.inc();
         }
     }
 }
@@ -143,7 +160,7 @@ impl<'a> Fields<'a> {
             prompt_tokens: usage.input(),
             completion_tokens: usage.output(),
             latency_ms: (receipt.duration_ms * 1e3).round() / 1e3,
-            cache_hit: false,
+            cache_hit: receipt.cache == CacheUse::Hit,
         }
     }
 }
@@ -219,6 +236,7 @@ impl From<Settled> for Row {
             bytes_out: receipt.bytes_out,
             decision: Some(decision::json(receipt).into()),
             metadata: None,
+            cache: receipt.cache_word().map(Text::Static),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use config::{
-    Account as AccountConfig, AuthMode, Balancer as Wanted, Config,
+    Account as AccountConfig, AccountAuth, AuthMode, Balancer as Wanted, Config,
     account::{AccountLimits, Reach},
     config::{OauthTokens, RateLimit},
 };
@@ -37,6 +37,8 @@ pub struct House {
     pub vitals: HashMap<Arc<str>, Arc<Vital>>,
     /// Who may use how much.
     pub limits: Limits,
+    /// Some account sends callers' own credentials on.
+    pub passes_credentials: bool,
     /// The operator's own header for keys.
     pub key_header: Option<HeaderName>,
 }
@@ -92,6 +94,7 @@ impl House {
             accounts,
             vitals,
             rules,
+            passes_credentials: enabled.iter().any(|account| account.auth_mode == AccountAuth::Passthrough),
             key_header,
             config,
             written: enabled,

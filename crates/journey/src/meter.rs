@@ -17,7 +17,7 @@ use crate::{
     call::Operation,
     flow::{BodyError, Stream, Told},
     permit::Permit,
-    receipt::Outcome,
+    receipt::{Outcome, Receipt},
 };
 
 /// The stream that is metered.
@@ -65,18 +65,34 @@ impl Source {
     }
 }
 
+/// Sees what a client is sent of a stream.
+pub trait Witness: Send {
+    /// A piece was sent.
+    fn sent(&mut self, piece: &Bytes);
+    /// It has ended as it should; without a word it has not.
+    fn ended(self: Box<Self>, receipt: &Receipt);
+}
+
 /// The body of a metered stream. Dropping it before its end records a cancelled request.
 pub struct Meter {
     source: Source,
     is_over: bool,
     permit: Option<Permit>,
     dialect: Dialect,
+    witness: Option<Box<dyn Witness>>,
 }
 
 impl Meter {
     /// Meters a stream for a caller.
     pub fn new(source: Source, dialect: Dialect, permit: Permit) -> Self {
-        Self { source, is_over: false, permit: Some(permit), dialect }
+        Self { source, is_over: false, permit: Some(permit), dialect, witness: None }
+    }
+
+    /// Lets somebody see what is sent.
+    #[must_use]
+    pub fn with_witness(mut self, witness: Option<Box<dyn Witness>>) -> Self {
+        self.witness = witness;
+        self
     }
 
     fn count(&mut self, bytes: &Bytes) {
@@ -85,6 +101,9 @@ impl Meter {
             let receipt = permit.receipt();
             receipt.first_byte_ms.get_or_insert(elapsed);
             receipt.bytes_out += bytes.len() as u64;
+        }
+        if let Some(witness) = &mut self.witness {
+            witness.sent(bytes);
         }
     }
 
@@ -113,6 +132,11 @@ impl Meter {
         };
         self.count(&last);
         self.note();
+        if let (Some(witness), Some(permit)) = (self.witness.take(), &mut self.permit)
+            && permit.receipt().outcome == Outcome::Success
+        {
+            witness.ended(permit.receipt());
+        }
         self.permit = None;
         (!last.is_empty()).then_some(last)
     }
@@ -131,7 +155,7 @@ impl Meter {
         } else if seen.done {
             receipt.outcome = Outcome::Success;
         }
-        receipt.usage = seen.usage;
+        receipt.usage = seen.usage.or(receipt.usage);
         if !seen.done && seen.frames > 0 {
             let said = seen.usage.unwrap_or_default();
             let guess = Usage { in_fresh: Some(receipt.bytes_in.div_ceil(4)), ..Usage::default() };

@@ -7,7 +7,7 @@ use wire::losses::Losses;
 use crate::{
     call::{Call, Request},
     caller::Caller,
-    receipt::{Outcome, Receipt},
+    receipt::{CacheUse, Outcome, Receipt},
 };
 
 /// Takes receipts; called once per permit, on the path, so it must not wait.
@@ -63,6 +63,8 @@ impl Permit {
             usage: None,
             usage_is_estimated: false,
             losses: Losses::default(),
+            cache: CacheUse::Off,
+            remembered: None,
             bytes_in: call.body.len() as u64,
             bytes_out: 0,
         };

@@ -29,6 +29,42 @@ impl Outcome {
     }
 }
 
+/// What the answer cache had to do with a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CacheUse {
+    /// Nothing: it is off, or the request takes no part.
+    #[default]
+    Off,
+    /// It had no answer.
+    Miss,
+    /// The answer is from there.
+    Hit,
+}
+
+impl CacheUse {
+    /// The word in headers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Miss => "miss",
+            Self::Hit => "hit",
+        }
+    }
+}
+
+/// An answer that was there before: it costs nothing again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// The request that it was made for.
+    pub request_id: Arc<str>,
+    /// How old it was.
+    pub age_ms: u64,
+    /// The same call was made again with its `Idempotency-Key`.
+    pub is_replay: bool,
+    /// It was given with its `router{…}`.
+    pub is_explained: bool,
+}
+
 /// How one attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -131,6 +167,9 @@ pub struct Receipt {
     pub usage_is_estimated: bool,
     /// What translations could not carry, of the request and of the answer.
     pub losses: Losses,
+    pub cache: CacheUse,
+    /// Who served, and what it used, are those of the request that the answer was made for.
+    pub remembered: Option<Remembered>,
     pub bytes_in: u64,
     pub bytes_out: u64,
 }
@@ -141,9 +180,19 @@ impl Receipt {
         self.attempts.iter().filter(|a| a.outcome.is_try()).count()
     }
 
-    /// Tokens that the request came to: said or guessed, none where it failed, `None` where nobody knows.
+    /// What remembered answers had to do with it, in a word of records; `None`: nothing.
+    pub fn cache_word(&self) -> Option<&'static str> {
+        match (&self.remembered, self.cache) {
+            (Some(Remembered { is_replay: true, .. }), _) => Some("replayed"),
+            (_, CacheUse::Off) => None,
+            (_, used) => Some(used.name()),
+        }
+    }
+
+    /// Tokens that the request came to: said or guessed, none where it failed or was answered before, `None` where nobody knows.
     pub fn tokens(&self) -> Option<u64> {
         match self.usage {
+            _ if self.remembered.is_some() => Some(0),
             Some(usage) => Some(usage.input().saturating_add(usage.output())),
             None => (self.outcome == Outcome::Error).then_some(0),
         }

@@ -15,6 +15,7 @@ mod open;
 mod text;
 mod watch;
 
+pub mod answers;
 pub mod counters;
 pub mod join_tokens;
 pub mod keys;

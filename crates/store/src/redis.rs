@@ -161,6 +161,23 @@ impl Redis {
         }
     }
 
+    /// Asks, and once more on a new line where the old one was only cut. `None`: it cannot be asked now, or refuses.
+    pub(crate) async fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Option<T> {
+        let mut line = self.line()?;
+        let mut answer = command.query_async(&mut line.0.clone()).await;
+        if let Err(error) = &answer {
+            // A refusal in words, as of a full memory, says nothing of the line.
+            if !(error.is_io_error() || error.is_timeout() || error.is_connection_dropped()) {
+                self.failures.fetch_add(1, Relaxed);
+                tracing::debug!(%error, "Redis refuses");
+                return None;
+            }
+            line = self.renewed(&line, error).await?;
+            answer = command.query_async(&mut line.0.clone()).await;
+        }
+        answer.inspect_err(|error| self.failed(&line, error)).ok()
+    }
+
     /// Says once that it is down.
     fn report(&self, error: &redis::RedisError) {
         if !self.is_reported.swap(true, Relaxed) {

@@ -52,6 +52,8 @@ pub struct Row {
     pub decision: Option<Text>,
     /// The caller's metadata, JSON.
     pub metadata: Option<Text>,
+    /// `hit`, `miss` or `replayed`: a hit and a replay used nothing again.
+    pub cache: Option<Text>,
 }
 
 /// A stored row and its place in the order of arrival.
@@ -81,7 +83,7 @@ pub const ROWS_MAX: u32 = 1000;
 /// Rows that one statement inserts, the most first: each statement is a round trip to SQLite's thread. All stay prepared.
 const CHUNKS: [usize; 6] = [32, 16, 8, 4, 2, 1];
 
-const COLUMNS: [&str; 29] = [
+const COLUMNS: [&str; 30] = [
     "id",
     "started_at",
     "duration_ms",
@@ -111,6 +113,7 @@ const COLUMNS: [&str; 29] = [
     "bytes_out",
     "decision",
     "metadata",
+    "cache",
 ];
 
 static INSERTS: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| CHUNKS.map(insert_statement));
@@ -173,6 +176,7 @@ fn bind<'q>(query: Insert<'q>, row: &'q Row) -> Insert<'q> {
         .bind(count(row.bytes_out))
         .bind(&row.decision)
         .bind(&row.metadata)
+        .bind(&row.cache)
 }
 
 /// The newest rows that match, newest first.
@@ -280,6 +284,7 @@ fn read(row: &SqliteRow) -> Result<Stored, StoreError> {
         bytes_out: count("bytes_out")?,
         decision: optional("decision")?,
         metadata: optional("metadata")?,
+        cache: optional("cache")?,
     };
     Ok(Stored { seq, row })
 }

@@ -17,6 +17,8 @@ pub const RESPONSES: Metric = metric("router_responses", "Answers to inference c
 pub const REFUSALS: Metric = metric("router_refusals", "Inference calls refused before any backend was asked, by error code");
 pub const ATTEMPTS: Metric = metric("router_attempts", "Attempts on backends, by outcome");
 pub const CACHE_HITS: Metric = metric("router_cache_hits", "Requests answered from the cache, by model");
+pub const CACHE_MISSES: Metric = metric("router_cache_misses", "Requests that the cache had no answer to, by model");
+pub const CACHE_BYTES: Metric = metric("router_cache_bytes", "Remembered answers in memory, in bytes");
 pub const TOKENS: Metric =
     metric("router_tokens", "Tokens, by model and direction (input, output; cached are those of the input that a cache had)");
 pub const DROPPED_ROWS: Metric = metric("router_dropped_rows", "Request records that could be neither stored nor spilled");

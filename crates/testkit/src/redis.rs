@@ -1,7 +1,7 @@
 //! A real Redis of Debian's package, on a port of its own, that can die and come back.
 
 use std::{
-    io,
+    io::{self, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -66,6 +66,17 @@ impl RedisServer {
         while !self.run(&program) {
             assert!(Instant::now() < deadline, "redis-server does not start again on port {}", self.port);
         }
+    }
+
+    /// Gives it a command, in words without spaces inside.
+    ///
+    /// # Panics
+    /// If it does not say yes.
+    pub fn say(&self, command: &str) {
+        let mut line = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("it listens");
+        let mut answer = [0; 3];
+        let said = line.write_all(format!("{command}\r\n").as_bytes()).and_then(|()| line.read_exact(&mut answer));
+        assert!(said.is_ok() && &answer == b"+OK", "{command}: {}", String::from_utf8_lossy(&answer));
     }
 
     /// Stops it in the middle of what it does: it neither answers nor closes its connections.

@@ -23,5 +23,5 @@ pub use grant::{Grant, Grants};
 pub use learn::{Learned, Standing};
 pub use limits::{Bucket, Limits, limits, retry_after};
 pub use listed::{MODELS_MAX, listed};
-pub use pass::may_pass;
+pub use pass::{may_pass, shaping};
 pub use reference::reference_markdown;

@@ -29,6 +29,14 @@ pub(crate) const PASSED: [(&str, &[Dialect]); 11] = [
 pub(crate) const NEVER: [&str; 8] =
     ["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-goog-api-key", "x-forwarded-for", "host"];
 
+/// Those that say whose call it is or which, and change nothing of what is answered.
+const TRACES: [&str; 4] = ["traceparent", "tracestate", "idempotency-key", "x-goog-api-client"];
+
+/// The headers of a client that may change what an upstream answers, whoever that is.
+pub fn shaping() -> impl Iterator<Item = HeaderName> {
+    PASSED.iter().map(|(name, _)| *name).filter(|name| !TRACES.contains(name)).map(HeaderName::from_static)
+}
+
 /// Whether a client's header may travel on a wire, whoever the provider is.
 pub fn may_pass(wire: Dialect, name: &HeaderName) -> bool {
     PASSED.iter().any(|(own, wires)| *own == name.as_str() && wires.contains(&wire))

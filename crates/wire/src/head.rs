@@ -11,6 +11,7 @@ use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 
 use crate::{
+    caching::Caching,
     error::{Code, Failure},
     json,
     preferences::Preferences,
@@ -96,6 +97,8 @@ pub struct Head {
     pub timeout_ms: Option<u64>,
     /// `provider`: which accounts are preferred.
     pub preferences: Option<Box<Preferences>>,
+    /// `cache`: what is wanted of remembered answers.
+    pub caching: Option<Box<Caching>>,
     /// For the record.
     pub shape: Shape,
     /// `metadata` as it stands, for the record.
@@ -155,7 +158,8 @@ impl Head {
             strict: members.route.is_some_and(|r| serde_json::from_str::<Route>(r.get()).is_ok_and(|r| r.strict)),
             models: typed(members.models, "models", "a list of model names")?.unwrap_or_default(),
             timeout_ms: typed(members.timeout_ms, "timeout_ms", "a number of milliseconds")?,
-            preferences: members.provider.map(preferences).transpose()?.flatten(),
+            preferences: object(members.provider, "provider", Preferences::FORM)?,
+            caching: object(members.cache, "cache", Caching::FORM)?,
             shape: Shape::of(&members, messages),
             metadata: members.metadata.map(span),
             model_at: members.model.map(span),
@@ -273,9 +277,10 @@ fn typed<T: de::DeserializeOwned>(value: Option<&RawValue>, name: &str, wanted: 
         .transpose()
 }
 
-/// `provider`; null is nothing, and a list is no object although serde would take one.
-fn preferences(value: &RawValue) -> Result<Option<Box<Preferences>>, Failure> {
-    let wrong = |why: &str| Failure::invalid("provider", format!("`provider` must be {}{why}", Preferences::FORM));
+/// A control that is an object; null is nothing, and a list is no object although serde would take one.
+fn object<T: de::DeserializeOwned>(value: Option<&RawValue>, name: &str, form: &str) -> Result<Option<Box<T>>, Failure> {
+    let Some(value) = value else { return Ok(None) };
+    let wrong = |why: &str| Failure::invalid(name, format!("`{name}` must be {form}{why}"));
     match value.get().as_bytes().first() {
         Some(b'n') => Ok(None),
         Some(b'{') => serde_json::from_str(value.get()).map(Some).map_err(|e| wrong(&format!(": {}", without_place(&e)))),

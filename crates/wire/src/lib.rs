@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "in a test it is the assertion"))]
 
 mod answer_losses;
+pub mod caching;
 pub mod capsule;
 pub mod chat;
 mod citations;

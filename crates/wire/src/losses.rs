@@ -1,6 +1,6 @@
 //! What a translation could not carry, as data.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Most paths that are kept of one translation; a last one, [`MORE`], stands for the others.
 pub const PATHS_MAX: usize = 512;
@@ -15,7 +15,7 @@ const HEADER_BYTES_MAX: usize = 2048;
 ///
 /// Paths are those of the inner language (`messages[1].blocks[0]`, `tools[2].cache`, `temperature`) or names of the caller's own members
 /// (`previous_response_id`). Those of an answer begin with `answer.`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Losses {
     /// Paths of what is gone.
     pub dropped: Vec<String>,

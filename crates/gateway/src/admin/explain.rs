@@ -52,6 +52,10 @@ pub struct Explanation {
     /// What translations dropped or changed.
     #[schema(value_type = Object)]
     losses: Value,
+    /// `{state, request_id, age_ms}`: `hit` or `replayed` with the request that the answer was made for, or `miss`; null where nothing was
+    /// looked for. Whoever served then was not asked again.
+    #[schema(value_type = Option<Object>)]
+    cache: Value,
     bytes_in: u64,
     bytes_out: u64,
 }
@@ -186,6 +190,7 @@ fn explanation(row: Row) -> Explanation {
             Value::Null => serde_json::json!({"dropped": [], "changed": []}),
             losses => losses,
         },
+        cache: take("cache"),
         bytes_in: row.bytes_in,
         bytes_out: row.bytes_out,
     }

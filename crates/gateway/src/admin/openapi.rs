@@ -11,7 +11,7 @@ use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use super::{choices, credentials, explain, keys, models, nodes, operate, probes, session, settings};
+use super::{cache, choices, credentials, explain, keys, models, nodes, operate, probes, session, settings};
 
 const INFERENCE: &str = include_str!("openapi/inference.json");
 const PAGE: &str = include_str!("openapi/viewer.html");
@@ -38,6 +38,7 @@ const PAGE_POLICY: &str =
         (name = "documentation", description = "These pages")
     ),
     paths(
+        cache::flush,
         choices::info,
         choices::live_metrics,
         choices::policy,

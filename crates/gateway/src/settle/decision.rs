@@ -1,6 +1,6 @@
 //! How a request was carried out, as its record keeps it and as it is explained.
 
-use journey::{Attempt, Candidate, Plan, Receipt};
+use journey::{Attempt, Candidate, Plan, Receipt, Remembered};
 use serde::Serialize;
 use wire::losses::Losses;
 
@@ -19,6 +19,28 @@ struct Decision<'a> {
     /// The client or the upstream went before the counts were said.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     usage_is_estimated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<Cached<'a>>,
+}
+
+/// What remembered answers had to do with it.
+#[derive(Serialize)]
+struct Cached<'a> {
+    /// `hit`, `miss` or `replayed`.
+    state: &'static str,
+    /// The request that the answer was made for, and how old it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_ms: Option<u64>,
+}
+
+impl<'a> Cached<'a> {
+    fn of(receipt: &'a Receipt) -> Option<Self> {
+        let answer: Option<&Remembered> = receipt.remembered.as_ref();
+        let state = receipt.cache_word()?;
+        Some(Self { state, request_id: answer.map(|a| &*a.request_id), age_ms: answer.map(|a| a.age_ms) })
+    }
 }
 
 /// The decision as JSON.
@@ -31,6 +53,7 @@ pub fn json(receipt: &Receipt) -> String {
         waited_ms: waited_ms(receipt),
         losses: &receipt.losses,
         usage_is_estimated: receipt.usage_is_estimated,
+        cache: Cached::of(receipt),
     };
     serde_json::to_string(&decision).unwrap_or_default()
 }

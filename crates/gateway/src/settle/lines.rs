@@ -147,6 +147,8 @@ struct Terminal<'a> {
     error_type: Option<&'a str>,
     key: Option<&'a str>,
     latency_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<&'static str>,
 }
 
 fn label(name: &str, model: &str) -> String {
@@ -308,6 +310,7 @@ fn ended(writer: &mut Writer<'_>) {
         error_type: receipt.error_code.as_deref(),
         key: receipt.key.as_ref().map(|key| &*key.name),
         latency_ms,
+        cache: receipt.cache_word(),
     };
     writer.line(after_ms, "proxy_terminal", &terminal);
 }

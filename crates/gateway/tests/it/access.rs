@@ -90,6 +90,7 @@ const TABLE: &[(&str, &str, Class)] = &[
     ("GET", "/auth/metrics", Class::Any),
     ("POST", "/auth/reset-metrics", Class::Ops),
     ("POST", "/auth/reload-keys", Class::Ops),
+    ("POST", "/api/cache/flush", Class::Admin),
     // Who may not read finds its own requests only; others' are not there for it.
     ("GET", "/api/requests/{id}/explain", Class::Any),
     ("GET", "/openapi.json", Class::Public),

@@ -23,6 +23,7 @@ mod operating;
 mod raw;
 mod records;
 mod reload;
+mod remembered;
 mod router;
 mod secrets;
 mod streams;

@@ -1,5 +1,6 @@
 //! Every function of the archive on a real file; processes that meet on it, and processes that die on it.
 
+mod answers;
 mod counters;
 mod kill;
 mod nouns;

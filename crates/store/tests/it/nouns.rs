@@ -225,6 +225,7 @@ fn full_row(n: i64) -> requests::Row {
         bytes_out: 10,
         decision: text("[]"),
         metadata: text("{}"),
+        cache: text("hit"),
     }
 }
 

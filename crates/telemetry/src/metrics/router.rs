@@ -22,12 +22,13 @@ type Two = [(&'static str, String); 2];
 const LATENCY_BUCKETS: [f64; 18] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 /// Counters on `/metrics`, described even before their first sample.
-const COUNTERS: [Metric; 10] = [
+const COUNTERS: [Metric; 11] = [
     names::REQUESTS,
     names::RESPONSES,
     names::REFUSALS,
     names::ATTEMPTS,
     names::CACHE_HITS,
+    names::CACHE_MISSES,
     names::TOKENS,
     names::NODE_ENDED,
     names::DROPPED_ROWS,
@@ -98,6 +99,8 @@ impl Backend {
 pub struct Model {
     /// Answers from the cache.
     pub cache_hits: Counter,
+    /// Answers that the cache did not have.
+    pub cache_misses: Counter,
     /// Input tokens, cached ones included.
     pub input_tokens: Counter,
     /// Of those, the ones that a cache had.
@@ -143,6 +146,8 @@ pub struct Metrics {
     pub queued_requests: Gauge,
     /// Records waiting to be written.
     pub pending_rows: Gauge,
+    /// Bytes of remembered answers.
+    pub cache_bytes: Gauge,
     /// Records lost.
     pub dropped_rows: Counter,
     /// Uses of the shared Redis that failed.
@@ -178,6 +183,7 @@ impl Metrics {
         let open_streams = gauge(names::OPEN_STREAMS);
         let queued_requests = gauge(names::QUEUED_REQUESTS);
         let pending_rows = gauge(names::PENDING_ROWS);
+        let cache_bytes = gauge(names::CACHE_BYTES);
         let dropped_rows = Counter::default();
         registry.register(names::DROPPED_ROWS.name, names::DROPPED_ROWS.help, dropped_rows.clone());
         let redis_failures = Counter::default();
@@ -198,6 +204,7 @@ impl Metrics {
             open_streams,
             queued_requests,
             pending_rows,
+            cache_bytes,
             dropped_rows,
             redis_failures,
             dropped_decisions,
@@ -304,13 +311,16 @@ fn backends(registry: &mut Registry) -> Labelled<Backend> {
 
 fn models(registry: &mut Registry) -> Labelled<Model> {
     let cache_hits = Family::<One, Counter>::default();
+    let cache_misses = Family::<One, Counter>::default();
     let tokens = Family::<Two, Counter>::default();
     registry.register(names::CACHE_HITS.name, names::CACHE_HITS.help, cache_hits.clone());
+    registry.register(names::CACHE_MISSES.name, names::CACHE_MISSES.help, cache_misses.clone());
     registry.register(names::TOKENS.name, names::TOKENS.help, tokens.clone());
     Labelled::new(move |model| {
         let direction = |name: &str| [(labels::MODEL, model.to_owned()), (labels::DIRECTION, name.to_owned())];
         Model {
             cache_hits: cache_hits.get_or_create_owned(&[(labels::MODEL, model.to_owned())]),
+            cache_misses: cache_misses.get_or_create_owned(&[(labels::MODEL, model.to_owned())]),
             input_tokens: tokens.get_or_create_owned(&direction("input")),
             cached_tokens: tokens.get_or_create_owned(&direction("cached")),
             output_tokens: tokens.get_or_create_owned(&direction("output")),
