@@ -19,7 +19,7 @@ pub use context::{Context, ContextOptions, Row};
 pub use cpu::missing_cpu_features;
 pub use embedder::{Embedder, Pooling};
 pub use log::send_logs_to_tracing;
-pub use model::{Facts, Model};
+pub use model::{Facts, Model, accelerators, gpu_names};
 pub use sampler::{Candidates, Sampler, SamplerOptions};
 
 /// A token id; valid ones are `0..Facts::vocabulary`.

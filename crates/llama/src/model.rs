@@ -19,6 +19,19 @@ const ENGINE_BUILD: &str = "llama-cpp-2/0.1.160";
 /// Pieces are read into a buffer of at least this capacity, so that the common case needs one call.
 const PIECE_BYTES: usize = 64;
 
+/// Accelerators, and whether this build is made for them.
+const FEATURES: [(&str, bool); 4] = [
+    ("cuda", cfg!(feature = "cuda")),
+    ("metal", cfg!(feature = "metal")),
+    ("rocm", cfg!(feature = "rocm")),
+    ("vulkan", cfg!(feature = "vulkan")),
+];
+
+/// Accelerators that this build is made for.
+pub fn accelerators() -> Vec<&'static str> {
+    FEATURES.iter().filter(|(_, is_in)| *is_in).map(|(name, _)| *name).collect()
+}
+
 /// What a loaded model is.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -196,17 +209,12 @@ fn fingerprint(model: &LlamaModel, architecture: &str, file_bytes: u64) -> Strin
     for key in ["general.name", "general.file_type", "general.quantization_version", "tokenizer.ggml.pre", "tokenizer.chat_template"] {
         model.meta_val_str(key).ok().hash(&mut hasher);
     }
-    let features = [
-        ("cuda", cfg!(feature = "cuda")),
-        ("metal", cfg!(feature = "metal")),
-        ("rocm", cfg!(feature = "rocm")),
-        ("vulkan", cfg!(feature = "vulkan")),
-    ];
-    features.hash(&mut hasher);
+    FEATURES.hash(&mut hasher);
     format!("fp_{:012x}", hasher.finish() & 0xffff_ffff_ffff)
 }
 
-fn gpu_names() -> Vec<String> {
+/// GPUs that this build can use on this machine, by name.
+pub fn gpu_names() -> Vec<String> {
     list_llama_ggml_backend_devices()
         .into_iter()
         .filter(|device| matches!(device.device_type, LlamaBackendDeviceType::Gpu | LlamaBackendDeviceType::IntegratedGpu))

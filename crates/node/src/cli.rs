@@ -1,5 +1,9 @@
 //! The command line.
 
+mod bench;
+mod doctor;
+mod models;
+
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -15,7 +19,6 @@ use telemetry::logs::{self, LogSettings};
 
 use crate::{
     engine::scripted,
-    library::Library,
     run::{self, Modes},
 };
 
@@ -36,20 +39,18 @@ struct Cli {
 enum Verb {
     /// Serve models (what happens without a verb).
     Serve(ServeArgs),
-    /// Look at the models on disk.
+    /// List, bring and delete models on disk.
     Models {
         #[command(subcommand)]
-        verb: ModelsVerb,
+        verb: models::ModelsVerb,
     },
+    /// Measure how fast a model is here. Example: llm-node bench smollm2-135m-instruct --parallel 1,8
+    Bench(bench::BenchArgs),
+    /// Check whether a node would work on this machine. Example: llm-node doctor --json
+    Doctor(doctor::DoctorArgs),
     /// Be a worker with the scripted engine.
     #[command(hide = true)]
     ScriptedWorker,
-}
-
-#[derive(Debug, Subcommand)]
-enum ModelsVerb {
-    /// List them: id, bytes, file.
-    List(CommonArgs),
 }
 
 #[derive(Debug, Default, Args)]
@@ -92,6 +93,12 @@ struct ServeArgs {
     hang_timeout_ms: u64,
 }
 
+impl CommonArgs {
+    fn flags(&self) -> NodeFlags {
+        NodeFlags { config: self.config.clone(), models_dir: self.models_dir.clone(), ..NodeFlags::default() }
+    }
+}
+
 impl ServeArgs {
     fn flags(&self) -> NodeFlags {
         NodeFlags {
@@ -114,7 +121,13 @@ pub fn main() -> ExitCode {
     let done = match cli.verb {
         None => serve(&cli.serve),
         Some(Verb::Serve(args)) => serve(&args),
-        Some(Verb::Models { verb: ModelsVerb::List(args) }) => list(args),
+        Some(Verb::Models { verb }) => models::run(verb),
+        Some(Verb::Bench(args)) => bench::run(&args),
+        Some(Verb::Doctor(args)) => match doctor::run(&args) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
         Some(Verb::ScriptedWorker) => scripted_worker(),
     };
     match done {
@@ -147,20 +160,6 @@ fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     // Threads that wait for a slow disk are not waited for.
     runtime.shutdown_background();
     Ok(served?)
-}
-
-fn list(args: CommonArgs) -> anyhow::Result<()> {
-    let flags = NodeFlags { config: args.config, models_dir: args.models_dir, ..NodeFlags::default() };
-    let (settings, _) = NodeSettings::load(&flags, &Environment::of_process()?)?;
-    let shelf = Library::new(settings.models_dir).shelf();
-    let mut out = io::stdout().lock();
-    for model in &shelf.models {
-        writeln!(out, "{}\t{}\t{}", model.id, model.bytes, model.path.display())?;
-    }
-    for (id, reason) in &shelf.broken {
-        writeln!(io::stderr(), "{id}: {reason}")?;
-    }
-    Ok(())
 }
 
 fn scripted_worker() -> anyhow::Result<()> {

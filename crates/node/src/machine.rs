@@ -30,14 +30,21 @@ impl Machine {
 
     /// The load now; memory within the limits of the control group, if there is one.
     pub fn measure(&mut self) -> Load {
+        let (total, free) = self.memory_bytes();
         let Some(system) = &mut self.system else { return Load { cpu: 0.0, memory: 0.0 } };
         system.refresh_cpu_usage();
-        system.refresh_memory();
-        let limits = system.cgroup_limits();
-        let (total, free) =
-            limits.map_or((system.total_memory(), system.available_memory()), |limits| (limits.total_memory, limits.free_memory));
         let memory = if total == 0 { 0.0 } else { 100.0 * total.saturating_sub(free) as f64 / total as f64 };
         Load { cpu: f64::from(system.global_cpu_usage()).clamp(0.0, 100.0), memory: memory.clamp(0.0, 100.0) }
+    }
+}
+
+impl Machine {
+    /// Bytes of memory, and of it those that are free, within the limits of the control group; 0 where the system tells nothing.
+    pub fn memory_bytes(&mut self) -> (u64, u64) {
+        let Some(system) = &mut self.system else { return (0, 0) };
+        system.refresh_memory();
+        let limits = system.cgroup_limits();
+        limits.map_or((system.total_memory(), system.available_memory()), |limits| (limits.total_memory, limits.free_memory))
     }
 }
 

@@ -160,9 +160,9 @@ fn agent_of(settings: &NodeSettings) -> Agent {
     Agent { name: settings.agent_name.clone(), endpoint: settings.agent_endpoint.clone(), models: settings.agent_models.clone() }
 }
 
-fn app(settings: &NodeSettings, environment: &Environment, logs: Arc<Logs>, modes: Modes) -> Result<Arc<App>, RunError> {
-    let library = Arc::new(Library::new(&settings.models_dir));
-    let options = Options {
+/// How models are loaded and kept, by the settings.
+pub fn pool_options(settings: &NodeSettings, hang: Duration) -> Options {
+    Options {
         slots: settings.slots,
         context: settings.context,
         kv_cells: settings.kv_cells,
@@ -170,8 +170,13 @@ fn app(settings: &NodeSettings, environment: &Environment, logs: Arc<Logs>, mode
         idle_timeout: settings.idle_timeout,
         loaded_max: settings.max_loaded_models,
         memory_bytes_max: settings.max_memory_bytes,
-        hang: modes.hang,
-    };
+        hang,
+    }
+}
+
+fn app(settings: &NodeSettings, environment: &Environment, logs: Arc<Logs>, modes: Modes) -> Result<Arc<App>, RunError> {
+    let library = Arc::new(Library::new(&settings.models_dir));
+    let options = pool_options(settings, modes.hang);
     let workers = if modes.is_scripted {
         Processes::scripted(environment).map_err(|error| RunError::System { what: "this program can't be found", error })?
     } else {

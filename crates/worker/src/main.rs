@@ -1,6 +1,6 @@
 //! `llm-node-worker`: holds one model for `llm-node`, which speaks frames over standard input and output.
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -24,19 +24,31 @@ struct Arguments {
     /// How much is logged: error, warn, info, debug or trace.
     #[arg(long, default_value = "warn")]
     log_level: tracing::Level,
+    /// Only say, in JSON, what this build can compute on.
+    #[arg(long)]
+    devices: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).with_max_level(arguments.log_level).init();
     llama::send_logs_to_tracing();
-    match run() {
+    let done = if arguments.devices { devices() } else { run() };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             tracing::error!("{message}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn devices() -> Result<(), String> {
+    let missing = llama::missing_cpu_features();
+    // Asking is computing: on a processor that lacks something it might end in an illegal instruction.
+    let gpus = if missing.is_empty() { llama::gpu_names() } else { Vec::new() };
+    let body = serde_json::json!({"accelerators": llama::accelerators(), "gpus": gpus, "missing_cpu_features": missing});
+    writeln!(io::stdout(), "{body}").map_err(|error| error.to_string())
 }
 
 fn run() -> Result<(), String> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 mod api;
+mod commands;
 mod faults;
 mod fleet;
 mod gguf;
