@@ -124,11 +124,17 @@ impl<'a> Exchange<'a> {
         fault(&self.name, AttemptOutcome::Broken, Some(status.as_u16()), format!("`{}` answered {what}", self.name))
     }
 
+    /// An upstream's words as the caller may hear them.
+    fn heard(&self, said: &str) -> String {
+        self.account.map_or_else(|| said.to_owned(), |account| account.masked(said))
+    }
+
     /// A whole answer: checked, and read where it has to change its dialect or become a stream.
     fn whole(self, head: &Parts, whole: Bytes) -> Result<Answer, Fault> {
         let seen = tap::whole(&whole).ok_or_else(|| self.broken(head.status, "with something that is not JSON"))?;
         if let Some(error) = seen.error {
-            return Err(self.broken(head.status, &format!("{} with an error inside: {error}", head.status.as_u16())));
+            let fault = self.broken(head.status, &format!("{} with an error inside", head.status.as_u16()));
+            return Err(Fault { said: Some(self.heard(&error.to_string())), ..fault });
         }
         let own = match self.request.operation {
             // An upstream that does not stream: its whole answer becomes one.
@@ -161,7 +167,7 @@ impl<'a> Exchange<'a> {
             return Err(self.broken(status, "with a tool call that the model did not get right"));
         }
         if let Some(Event::Failed { message, .. }) = events.iter().find(|e| matches!(e, Event::Failed { .. })) {
-            return Err(self.broken(status, &format!("with a failure: {message}")));
+            return Err(Fault { said: Some(self.heard(message)), ..self.broken(status, "with a failure") });
         }
         let mut losses = Losses::default();
         if let Some(translation) = self.translation {
@@ -228,11 +234,12 @@ impl<'a> Exchange<'a> {
     fn failed_early(&self, said: &Said) -> Option<Fault> {
         let status = said.status();
         let judged = self.judge(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY), &said.body());
-        let message = format!("the stream of `{}` began with an error: {}", self.name, said.message);
+        let message = format!("the stream of `{}` began with an error", self.name);
         // The answer's own status was 200; a limit and an overload are compared with those that say so in theirs.
         let status = if matches!(status, 429 | 529) { status } else { 200 };
         (judged.verdict != Verdict::GiveBack).then(|| Fault {
             is_credential: judged.kind == Some(Kind::Credit),
+            said: Some(self.heard(&said.message)),
             ..fault(&self.name, AttemptOutcome::Broken, Some(status), message)
         })
     }
@@ -265,7 +272,8 @@ impl<'a> Exchange<'a> {
         let is_readable = self.translation.is_none()
             && (self.request.operation == Operation::Other || self.request.operation.dialect().is_refusal(status.as_u16(), &body));
         if judged.verdict == Verdict::GiveBack && !is_readable {
-            let said = message_of(&body).unwrap_or_else(|| format!("`{name}` refused the request with status {}", status.as_u16()));
+            let said = message_of(&body).map(|said| self.heard(&said));
+            let said = said.unwrap_or_else(|| format!("`{name}` refused the request with status {}", status.as_u16()));
             let code = match judged.kind {
                 Some(Kind::ContextLength) => Code::ContextLengthExceeded,
                 _ if status == StatusCode::PAYLOAD_TOO_LARGE => Code::PayloadTooLarge,
@@ -277,16 +285,17 @@ impl<'a> Exchange<'a> {
         if judged.verdict == Verdict::GiveBack {
             return Ok(Answer { may_fit_elsewhere, ..Answer::untouched(&head, Body::Whole(body, None)) });
         }
-        let said = message_of(&body).map(|m| format!(": {m}")).unwrap_or_default();
+        // What is said about a credential may show a part of it.
+        let is_about_credential = judged.kind == Some(Kind::Key) || matches!(status.as_u16(), 401..=403);
         let message = match status.as_u16() {
-            _ if judged.kind == Some(Kind::Key) => format!("`{name}` refused the router's own credentials with status {}", status.as_u16()),
-            401..=403 => format!("`{name}` refused the router's own credentials with status {}", status.as_u16()),
-            code => format!("`{name}` answered with status {code}{said}"),
+            status if is_about_credential => format!("`{name}` refused the router's own credentials with status {status}"),
+            status => format!("`{name}` answered with status {status}"),
         };
         Err(Fault {
             retry_after: limits(&head.headers, &body, std::time::SystemTime::now()).wait(),
             request_id: head.headers.get("x-request-id").and_then(|v| v.to_str().ok()).map(str::to_owned),
             is_passing: judged.verdict == Verdict::Retry,
+            said: message_of(&body).filter(|_| !is_about_credential).map(|said| self.heard(&said)),
             is_credential: judged.kind == Some(Kind::Credit) || (judged.kind == Some(Kind::Key) && status != StatusCode::FORBIDDEN),
             ..fault(name, AttemptOutcome::Refused, Some(status.as_u16()), message)
         })

@@ -12,8 +12,10 @@ pub(crate) struct Fault {
     pub(crate) target: Arc<str>,
     pub(crate) outcome: AttemptOutcome,
     pub(crate) status: Option<u16>,
-    /// In words; nothing of a prompt or a credential.
+    /// In the router's own words, for records: an upstream's may repeat a prompt.
     pub(crate) message: String,
+    /// In the upstream's words, for the caller alone; the account's credentials are masked in them.
+    pub(crate) said: Option<String>,
     pub(crate) retry_after: Option<Duration>,
     /// The upstream's own id of the request.
     pub(crate) request_id: Option<String>,
@@ -30,6 +32,11 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
+    /// What the caller hears.
+    fn told(&self) -> String {
+        self.said.as_ref().map_or_else(|| self.message.clone(), |said| format!("{}: {said}", self.message))
+    }
+
     /// The status class by which faults are compared.
     fn class(&self) -> Option<u16> {
         match (self.outcome, self.status) {
@@ -81,11 +88,11 @@ pub(crate) fn conclusion(faults: &[Fault], model: &str) -> Failure {
         _ => Code::UpstreamError,
     };
     let message = match called.as_slice() {
-        [only] => only.message.clone(),
-        all => format!("all {} attempts failed; the last: {}", all.len(), last.message),
+        [only] => only.told(),
+        all => format!("all {} attempts failed; the last: {}", all.len(), last.told()),
     };
     let wait = called.iter().filter_map(|f| f.retry_after).min();
-    let attempts: Vec<Value> = faults.iter().map(|f| json!({"target": &*f.target, "status": f.status, "error": f.message})).collect();
+    let attempts: Vec<Value> = faults.iter().map(|f| json!({"target": &*f.target, "status": f.status, "error": f.told()})).collect();
     let mut details = Map::new();
     if let Some(status) = last.status {
         details.insert("upstream_status".to_owned(), status.into());
@@ -127,6 +134,7 @@ pub(crate) fn fault(name: &Arc<str>, outcome: AttemptOutcome, status: Option<u16
         outcome,
         status,
         message,
+        said: None,
         retry_after: None,
         request_id: None,
         is_passing: true,
@@ -147,6 +155,7 @@ mod tests {
             outcome,
             status,
             message: "no".to_owned(),
+            said: None,
             retry_after: status.filter(|s| *s == 429).map(|_| Duration::from_secs(7)),
             request_id: None,
             is_passing: true,

@@ -123,6 +123,14 @@ impl Account {
         }
     }
 
+    /// A text with the account's own credentials masked; those of less than [`MASKED_BYTES_MIN`] bytes are words like any other.
+    pub fn masked(&self, text: &str) -> String {
+        let granted = self.granted();
+        let own = self.headers.values().filter(|value| value.is_sensitive()).chain(&self.key).chain(&granted);
+        let secrets = own.filter_map(|value| value.to_str().ok()).map(|text| text.strip_prefix("Bearer ").unwrap_or(text));
+        secrets.filter(|secret| secret.len() >= MASKED_BYTES_MIN).fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+    }
+
     /// Why its credential cannot be used at present.
     pub fn trouble(&self) -> Option<String> {
         self.grant.as_ref()?.trouble()
@@ -333,6 +341,9 @@ impl Account {
         self.row.wires.first().copied().unwrap_or(Dialect::Chat)
     }
 }
+
+/// Shorter credentials are not looked for in texts.
+const MASKED_BYTES_MIN: usize = 8;
 
 /// The version of Messages that is asked for where the caller names none.
 const MESSAGES_VERSION: &str = "2023-06-01";

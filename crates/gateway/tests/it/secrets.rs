@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What must be seen nowhere.
-const PLANTED: [(&str, &str); 8] = [
+const PLANTED: [(&str, &str); 18] = [
     ("an account's key", "SECRETaccountkey"),
     ("an account's header", "SECRETheader"),
     ("a master key", MASTER),
@@ -18,6 +18,16 @@ const PLANTED: [(&str, &str); 8] = [
     ("a join token", "SECRETjointoken"),
     ("a prompt", "SECRETprompt"),
     ("a wrong key", "SECRETwrongkey"),
+    ("an account's access token", "SECRETaccess"),
+    ("an account's refresh token", "SECRETrefresh"),
+    ("an account's client secret", "SECRETclient"),
+    ("a renewed access token", "SECRETrenewed"),
+    ("a renewed refresh token", "SECRETrotated"),
+    ("a caller's own credential", "SECRETlent"),
+    ("the secret of an identity provider", "SECRETissuer"),
+    ("a password of Redis", "SECRETredis"),
+    ("a password of a database", "SECRETdatabase"),
+    ("a password of a proxy", "SECRETproxy"),
 ];
 
 /// What operators look at.
@@ -131,6 +141,131 @@ async fn no_secret_is_seen_anywhere() {
     for entry in std::fs::read_dir(router.data_dir()).unwrap().map(Result::unwrap).filter(|e| e.file_type().unwrap().is_file()) {
         let bytes = std::fs::read(entry.path()).unwrap();
         assert_clean(&entry.path().display().to_string(), &String::from_utf8_lossy(&bytes), &made);
+    }
+}
+
+/// Every file that a router has left behind, its own configuration apart, and what it said.
+fn assert_nothing_left_behind(router: &Router, more: &[&str]) {
+    let mut folders = vec![router.data_dir()];
+    let mut looked_at = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                looked_at += 1;
+                assert_clean(&entry.path().display().to_string(), &String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap()), more);
+            }
+        }
+    }
+    assert!(looked_at >= 3, "the database and two logs at least");
+    assert_clean("the console", &router.said.all(), more);
+}
+
+/// A token of the identity provider that shares a secret with the router.
+fn token(secret: &str) -> String {
+    let claims = json!({"sub": "user-1", "iss": "https://issuer.test", "exp": jiff::Timestamp::now().as_second() + 600});
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &jsonwebtoken::EncodingKey::from_secret(secret.as_bytes())).unwrap()
+}
+
+#[tokio::test]
+async fn credentials_of_all_kinds_are_seen_nowhere() {
+    const ISSUER: &str = "SECRETissuer-of-at-least-32-bytes-length";
+    let renewed = json!({"access_token": "SECRETrenewed", "refresh_token": "SECRETrotated", "expires_in": 3600});
+    let tokens = FakeUpstream::start(Script::default().on("/token", Reply::json(&renewed)));
+    // A token server that shows everything it was told.
+    let chatty = json!({"error": "invalid_grant", "error_description": "SECRETrefresh SECRETclient"});
+    let stingy = FakeUpstream::start(Script::default().on("/token", Reply::json(&chatty).status(400)));
+    // An upstream that repeats what it heard, in every kind of failure.
+    let echo = json!({"error": {"message": "you said SECRETprompt with SECRETaccountkey, SECRETheader and SECRETlent", "type": "x", "code": null}});
+    let echoing = |status: u16| FakeUpstream::start(Script::always(Reply::json(&echo).status(status)));
+    let (fine, broken, limited, inside, forbidden) =
+        (FakeUpstream::start(Script::default()), echoing(500), echoing(429), echoing(200), echoing(403));
+    let oauth = |server: &FakeUpstream| {
+        json!({"auth_mode": "oauth", "api_key": null, "oauth_access_token": "SECRETaccess", "oauth_refresh_token": "SECRETrefresh", "oauth_expires_at": 1000,
+            "oauth_token_url": format!("{}/token", server.url()), "oauth_client_id": "client", "oauth_client_secret": "SECRETclient"})
+    };
+    let secret = || json!({"api_key": "SECRETaccountkey", "headers": {"x-secret": "SECRETheader"}});
+    let lent = || json!({"auth_mode": "passthrough", "api_key": null});
+    let mut router = Setup::new()
+        .account("sso", &fine.base_url(), &["sso"], oauth(&tokens))
+        .account("ended", &fine.base_url(), &["ended"], oauth(&stingy))
+        .account("lent", &fine.base_url(), &["lent"], lent())
+        .account("lent-away", &format!("http://{}/v1", crate::router::closed_port()), &["lent-away"], lent())
+        .account("broken", &broken.base_url(), &["broken"], secret())
+        .account("limited", &limited.base_url(), &["limited"], secret())
+        .account("inside", &inside.base_url(), &["inside"], secret())
+        .account("forbidden", &forbidden.base_url(), &["forbidden"], secret())
+        .set("retry", json!({"max_attempts": 1}))
+        .env("OAUTH_ENABLED", "true")
+        .env("OAUTH_ISSUER", "https://issuer.test")
+        .env("OAUTH_JWT_SECRET", ISSUER)
+        .env("REDIS_URL", &format!("redis://user:SECRETredis@{}/0", crate::router::closed_port()))
+        .env("HTTP_PROXY", &format!("http://user:SECRETproxy@{}", crate::router::closed_port()))
+        .env("NO_PROXY", "127.0.0.1")
+        .env("LLM_ROUTER_LOG_LEVEL", "trace")
+        .start();
+    let (good, bad) = (token(ISSUER), token("another secret that is as long as it has to be"));
+    let prompt = |stream: bool| json!({"stream": stream, "messages": [{"role": "user", "content": "SECRETprompt"}]});
+    let mut answers = Vec::new();
+    for model in ["sso", "ended", "lent", "lent-away", "broken", "limited", "inside", "forbidden"] {
+        for stream in [false, true] {
+            let ask = router.chat(model, prompt(stream)).key("SECRETlent").header("x-litellm-api-key", crate::router::KEY);
+            answers.push((model, ask.header("x-router-debug", "1").send().await));
+        }
+    }
+    assert_eq!(answers.iter().filter(|(model, answer)| ["sso", "lent"].contains(model) && answer.status == 200).count(), 4);
+    for key in [&good, &bad] {
+        answers.push(("token", router.chat("dummy", prompt(false)).key(key).send().await));
+    }
+    assert_eq!(answers.iter().rev().take(2).map(|(_, answer)| answer.status).collect::<Vec<_>>(), [401, 200]);
+    let made = [good.as_str(), bad.as_str()];
+    for (model, answer) in &answers {
+        let mut text = format!("{:?} {}", answer.headers, answer.text());
+        if ["broken", "limited", "inside"].contains(model) {
+            // The caller may hear its own words again.
+            text = text.replace("SECRETprompt", "").replace("SECRETlent", "");
+        }
+        assert_clean(model, &text, &made);
+    }
+    let asked: Vec<Answer> = answers.into_iter().map(|(_, answer)| answer).collect();
+    let mut told = operated(&router, &asked).await;
+    for path in ["/metrics", "/metrics/cloud", "/api/config", "/api/api-keys", "/_health/ready", "/health", "/v1/models", "/"] {
+        told.push(router.get(path).key(MASTER).send().await);
+    }
+    for answer in &told {
+        assert_clean("what operators are told", &format!("{:?} {}", answer.headers, answer.text()), &made);
+    }
+    for args in [&["config", "show"][..], &["config", "summary"], &["config", "list-accounts", "--json"], &["config", "check"]] {
+        let said = router.run(args, &[]);
+        assert_clean(
+            "a command's output",
+            &format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr)),
+            &made,
+        );
+    }
+    let edit = ["config", "add-account", "--name", "sso", "--oauth-access-token", "SECRETaccess", "--dry-run"];
+    let said = router.run(&edit, &[]);
+    assert_clean("a dry run", &format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr)), &made);
+    router.stop();
+    assert_nothing_left_behind(&router, &made);
+}
+
+#[test]
+fn a_start_that_fails_shows_no_secret() {
+    let unreachable = format!("postgres://user:SECRETdatabase@{}/db?connect_timeout=1", crate::router::closed_port());
+    for (name, value) in [
+        ("LLM_ROUTER_DATABASE_URL", unreachable.as_str()),
+        ("LLM_ROUTER_DATABASE_URL", "mysql://user:SECRETdatabase@h/db"),
+        ("LLM_ROUTER_DATABASE_URL", "postgres://user:SECRETdatabase@h:notaport/db"),
+        ("REDIS_URL", "http://user:SECRETredis@h"),
+        ("OAUTH_ALGORITHMS", "none"),
+        ("ROUTER_SERVICES", "[{\"name\": \"x\", \"api_key\": \"SECRETaccountkey\", \"base_url\": 7}]"),
+    ] {
+        let setup = Setup::new().env(name, value).env("OAUTH_ENABLED", "true").env("OAUTH_JWT_SECRET", "SECRETissuer");
+        let (status, said) = setup.fails();
+        assert!(!status.success(), "{name}={value}");
+        assert_clean(&format!("what is said of {name}"), &said, &[]);
     }
 }
 
