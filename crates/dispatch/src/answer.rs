@@ -125,8 +125,8 @@ impl<'a> Exchange<'a> {
     }
 
     /// An upstream's words as the caller may hear them.
-    fn heard(&self, said: &str) -> String {
-        self.account.map_or_else(|| said.to_owned(), |account| account.masked(said))
+    fn heard(&self, said: &str) -> Box<str> {
+        self.account.map_or_else(|| said.into(), |account| account.masked(said).into())
     }
 
     /// A whole answer: checked, and read where it has to change its dialect or become a stream.
@@ -134,7 +134,7 @@ impl<'a> Exchange<'a> {
         let seen = tap::whole(&whole).ok_or_else(|| self.broken(head.status, "with something that is not JSON"))?;
         if let Some(error) = seen.error {
             let fault = self.broken(head.status, &format!("{} with an error inside", head.status.as_u16()));
-            return Err(Fault { said: Some(self.heard(&error.to_string())), ..fault });
+            return Err(Fault { said: Some(self.heard(&error)), ..fault });
         }
         let own = match self.request.operation {
             // An upstream that does not stream: its whole answer becomes one.
@@ -272,7 +272,7 @@ impl<'a> Exchange<'a> {
         let is_readable = self.translation.is_none()
             && (self.request.operation == Operation::Other || self.request.operation.dialect().is_refusal(status.as_u16(), &body));
         if judged.verdict == Verdict::GiveBack && !is_readable {
-            let said = message_of(&body).map(|said| self.heard(&said));
+            let said = message_of(&body).map(|said| self.heard(&said).into_string());
             let said = said.unwrap_or_else(|| format!("`{name}` refused the request with status {}", status.as_u16()));
             let code = match judged.kind {
                 Some(Kind::ContextLength) => Code::ContextLengthExceeded,
@@ -293,7 +293,7 @@ impl<'a> Exchange<'a> {
         };
         Err(Fault {
             retry_after: limits(&head.headers, &body, std::time::SystemTime::now()).wait(),
-            request_id: head.headers.get("x-request-id").and_then(|v| v.to_str().ok()).map(str::to_owned),
+            request_id: head.headers.get("x-request-id").and_then(|v| v.to_str().ok()).map(Into::into),
             is_passing: judged.verdict == Verdict::Retry,
             said: message_of(&body).filter(|_| !is_about_credential).map(|said| self.heard(&said)),
             is_credential: judged.kind == Some(Kind::Credit) || (judged.kind == Some(Kind::Key) && status != StatusCode::FORBIDDEN),

@@ -15,10 +15,10 @@ pub(crate) struct Fault {
     /// In the router's own words, for records: an upstream's may repeat a prompt.
     pub(crate) message: String,
     /// In the upstream's words, for the caller alone; the account's credentials are masked in them.
-    pub(crate) said: Option<String>,
+    pub(crate) said: Option<Box<str>>,
     pub(crate) retry_after: Option<Duration>,
     /// The upstream's own id of the request.
-    pub(crate) request_id: Option<String>,
+    pub(crate) request_id: Option<Box<str>>,
     /// Another try of the same target could go better.
     pub(crate) is_passing: bool,
     /// Nothing was sent: the target could not be called at all.
@@ -98,7 +98,7 @@ pub(crate) fn conclusion(faults: &[Fault], model: &str) -> Failure {
         details.insert("upstream_status".to_owned(), status.into());
     }
     if let Some(id) = &last.request_id {
-        details.insert("upstream_request_id".to_owned(), id.as_str().into());
+        details.insert("upstream_request_id".to_owned(), (&**id).into());
     }
     details.insert("attempts".to_owned(), attempts.into());
     let mut failure = Failure { details, ..Failure::new(code, message) };

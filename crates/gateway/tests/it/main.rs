@@ -17,6 +17,7 @@ mod identity;
 mod keys;
 mod lifecycle;
 mod limits;
+mod login;
 mod mixtures;
 mod nodes;
 mod operating;

@@ -99,6 +99,21 @@ impl Setup {
         command
     }
 
+    /// What a command prints that works, without writing the file anew.
+    pub(crate) fn shown(&self, args: &[&str]) -> String {
+        let file = self.file();
+        let mut command = self.command(args);
+        std::fs::write(self.home.path().join("router.yaml"), file).unwrap();
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The text of the file as it is.
+    pub(crate) fn file(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("router.yaml")).unwrap()
+    }
+
     /// Starts it and waits until it listens.
     pub(crate) fn start(self) -> Router {
         let mut router = self.spawn();

@@ -168,9 +168,11 @@ fn token(secret: &str) -> String {
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &jsonwebtoken::EncodingKey::from_secret(secret.as_bytes())).unwrap()
 }
 
-#[tokio::test]
-async fn credentials_of_all_kinds_are_seen_nowhere() {
-    const ISSUER: &str = "SECRETissuer-of-at-least-32-bytes-length";
+/// The secret of the identity provider.
+const ISSUER: &str = "SECRETissuer-of-at-least-32-bytes-length";
+
+/// Accounts that are opened in every way, at upstreams and token servers that fail in every way, and the upstreams.
+fn opened_in_every_way() -> (Setup, Vec<FakeUpstream>) {
     let renewed = json!({"access_token": "SECRETrenewed", "refresh_token": "SECRETrotated", "expires_in": 3600});
     let tokens = FakeUpstream::start(Script::default().on("/token", Reply::json(&renewed)));
     // A token server that shows everything it was told.
@@ -187,7 +189,7 @@ async fn credentials_of_all_kinds_are_seen_nowhere() {
     };
     let secret = || json!({"api_key": "SECRETaccountkey", "headers": {"x-secret": "SECRETheader"}});
     let lent = || json!({"auth_mode": "passthrough", "api_key": null});
-    let mut router = Setup::new()
+    let setup = Setup::new()
         .account("sso", &fine.base_url(), &["sso"], oauth(&tokens))
         .account("ended", &fine.base_url(), &["ended"], oauth(&stingy))
         .account("lent", &fine.base_url(), &["lent"], lent())
@@ -203,8 +205,20 @@ async fn credentials_of_all_kinds_are_seen_nowhere() {
         .env("REDIS_URL", &format!("redis://user:SECRETredis@{}/0", crate::router::closed_port()))
         .env("HTTP_PROXY", &format!("http://user:SECRETproxy@{}", crate::router::closed_port()))
         .env("NO_PROXY", "127.0.0.1")
-        .env("LLM_ROUTER_LOG_LEVEL", "trace")
-        .start();
+        .env("LLM_ROUTER_LOG_LEVEL", "trace");
+    (setup, vec![tokens, stingy, fine, broken, limited, inside, forbidden])
+}
+
+/// What a command prints, wherever.
+fn printed(router: &Router, args: &[&str]) -> String {
+    let said = router.run(args, &[]);
+    format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr))
+}
+
+#[tokio::test]
+async fn credentials_of_all_kinds_are_seen_nowhere() {
+    let (setup, _upstreams) = opened_in_every_way();
+    let mut router = setup.start();
     let (good, bad) = (token(ISSUER), token("another secret that is as long as it has to be"));
     let prompt = |stream: bool| json!({"stream": stream, "messages": [{"role": "user", "content": "SECRETprompt"}]});
     let mut answers = Vec::new();
@@ -236,17 +250,10 @@ async fn credentials_of_all_kinds_are_seen_nowhere() {
     for answer in &told {
         assert_clean("what operators are told", &format!("{:?} {}", answer.headers, answer.text()), &made);
     }
-    for args in [&["config", "show"][..], &["config", "summary"], &["config", "list-accounts", "--json"], &["config", "check"]] {
-        let said = router.run(args, &[]);
-        assert_clean(
-            "a command's output",
-            &format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr)),
-            &made,
-        );
-    }
     let edit = ["config", "add-account", "--name", "sso", "--oauth-access-token", "SECRETaccess", "--dry-run"];
-    let said = router.run(&edit, &[]);
-    assert_clean("a dry run", &format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr)), &made);
+    for args in [&edit[..], &["config", "show"], &["config", "summary"], &["config", "list-accounts", "--json"], &["config", "check"]] {
+        assert_clean("a command's output", &printed(&router, args), &made);
+    }
     router.stop();
     assert_nothing_left_behind(&router, &made);
 }
