@@ -191,11 +191,11 @@ async fn hop(machine: Machine, programs: &Path, dir: &Path, requests: u32) -> Re
     Ok((times[0].summary(), times[1].summary()))
 }
 
-/// Answers per second of so many nodes, each with two slots and ten milliseconds a word, asked by more callers than they have slots.
+/// Answers per second of so many nodes, each with two slots and twenty milliseconds a word, asked by more callers than they have slots.
 async fn throughput(machine: Machine, programs: &Path, dir: &Path, count: usize, load: Duration) -> Result<f64> {
     let home = dir.join(format!("load-{count}"));
     let router = Router::start(machine, programs, &home, false)?;
-    let model = format!("{MODEL}+delay=10");
+    let model = format!("{MODEL}+delay=20");
     let nodes = (0..count)
         .map(|n| ScriptedNode::start(machine, programs, &home.join(format!("node-{n}")), &model, Some(&router.address)))
         .collect::<Result<Vec<_>>>()?;
