@@ -1,5 +1,6 @@
 //! The study: what administrators, nodes and probes ask. Never on the path of an inference call.
 
+pub mod blob;
 pub mod cache;
 pub mod choices;
 pub mod credentials;
@@ -10,6 +11,7 @@ pub mod nodes;
 pub mod openapi;
 pub mod operate;
 pub mod probes;
+pub mod registry;
 pub mod session;
 pub mod settings;
 
@@ -110,7 +112,8 @@ impl FromRequestParts<Arc<App>> for Admin {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
-        if is_management_open(app) && parts.uri.path().starts_with("/api/nodes") {
+        let is_management = ["/api/nodes", "/api/models"].iter().any(|path| parts.uri.path().starts_with(path));
+        if is_management_open(app) && is_management {
             return Ok(Self(Caller::anyone()));
         }
         let house = app.house();

@@ -31,6 +31,7 @@ use crate::{
     discovery::{Discovery, Lists},
     first_run::{self, FirstRun},
     recall::Answered,
+    registry::Registry,
     routes,
     settle::{Desk, Places, Settled, tally::Tally},
     snapshot::{self, House},
@@ -60,6 +61,8 @@ pub enum StartError {
 pub struct App {
     pub store: Store,
     pub fleet: Arc<Fleet>,
+    /// The models whose files are here.
+    pub registry: Arc<Registry>,
     pub metrics: Arc<Metrics>,
     logs: Mutex<Option<Logs>>,
     /// The parent of the runtimes' own clients.
@@ -166,6 +169,7 @@ impl App {
         let node_client = net::Client::new(net::Settings::default());
         let fleet = Fleet::open(store.clone(), node_client.clone(), snapshot::fleet_settings(&config)).await?;
         let sessions = Sessions::new(secret.as_bytes());
+        let registry = Registry::open(store.clone(), client.sibling(), &config, &Environment::of_process()?).await?;
         let shared = SharedCounters::connect(&config).await?;
         let counters = counters(&config, shared.as_ref());
         let metrics = Arc::new(Metrics::new());
@@ -183,6 +187,7 @@ impl App {
         let app = Arc::new(Self {
             store,
             fleet,
+            registry,
             metrics,
             logs: Mutex::new(logs),
             client,
@@ -219,6 +224,12 @@ impl App {
     }
 
     fn spawn_background(self: &Arc<Self>, mut changes: tokio::sync::watch::Receiver<u64>) {
+        let registry = self.registry.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = registry.resume().await {
+                tracing::error!(%error, "downloads and conversions that were interrupted could not be taken up");
+            }
+        });
         if let Some(shared) = self.shared.clone() {
             let stop = self.stop.clone();
             self.tasks.spawn(async move { shared.tend(&stop).await });
@@ -362,6 +373,7 @@ impl App {
             logs.set_level(&loaded.config.log.level).map_err(|e| StartError::Settings(e.to_string()))?;
         }
         self.fleet.set_settings(snapshot::fleet_settings(&loaded.config));
+        self.registry.set_settings(&loaded.config);
         let warnings = loaded.warnings.clone();
         self.move_in(house);
         self.loaded.store(Arc::new(loaded));
@@ -441,7 +453,7 @@ impl App {
     pub async fn close(&self) {
         self.stop.cancel();
         self.tasks.close();
-        let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(5), async { tokio::join!(self.tasks.wait(), self.registry.close()) }).await;
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(ledger) = ledger
             && let Err(error) = ledger.close(Duration::from_secs(5)).await

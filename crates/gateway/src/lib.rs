@@ -7,6 +7,7 @@ pub mod discovery;
 pub mod first_run;
 pub mod peer;
 pub mod recall;
+pub mod registry;
 pub mod render;
 pub mod request;
 pub mod routes;

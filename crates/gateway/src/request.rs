@@ -87,7 +87,7 @@ fn plan(shard: &Shard, house: &House, caller: &Caller, request: &Request) -> Res
     let generates = matches!(request.operation, Operation::Generate(_) | Operation::Completions);
     let configured = house.config.fallback_models.iter().filter(|name| generates && caller.may_use(name));
     let fallbacks: Vec<&str> = request.head.models.iter().chain(configured).map(String::as_str).collect();
-    let mut plan = routing::plan(&house.map, &FleetNodes(&view), model, &fallbacks, request.operation.dialect())?;
+    let mut plan = routing::plan(&house.map, &FleetNodes(&view, house), model, &fallbacks, request.operation.dialect())?;
     if let Some(wanted) = &request.head.preferences {
         plan.candidates = routing::prefer(&house.map, house, plan.candidates, wanted)?;
     }

@@ -133,6 +133,7 @@ pub fn control(app: &Arc<App>) -> Router {
         .route("/api/nodes/join-tokens", get(admin::nodes::join_tokens).post(admin::nodes::make_join_token))
         .route("/api/nodes/join-tokens/{id}", delete(admin::nodes::revoke_join_token))
         .route("/api/dashboard/metrics/{node_id}", get(admin::nodes::history))
+        .merge(registry())
         .route("/api/auth/login", post(admin::session::login))
         .route("/api/auth/logout", post(admin::session::logout))
         .route("/api/auth/me", get(admin::session::me))
@@ -167,6 +168,20 @@ pub fn control(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(admin::probes::wrong_method)
         .layer(DefaultBodyLimit::max(CONTROL_BYTES_MAX))
         .with_state(app.clone())
+}
+
+/// The paths of models whose files are here.
+fn registry() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/models/available", get(admin::registry::available))
+        .route("/api/models/discover-gguf", post(admin::registry::discover))
+        .route("/api/models/register", post(admin::registry::register))
+        .route("/api/models/registered", get(admin::registry::registered))
+        .route("/api/models/convert", get(admin::registry::conversions).post(admin::registry::convert))
+        .route("/api/models/convert/{id}", get(admin::registry::conversion).delete(admin::registry::forget_conversion))
+        .route("/api/models/blob/{id}", get(admin::blob::blob))
+        .route("/api/models/blob/{id}/manifest", get(admin::blob::manifest))
+        .route("/api/models/{*id}", delete(admin::registry::remove))
 }
 
 /// Answers any request.

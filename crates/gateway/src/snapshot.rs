@@ -1,6 +1,9 @@
 //! This instant's configuration, keys and map: replaced whole, never changed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use config::{
     Account as AccountConfig, AccountAuth, AuthMode, Balancer as Wanted, Config,
@@ -39,6 +42,8 @@ pub struct House {
     pub limits: Limits,
     /// Some account sends callers' own credentials on.
     pub passes_credentials: bool,
+    /// Models whose files the router keeps: known, even where no node has them yet.
+    pub files: HashSet<String>,
     /// The operator's own header for keys.
     pub key_header: Option<HeaderName>,
 }
@@ -90,6 +95,7 @@ impl House {
             keys: keys(&config, &stored.keys),
             issuer: None,
             limits: limits(&config, &stored.keys),
+            files: stored.files.iter().cloned().collect(),
             map,
             accounts,
             vitals,
@@ -243,7 +249,7 @@ impl Figures for House {
 }
 
 /// The fleet as routing asks it.
-pub struct FleetNodes<'a>(pub &'a FleetView);
+pub struct FleetNodes<'a>(pub &'a FleetView, pub &'a House);
 
 impl Nodes for FleetNodes<'_> {
     fn presence(&self, model: &str) -> Presence {
@@ -251,11 +257,12 @@ impl Nodes for FleetNodes<'_> {
             fleet::Presence::Ready => Presence::Ready,
             fleet::Presence::Warming => Presence::Warming,
             fleet::Presence::Down => Presence::Down,
+            fleet::Presence::Unknown if self.1.files.contains(model) => Presence::Down,
             fleet::Presence::Unknown => Presence::Unknown,
         }
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.models().into_iter().map(|m| m.id.to_string()).collect()
+        self.0.models().into_iter().map(|m| m.id.to_string()).chain(self.1.files.iter().cloned()).collect()
     }
 }

@@ -10,6 +10,8 @@ use store::{Store, StoreError, keys::Key, models::Model};
 pub struct Stored {
     pub keys: Vec<Key>,
     pub models: Vec<Model>,
+    /// Models whose files the router keeps.
+    pub files: Vec<String>,
 }
 
 impl Stored {
@@ -18,7 +20,9 @@ impl Stored {
     /// # Errors
     /// The database's.
     pub async fn read(store: &Store) -> Result<Self, StoreError> {
-        Ok(Self { keys: store::keys::list(store).await?, models: store::models::list(store).await? })
+        let files =
+            store::model_files::list(store).await?.into_iter().filter(|file| file.status == "ready").map(|file| file.name).collect();
+        Ok(Self { keys: store::keys::list(store).await?, models: store::models::list(store).await?, files })
     }
 
     /// The accounts in use: those of the configuration, with the registered models that they serve, and those that registered models alone need.
@@ -73,7 +77,7 @@ mod tests {
             model("x2", "openai", "http://off:1/"),
             model("broken", "nothing", "http://h"),
         ];
-        let accounts = Stored { keys: Vec::new(), models }.accounts(&config);
+        let accounts = Stored { models, ..Stored::default() }.accounts(&config);
         let got: Vec<_> = accounts.iter().map(|a| (a.name.as_str(), a.models.join(" "))).collect();
         assert_eq!(got, [("own", "m m2".to_owned()), ("openai@off:1/v1", "x1 x2".to_owned())]);
     }

@@ -107,6 +107,12 @@ pub fn choose(repository: &str, files: &[RemoteFile], file: Option<&str>, quant:
     Ok(Choice { name: model.name, quant: model.quant, files: model.files, others })
 }
 
+/// All models of a repository whose files are whole, in order of their paths.
+pub fn all(repository: &str, files: &[RemoteFile]) -> Vec<Choice> {
+    let whole = models(repository, files).unwrap_or_default().into_iter().filter(Model::is_whole);
+    whole.map(|model| Choice { name: model.name, quant: model.quant, files: model.files, others: Vec::new() }).collect()
+}
+
 /// Whether a path ends as GGUF files do.
 pub(crate) fn is_gguf(path: &str) -> bool {
     path.len() > 5 && path.as_bytes()[path.len() - 5..].eq_ignore_ascii_case(b".gguf")

@@ -224,7 +224,6 @@ impl fmt::Debug for Hub {
 /// A repository in the hub's own words. Fields that are missing or of another kind are left out, not errors.
 #[derive(Deserialize)]
 struct Said {
-    #[serde(alias = "modelId")]
     id: String,
     #[serde(default)]
     sha: Option<String>,
@@ -332,7 +331,7 @@ mod tests {
     #[test]
     fn what_a_hub_says_may_lack_much() {
         let said: Said = serde_json::from_str(
-            r#"{"id": "o/n", "siblings": [{"rfilename": "a.gguf", "size": 3, "lfs": {"sha256": "zz"}}, {"rfilename": "../x"}], "gated": "auto"}"#,
+            r#"{"id": "o/n", "modelId": "o/n", "siblings": [{"rfilename": "a.gguf", "size": 3, "lfs": {"sha256": "zz"}}, {"rfilename": "../x"}], "gated": "auto"}"#,
         )
         .unwrap();
         let found = said.into_repository();

@@ -8,13 +8,15 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "in a test it is the assertion"))]
 
+pub mod blob;
 mod choice;
 pub mod gguf;
 pub mod hub;
 mod manifest;
 pub mod name;
 mod pull;
+pub mod ticket;
 
-pub use choice::{Choice, ChoiceError, Reference, choose};
+pub use choice::{Choice, ChoiceError, Reference, all, choose};
 pub use manifest::{Manifest, Origin, Piece};
 pub use pull::{CHUNK_BYTES, Progress, PullError, Puller, clean, remove};

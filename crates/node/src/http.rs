@@ -1,6 +1,7 @@
 //! The node's HTTP surface: one list of all paths.
 
 mod access;
+mod blob;
 mod chat;
 mod choices;
 mod completions;
@@ -111,6 +112,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/infer", post(infer::infer))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
+        .route("/api/models/blob/{id}", get(blob::blob))
         .route("/api/models/load", post(models::load))
         .route("/api/models/unload", post(models::unload))
         .route("/health", get(operate::health))

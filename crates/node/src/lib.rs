@@ -22,6 +22,7 @@ pub mod pool;
 pub mod register;
 pub mod run;
 pub mod speech;
+pub mod sync;
 pub mod template;
 
 #[cfg(test)]

@@ -60,6 +60,8 @@ pub struct Options {
     pub loaded_max: Option<u32>,
     /// Most bytes for all engines, as estimated.
     pub memory_bytes_max: Option<u64>,
+    /// A loaded model is not unloaded for another one before it was there for so long.
+    pub min_residency: Duration,
     /// An engine that shows no sign of life for so long is replaced.
     pub hang: Duration,
 }

@@ -139,6 +139,7 @@ impl Reporter {
                         tracing::warn!("the router gave no secret: inference on this node stays closed");
                     }
                     self.access.set_secret(registered.router_secret.clone());
+                    self.access.set_node_token(&registered.node_token);
                     return registered;
                 }
                 Err(error) => error,

@@ -9,6 +9,7 @@ use std::{
 };
 
 use config::{Environment, NodeSettings, Secret};
+use net::Client;
 use serde::Deserialize;
 use telemetry::logs::Logs;
 use tokio::{
@@ -19,12 +20,14 @@ use tokio::{
 use crate::{
     agent::Agent,
     engine::process::Processes,
+    fetch,
     gpu::Gpus,
     http::{self, Access, App},
     library::Library,
     machine,
     pool::{Options, Pool},
     register::{self, Reporter},
+    sync::Sync,
 };
 
 /// Requests that run when the node is told to end have so long to finish.
@@ -139,6 +142,9 @@ pub async fn serve(
             access: app.access.clone(),
             agent: settings.agent.then(|| agent_of(&settings)),
         };
+        if settings.sync_models && !settings.agent {
+            tokio::spawn(synced(&settings, &app).run());
+        }
         let started = register::start(reporter, stopped);
         reporting = Some(started.map_err(|error| RunError::System { what: "no thread for heartbeats", error })?);
     }
@@ -160,6 +166,21 @@ fn agent_of(settings: &NodeSettings) -> Agent {
     Agent { name: settings.agent_name.clone(), endpoint: settings.agent_endpoint.clone(), models: settings.agent_models.clone() }
 }
 
+/// What brings the router's models here.
+fn synced(settings: &NodeSettings, app: &App) -> Sync {
+    // The router and other nodes are on our own network: no proxy stands between.
+    let client = Client::new(net::Settings::default());
+    Sync {
+        router_url: settings.router_url.clone(),
+        every: settings.heartbeat,
+        access: app.access.clone(),
+        library: app.pool.library().clone(),
+        puller: fetch::puller(settings, client.clone()),
+        hub: fetch::hub(settings, client.clone()),
+        client,
+    }
+}
+
 /// How models are loaded and kept, by the settings.
 pub fn pool_options(settings: &NodeSettings, hang: Duration) -> Options {
     Options {
@@ -170,6 +191,7 @@ pub fn pool_options(settings: &NodeSettings, hang: Duration) -> Options {
         idle_timeout: settings.idle_timeout,
         loaded_max: settings.max_loaded_models,
         memory_bytes_max: settings.max_memory_bytes,
+        min_residency: settings.min_residency,
         hang,
     }
 }

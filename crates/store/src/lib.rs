@@ -20,6 +20,8 @@ pub mod counters;
 pub mod join_tokens;
 pub mod keys;
 pub mod meta;
+pub mod model_files;
+pub mod model_tasks;
 pub mod models;
 pub mod nodes;
 pub mod redis;

@@ -103,7 +103,7 @@ pub async fn route(State(app): State<Arc<App>>, Known(caller): Known, body: Byte
     let house = app.house();
     let view = app.fleet.view();
     let fallbacks: Vec<&str> = house.config.fallback_models.iter().filter(|name| caller.may_use(name)).map(String::as_str).collect();
-    let plan = routing::plan(&house.map, &FleetNodes(&view), model, &fallbacks, Dialect::Chat)?;
+    let plan = routing::plan(&house.map, &FleetNodes(&view, &house), model, &fallbacks, Dialect::Chat)?;
     let mut models = decision::models(&plan).into_iter().map(str::to_owned);
     let selected_model = models.next().ok_or_else(|| Failure::new(Code::NoAvailableTarget, "nothing can be chosen now"))?;
     let alternatives = models.map(|model| Alternative { model, score: 0.0 }).collect();

@@ -1,19 +1,31 @@
 //! `GET /v1/models`: the union of nodes, accounts and aliases.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::{HeaderMap, Uri},
 };
 use config::account::Reach;
+use fleet::Peer;
+use jiff::Timestamp;
 use journey::Scope;
+use models::{Manifest, ticket};
 use serde_json::{Value, json};
+use store::model_files::ModelFile;
 use wire::{Code, Dialect, Failure};
 
-use super::{Answer, Known};
+use super::{Answer, Known, Refusal, blob};
 use crate::{app::App, snapshot::House};
+
+/// Most other nodes that a node is told of for one model.
+const PEERS_MAX: usize = 3;
+/// How long a node may fetch a model's files from another one with one ticket, in seconds.
+const TICKET_S: u64 = 24 * 3600;
 
 /// In which of three shapes a client lists models.
 fn shape(uri: &Uri, headers: &HeaderMap) -> Dialect {
@@ -35,10 +47,30 @@ fn shape(uri: &Uri, headers: &HeaderMap) -> Dialect {
     responses((status = 200, description = "In OpenAI's form, or that of the client's own dialect", body = serde_json::Value)),
     security(("bearer" = []))
 )]
-pub async fn list(State(app): State<Arc<App>>, Known(caller): Known, uri: Uri, headers: HeaderMap) -> Answer<Json<Value>> {
+pub async fn list(
+    State(app): State<Arc<App>>,
+    known: Result<Known, Refusal>,
+    uri: Uri,
+    headers: HeaderMap,
+    Query(query): Query<HashMap<String, String>>,
+) -> Answer<Json<Value>> {
+    if known.is_err()
+        && let Some(node) = blob::node_of(&app, &headers)?
+    {
+        return Ok(Json(json!({"object": "list", "data": files_for_nodes(&app, Some(&node))})));
+    }
+    let Known(caller) = known?;
     policy::may_call(&caller, Scope::Inference).or_else(|_| policy::may_call(&caller, Scope::Read))?;
     app.catch_up().await;
-    let models = all(&app).into_iter().filter(|(id, _)| caller.may_use(id));
+    let mut models = all(&app);
+    if query.get("source").is_some_and(|source| source == "cached") {
+        if policy::may_call(&caller, Scope::Admin).is_ok() {
+            return Ok(Json(json!({"object": "list", "data": files_for_nodes(&app, None)})));
+        }
+        let here: HashSet<String> = app.registry.ready().into_iter().map(|(row, _)| row.name).collect();
+        models.retain(|id, _| here.contains(id));
+    }
+    let models = models.into_iter().filter(|(id, _)| caller.may_use(id));
     let named = |models: &mut dyn Iterator<Item = (String, Value)>| models.map(|(id, _)| (id.clone(), id)).collect::<Vec<_>>();
     Ok(Json(match shape(&uri, &headers) {
         Dialect::Gemini => wire::gemini::encode::models(&named(&mut { models })),
@@ -111,6 +143,10 @@ fn all(app: &App) -> BTreeMap<String, Value> {
         let more = json!({"service": nodes.first(), "backend_type": "node", "nodes": nodes, "loaded": model.loaded, "ready": model.ready});
         models.insert(model.id.to_string(), entry(&house, &model.id, "node", more));
     }
+    for (row, manifest) in app.registry.ready() {
+        let more = json!({"backend_type": "node", "nodes": [], "loaded": false, "ready": false, "size": manifest.bytes()});
+        models.entry(row.name.clone()).or_insert_with(|| entry(&house, &row.name, "node", more));
+    }
     for (name, targets) in &house.map.aliases {
         models.entry(name.clone()).or_insert_with(|| entry(&house, name, "llm-router", json!({"alias_of": targets})));
     }
@@ -118,6 +154,50 @@ fn all(app: &App) -> BTreeMap<String, Value> {
         models.entry("auto".to_owned()).or_insert_with(|| entry(&house, "auto", "llm-router", json!({})));
     }
     models
+}
+
+/// The models whose files are here, with all that a node needs to have them; files can't be named to anybody else.
+fn files_for_nodes(app: &App, node: Option<&Peer>) -> Vec<Value> {
+    let files = app.registry.ready();
+    let others = node.map(|node| others(app, node)).unwrap_or_default();
+    let shown = |(row, manifest): &(ModelFile, Arc<Manifest>)| {
+        let home = app.registry.home(&row.name);
+        let paths: Vec<_> = manifest.files.iter().map(|piece| home.join(&piece.file).to_string_lossy().into_owned()).collect();
+        let blob = format!("/api/models/blob/{}", row.name);
+        json!({
+            "id": row.name,
+            "object": "model",
+            "created": row.created_at_ms / 1000,
+            "owned_by": "router",
+            "path": paths.first(),
+            "paths": paths,
+            "size": manifest.bytes(),
+            "sha256": manifest.sha256(),
+            "download_url": blob,
+            "manifest_url": format!("{blob}/manifest"),
+            "chat_template": app.registry.template(&row.name),
+            "peers": peers(&others, &row.name),
+        })
+    };
+    files.iter().map(shown).collect()
+}
+
+/// Nodes besides this one that are there, with the models on their disks.
+fn others(app: &App, node: &Peer) -> Vec<(Vec<String>, Arc<Peer>)> {
+    let view = app.fleet.view();
+    let there = app.fleet.list().into_iter().filter(|other| *other.id != *node.id && !other.available_models.is_empty());
+    there.filter_map(|other| Some((other.available_models, view.peer(&other.id).filter(|peer| view.is_there(peer))?.clone()))).collect()
+}
+
+/// Where else a model's files can be had, each with a ticket in its query.
+fn peers(others: &[(Vec<String>, Arc<Peer>)], model: &str) -> Vec<String> {
+    let expires_s = u64::try_from(Timestamp::now().as_second()).unwrap_or_default() + TICKET_S;
+    let holders = others.iter().filter(|(models, peer)| models.iter().any(|held| held == model) && !peer.router_secret.is_empty());
+    let url = |peer: &Peer| {
+        let ticket = ticket::sign(&peer.router_secret, model, expires_s);
+        format!("{}/api/models/blob/{model}?expires={expires_s}&ticket={ticket}", peer.url)
+    };
+    holders.take(PEERS_MAX).map(|(_, peer)| url(peer)).collect()
 }
 
 fn entry(house: &House, id: &str, owner: &str, more: Value) -> Value {

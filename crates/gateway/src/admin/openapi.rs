@@ -11,7 +11,7 @@ use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use super::{cache, choices, credentials, explain, keys, models, nodes, operate, probes, session, settings};
+use super::{blob, cache, choices, credentials, explain, keys, models, nodes, operate, probes, registry, session, settings};
 
 const INFERENCE: &str = include_str!("openapi/inference.json");
 const PAGE: &str = include_str!("openapi/viewer.html");
@@ -39,6 +39,8 @@ const PAGE_POLICY: &str =
     ),
     paths(
         cache::flush,
+        blob::blob,
+        blob::manifest,
         choices::info,
         choices::live_metrics,
         choices::policy,
@@ -85,6 +87,15 @@ const PAGE_POLICY: &str =
         probes::live,
         probes::metrics,
         probes::ready,
+        registry::available,
+        registry::conversion,
+        registry::conversions,
+        registry::convert,
+        registry::discover,
+        registry::forget_conversion,
+        registry::register,
+        registry::registered,
+        registry::remove,
         session::login,
         session::logout,
         session::me,

@@ -20,6 +20,8 @@ enum Class {
     Admin,
     /// Only a node with its token.
     Node,
+    /// A node with its token, or an administrator.
+    NodeOrAdmin,
     /// A join token; no key stands for it.
     Join,
     /// A join token, or any valid key.
@@ -65,6 +67,17 @@ const TABLE: &[(&str, &str, Class)] = &[
     ("POST", "/api/nodes/join-tokens", Class::Admin),
     ("DELETE", "/api/nodes/join-tokens/{id}", Class::Admin),
     ("GET", "/api/dashboard/metrics/{node_id}", Class::Read),
+    ("GET", "/api/models/available", Class::Read),
+    ("POST", "/api/models/discover-gguf", Class::Read),
+    ("POST", "/api/models/register", Class::Admin),
+    ("GET", "/api/models/registered", Class::Read),
+    ("GET", "/api/models/convert", Class::Read),
+    ("POST", "/api/models/convert", Class::Admin),
+    ("GET", "/api/models/convert/{id}", Class::Read),
+    ("DELETE", "/api/models/convert/{id}", Class::Admin),
+    ("GET", "/api/models/blob/{id}", Class::NodeOrAdmin),
+    ("GET", "/api/models/blob/{id}/manifest", Class::NodeOrAdmin),
+    ("DELETE", "/api/models/{*id}", Class::Admin),
     ("POST", "/api/auth/login", Class::Public),
     ("POST", "/api/auth/logout", Class::Public),
     ("GET", "/api/auth/me", Class::Session),
@@ -148,7 +161,7 @@ impl Callers {
 
     /// Each caller's name and key, and the refusal that a class has for it.
     fn expected(&self, class: Class) -> Vec<(&'static str, Option<&str>, Option<u16>)> {
-        use Class::{Admin, Any, Join, JoinOrKey, Key, Node, Ops, Public, Read, Session};
+        use Class::{Admin, Any, Join, JoinOrKey, Key, Node, NodeOrAdmin, Ops, Public, Read, Session};
         const MAY: Option<u16> = None;
         const NOT: Option<u16> = Some(403);
         const WHO: Option<u16> = Some(401);
@@ -159,7 +172,7 @@ impl Callers {
             Any | JoinOrKey => [WHO, WHO, MAY, MAY, MAY, MAY, MAY, MAY, MAY],
             Read => [WHO, WHO, NOT, MAY, NOT, NOT, MAY, MAY, MAY],
             Ops => [WHO, WHO, NOT, NOT, NOT, MAY, MAY, MAY, MAY],
-            Admin => [WHO, WHO, NOT, NOT, NOT, NOT, MAY, MAY, MAY],
+            Admin | NodeOrAdmin => [WHO, WHO, NOT, NOT, NOT, NOT, MAY, MAY, MAY],
             Node | Join => [WHO; 9],
             Session => [WHO, WHO, WHO, WHO, WHO, WHO, WHO, WHO, MAY],
         };
@@ -181,7 +194,7 @@ impl Callers {
 #[tokio::test]
 async fn every_path_lets_in_whom_it_should() {
     let setup = Setup::new().env("LLM_ROUTER_ADMIN_PASSWORD", "the-password").env("LLM_ROUTER_JOIN_TOKEN", "the-join-token");
-    let router = setup.start();
+    let router = setup.env("HF_BASE_URL", &format!("http://{}", crate::router::closed_port())).start();
     let callers = Callers::of(&router).await;
     for (method, path, class) in TABLE {
         let body = match *path {
@@ -219,6 +232,7 @@ fn proofs(class: Class) -> serde_json::Value {
         Class::Admin => key("admin"),
         Class::Session => key("session"),
         Class::Node => json!([{"node_token": []}]),
+        Class::NodeOrAdmin => json!([{"node_token": []}, {"bearer": ["admin"]}, {"api_key": ["admin"]}]),
         Class::Join => json!([{"join_token": []}]),
         Class::JoinOrKey => json!([{"join_token": []}, {"bearer": []}, {"api_key": []}]),
     }

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod deadlines;
+mod download;
 mod exchanges;
 mod proxies;
 mod raw;

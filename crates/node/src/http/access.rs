@@ -3,10 +3,13 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{HeaderMap, Uri, header::AUTHORIZATION};
+use models::ticket;
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 use wire::{Code, Failure};
 
 /// The address that a connection came from.
@@ -20,22 +23,46 @@ pub struct Access {
     /// Without a secret it is open to this machine and private networks: routers of the older kind have none.
     is_agent: bool,
     secret: Arc<Mutex<Option<String>>>,
+    /// What the node shows its router.
+    node_token: watch::Sender<Option<String>>,
 }
 
 impl Access {
     /// Stand-alone: open to this machine, closed to others. Else: open to the router, once it has said its secret.
     pub fn new(is_standalone: bool) -> Self {
-        Self { is_standalone, is_agent: false, secret: Arc::default() }
+        Self { is_standalone, ..Self::default() }
     }
 
     /// An agent: open to its neighbours until a router says a secret.
     pub fn of_agent() -> Self {
-        Self { is_standalone: false, is_agent: true, secret: Arc::default() }
+        Self { is_agent: true, ..Self::default() }
     }
 
     /// The router's secret, from its answer to the registration.
     pub fn set_secret(&self, secret: Option<String>) {
         *self.secret.lock().unwrap_or_else(PoisonError::into_inner) = secret.filter(|secret| !secret.is_empty());
+    }
+
+    /// The node's own token, from the same answer.
+    pub fn set_node_token(&self, token: &str) {
+        self.node_token.send_replace(Some(token.to_owned()));
+    }
+
+    /// That token, as soon as the node is registered.
+    pub async fn node_token(&self) -> String {
+        let mut changes = self.node_token.subscribe();
+        // The sender is ours: it does not go before we do.
+        changes.wait_for(Option::is_some).await.ok().and_then(|token| token.clone()).unwrap_or_default()
+    }
+
+    /// Whether a request for a model's file shows a ticket that the router has made with this node's secret.
+    pub(super) fn has_ticket(&self, uri: &Uri) -> bool {
+        let Some(model) = uri.path().strip_prefix("/api/models/blob/") else { return false };
+        let value = |name: &str| uri.query()?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let (Some(ticket), Some(expires_s)) = (value("ticket"), value("expires").and_then(|text| text.parse().ok())) else { return false };
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs());
+        let secret = self.secret.lock().unwrap_or_else(PoisonError::into_inner);
+        secret.as_deref().is_some_and(|secret| ticket::is_good(secret, model, expires_s, ticket, now_s))
     }
 
     pub(super) fn check(&self, path: &str, peer: Option<Peer>, headers: &HeaderMap) -> Result<(), Failure> {
@@ -124,6 +151,27 @@ mod tests {
         }
         access.set_secret(Some(String::new()));
         assert_eq!(chat(Some("Bearer ")), Some(Code::InvalidApiKey));
+    }
+
+    #[test]
+    fn a_ticket_opens_one_models_files() {
+        let access = Access::new(false);
+        let ticket = ticket::sign("s", "tiny", 99_999_999_999);
+        let shown =
+            |path: &str, ticket: &str| access.has_ticket(&format!("{path}?expires=99999999999&ticket={ticket}&part=1").parse().unwrap());
+        assert!(!shown("/api/models/blob/tiny", &ticket), "no secret yet");
+        access.set_secret(Some("s".to_owned()));
+        assert!(shown("/api/models/blob/tiny", &ticket));
+        for (path, ticket) in [
+            ("/api/models/blob/other", ticket.as_str()),
+            ("/api/models/load", &ticket),
+            ("/api/models/blob/tiny", "00"),
+            ("/api/models/blob/tiny", ""),
+        ] {
+            assert!(!shown(path, ticket), "{path}");
+        }
+        let old = ticket::sign("s", "tiny", 1);
+        assert!(!access.has_ticket(&format!("/api/models/blob/tiny?expires=1&ticket={old}").parse().unwrap()));
     }
 
     #[test]

@@ -90,6 +90,7 @@ pub(super) async fn around(State(app): State<Arc<App>>, mut request: Request, ne
         let peer = request.extensions().get::<Peer>().copied();
         match app.access.check(&path, peer, request.headers()) {
             Ok(()) => next.run(request).await,
+            Err(_) if app.access.has_ticket(request.uri()) => next.run(request).await,
             Err(failure) => Refusal(failure).into_response(),
         }
     };

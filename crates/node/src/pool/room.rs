@@ -24,12 +24,12 @@ impl Inner {
                 format!("the model `{id}` needs about {bytes} bytes of memory; at most {max} may be used (LLM_NODE_MAX_MEMORY_BYTES)");
             return Err(Failure::new(Code::InsufficientStorage, said));
         }
-        let deadline = time::Instant::now() + WAIT_MAX;
+        let deadline = time::Instant::now() + WAIT_MAX.max(self.options.min_residency);
         while !self.fits(bytes) {
-            if self.unload_oldest().await {
-                continue;
-            }
-            if time::timeout_at(deadline, self.freed.notified()).await.is_err() {
+            let Err(not_before) = self.unload_oldest().await else { continue };
+            let until = not_before.map_or(deadline, |at| deadline.min(at.into()));
+            let has_waited = time::timeout_at(until, self.freed.notified()).await.is_err();
+            if has_waited && time::Instant::now() >= deadline {
                 let said = format!("there is no room to load the model `{id}`: all loaded models are in use");
                 return Err(Failure::new(Code::NoAvailableTarget, said).retry_after(Duration::from_secs(5)));
             }
@@ -48,15 +48,24 @@ impl Inner {
         has_place && self.options.memory_bytes_max.is_none_or(|max| total <= max)
     }
 
-    async fn unload_oldest(&self) -> bool {
+    /// Unloads what was not used for the longest time.
+    ///
+    /// # Errors
+    /// Nothing can be unloaded now: when something that nobody uses will have been there long enough, if anything.
+    async fn unload_oldest(&self) -> Result<(), Option<Instant>> {
+        let now = Instant::now();
         let mut unused: Vec<_> = self.all().into_iter().filter_map(|slot| Some((slot.unused_since()?, slot))).collect();
-        unused.sort_by_key(|(since, _)| *since);
-        for (_, slot) in unused {
-            if unload_if_unused(&slot).await {
-                return true;
+        unused.sort_by_key(|(since, _)| since.used);
+        let mut not_before = None;
+        for (since, slot) in unused {
+            let may_go = since.loaded + self.options.min_residency;
+            if may_go > now {
+                not_before = Some(not_before.map_or(may_go, |at: Instant| at.min(may_go)));
+            } else if unload_if_unused(&slot).await {
+                return Ok(());
             }
         }
-        false
+        Err(not_before)
     }
 }
 
@@ -75,7 +84,7 @@ pub(super) async fn unload_idle(pool: Weak<Inner>, timeout: Duration) {
         time::sleep(every).await;
         let Some(pool) = pool.upgrade() else { return };
         for slot in pool.all() {
-            if slot.unused_since().is_some_and(|since| Instant::now().saturating_duration_since(since) >= timeout)
+            if slot.unused_since().is_some_and(|since| Instant::now().saturating_duration_since(since.used) >= timeout)
                 && unload_if_unused(&slot).await
             {
                 pool.freed.notify_one();

@@ -36,12 +36,22 @@ pub struct Loaded {
     pub template: ChatTemplate,
     /// Estimated bytes.
     pub memory_bytes: u64,
+    since: Instant,
     is_leaving: AtomicBool,
 }
 
+/// An engine that nobody uses.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unused {
+    /// When it was last used.
+    pub(super) used: Instant,
+    /// When it was loaded.
+    pub(super) loaded: Instant,
+}
+
 impl Loaded {
-    pub(super) const fn new(model: Arc<Model>, engine: Engine, template: ChatTemplate, memory_bytes: u64) -> Self {
-        Self { model, engine, template, memory_bytes, is_leaving: AtomicBool::new(false) }
+    pub(super) fn new(model: Arc<Model>, engine: Engine, template: ChatTemplate, memory_bytes: u64) -> Self {
+        Self { model, engine, template, memory_bytes, since: Instant::now(), is_leaving: AtomicBool::new(false) }
     }
 
     /// Ends the engine, with time to finish.
@@ -78,10 +88,11 @@ impl Slot {
         if if_unused && view.active > 0 { None } else { view.loaded.take() }
     }
 
-    /// When an engine that nobody uses was last used.
-    pub(super) fn unused_since(&self) -> Option<Instant> {
+    /// Since when nobody uses the engine, if there is one.
+    pub(super) fn unused_since(&self) -> Option<Unused> {
         let view = self.view();
-        (view.loaded.is_some() && view.active == 0).then_some(view.last_used)
+        let loaded = view.loaded.as_ref().filter(|_| view.active == 0)?;
+        Some(Unused { used: view.last_used, loaded: loaded.since })
     }
 
     /// Estimated bytes of a living engine.

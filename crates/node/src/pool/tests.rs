@@ -35,6 +35,7 @@ fn options() -> Options {
         idle_timeout: None,
         loaded_max: None,
         memory_bytes_max: None,
+        min_residency: Duration::ZERO,
         hang: Duration::from_secs(30),
     }
 }

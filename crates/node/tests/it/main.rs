@@ -8,4 +8,5 @@ mod faults;
 mod fleet;
 mod gguf;
 mod node;
+mod pulling;
 mod speech;
