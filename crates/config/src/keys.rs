@@ -23,7 +23,7 @@ pub(crate) const KEYS: &[Key] = &[
         .env(&["LLM_ROUTER_ALLOW_INSECURE"]),
     Key::value("server.drain_timeout", "10s", "How long a stopping router waits for requests under way."),
     Key::value("server.max_connections", "16384", "Most connections at once, over all listeners."),
-    Key::value("server.max_requests", "8192", "Most inference requests at once; further ones are refused with 503."),
+    Key::value("server.max_requests", "16384", "Most inference requests at once; further ones are refused with 503."),
     Key::value("server.max_header", "64KiB", "Largest head of a request."),
     Key::value("server.header_timeout", "30s", "How long a connection may take to send the head of a request."),
     Key::value("server.threads", "", "Threads that serve connections.").by_default("one per core"),

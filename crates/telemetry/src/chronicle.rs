@@ -24,6 +24,9 @@ const GATHER: Duration = Duration::from_millis(20);
 /// Bytes of lines that are made before they are written.
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// Entries after which whoever has something more urgent to do on this core goes first: a burst of lines must not hold requests up.
+const ENTRIES_AT_A_TIME: usize = 4;
+
 /// Something that becomes lines.
 pub trait Tell: Send + 'static {
     /// Appends whole lines, each with its line break.
@@ -160,6 +163,9 @@ impl<T: Tell> Shared<T> {
             for (at, entry) in batch.drain(..).enumerate() {
                 entry.tell(&mut bytes);
                 entries += 1;
+                if at % ENTRIES_AT_A_TIME == 0 {
+                    thread::yield_now();
+                }
                 if bytes.len() >= BATCH_BYTES || at + 1 == last {
                     self.write(&mut *sink, &bytes, entries);
                     bytes.clear();
