@@ -1,0 +1,97 @@
+// The configuration as a text: checked and compared before it is put in force.
+
+import { useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { settings as api } from "../api/endpoints";
+import type { Config } from "../api/types";
+import { Button, Empty, Field, Section } from "../parts/basics";
+import { DiffView } from "../parts/diffview";
+import { FormDialog, Refused } from "../parts/dialog";
+import { say } from "../parts/toast";
+
+export function EditConfig({ config }: { config: Config }) {
+  const client = useQueryClient();
+  const before = config.text ?? "";
+  const [text, setText] = useState(before);
+  const [checked, setChecked] = useState<{ text: string; error: unknown; warnings: string[] } | null>(null);
+  const [busy, setBusy] = useState(false);
+  const [saving, setSaving] = useState(false);
+  const [comment, setComment] = useState("");
+  if (config.text === null || config.text === undefined) {
+    return (
+      <Empty title="The file is edited on its machine" command={`llm-router config check --config ${config.file ?? "router.yaml"}\nllm-router config set-route …`}>
+        <p>This router shows no text to edit. Change the file there, then press Read again: what is not valid changes nothing.</p>
+      </Empty>
+    );
+  }
+  const isChanged = text !== before;
+  const isChecked = checked?.text === text && !checked.error;
+  const check = async () => {
+    setBusy(true);
+    try {
+      const said = await api.change(text, "", true);
+      setChecked({ text, error: null, warnings: said?.warnings ?? [] });
+    } catch (error) {
+      setChecked({ text, error, warnings: [] });
+    } finally {
+      setBusy(false);
+    }
+  };
+  return (
+    <div className="flex flex-col gap-4">
+      <Field label="Configuration" hint="Secrets are shown as dots. What is left as dots keeps its value.">
+        {(props) => (
+          <textarea
+            {...props}
+            className="input min-h-[26rem] font-mono !text-xs"
+            rows={Math.min(40, Math.max(20, text.split("\n").length + 1))}
+            value={text}
+            spellCheck={false}
+            onChange={(event) => setText(event.target.value)}
+          />
+        )}
+      </Field>
+      {checked?.text === text && checked.error !== null && <Refused error={checked.error} />}
+      {isChecked && (
+        <p role="status" className="rounded-md border border-good/40 bg-good-soft p-2">
+          It is valid.{checked.warnings.length > 0 && ` Warnings: ${checked.warnings.join("; ")}`}
+        </p>
+      )}
+      {isChanged && (
+        <Section title="What is different">
+          <DiffView before={before} after={text} />
+        </Section>
+      )}
+      <div className="flex justify-end gap-2">
+        <Button disabled={!isChanged} onClick={() => setText(before)}>
+          Undo my changes
+        </Button>
+        <Button disabled={!isChanged} busy={busy} onClick={() => void check()}>
+          Check
+        </Button>
+        <Button look="primary" disabled={!isChanged || !isChecked} title={isChanged && !isChecked ? "Check it first" : undefined} onClick={() => setSaving(true)}>
+          Put in force
+        </Button>
+      </div>
+      {saving && (
+        <FormDialog
+          title="Put it in force"
+          submit="Put in force"
+          wide
+          onClose={() => setSaving(false)}
+          onSubmit={async () => {
+            await api.change(text, comment.trim(), false);
+            setSaving(false);
+            say("It is in force. The version before is kept.");
+            await client.invalidateQueries();
+          }}
+        >
+          <DiffView before={before} after={text} />
+          <Field label="Why" hint="For those who look at the versions later.">
+            {(props) => <input {...props} className="input" value={comment} onChange={(event) => setComment(event.target.value)} />}
+          </Field>
+        </FormDialog>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,58 @@
+// The door.
+
+import { useState, type FormEvent } from "react";
+import { Button, Field } from "../parts/basics";
+import { Refused } from "../parts/dialog";
+
+/** A page of its own with nothing else on it. */
+export function Door({ title, children }: { title: string; children: React.ReactNode }) {
+  return (
+    <main className="flex min-h-full items-start justify-center bg-sunken p-4 pt-[14vh]">
+      <div className="w-full max-w-sm rounded-lg border border-line bg-bg p-6">
+        <div className="mb-5 flex items-center gap-2.5">
+          <img src="/dashboard/icon.svg" alt="" className="size-7" />
+          <h1 className="text-lg font-semibold">{title}</h1>
+        </div>
+        {children}
+      </div>
+    </main>
+  );
+}
+
+export function Login({ onLogin }: { onLogin: (username: string, password: string) => Promise<void> }) {
+  const [username, setUsername] = useState("");
+  const [password, setPassword] = useState("");
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState<unknown>(null);
+  const send = async (event: FormEvent) => {
+    event.preventDefault();
+    setBusy(true);
+    setError(null);
+    try {
+      await onLogin(username.trim(), password);
+    } catch (failure) {
+      setError(failure);
+      setBusy(false);
+    }
+  };
+  return (
+    <Door title="LLM Router">
+      <form onSubmit={send} className="flex flex-col gap-4">
+        <Field label="User name">
+          {/* The first thing that is done here. */}
+          {(props) => <input {...props} className="input h-9" value={username} onChange={(event) => setUsername(event.target.value)} autoComplete="username" autoCapitalize="none" spellCheck={false} required autoFocus />}
+        </Field>
+        <Field label="Password">
+          {(props) => <input {...props} className="input h-9" type="password" value={password} onChange={(event) => setPassword(event.target.value)} autoComplete="current-password" required />}
+        </Field>
+        {error !== null && <Refused error={error} />}
+        <Button type="submit" look="primary" busy={busy} className="h-9">
+          Log in
+        </Button>
+      </form>
+      <p className="mt-5 text-xs text-muted">
+        The first administrator is <code>admin</code>; the router printed the password when it first started. It is lost? <code>llm-router user set-password admin</code> on the router&rsquo;s machine sets another.
+      </p>
+    </Door>
+  );
+}

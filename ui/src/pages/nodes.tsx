@@ -1,0 +1,222 @@
+// The machines: what they are doing, what they have room for, what is wrong with them.
+
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { Download, MoreHorizontal, Plus } from "lucide-react";
+import { useMemo, useState } from "react";
+import { queries } from "../api/queries";
+import type { Node, NodeMetrics } from "../api/types";
+import { Ago, Button, Code, Empty, ErrorNote, Meter, Tag } from "../parts/basics";
+import { Dialog } from "../parts/dialog";
+import { Select, Typed } from "../parts/filters";
+import { Menu } from "../parts/menu";
+import { NodeState } from "../parts/states";
+import { DataTable, TableSkeleton, createColumnHelper } from "../parts/table";
+import { useFilters } from "../shell/address";
+import { useSession } from "../shell/session";
+import { csv, save } from "../text/csv";
+import { bytes, count, duration, exact, instant, percent, span, speed, UNKNOWN } from "../text/format";
+import { matches } from "../text/search";
+import { NodeActions, nodeItems, type NodeAction } from "./nodeactions";
+
+const PAGE_ROWS = 50;
+const EXPORTED = ["id", "machine_name", "custom_name", "status", "ip_address", "node_api_port", "runtime_version", "loaded_models", "total_requests", "successful_requests", "failed_requests", "average_response_time_ms", "registered_at", "last_seen", "tags", "notes"] as const;
+
+export interface Row extends Node {
+  metrics?: NodeMetrics;
+}
+
+const name = (node: Node) => node.custom_name ?? node.machine_name;
+const uptime = (node: Node) => (node.online_since && node.status === "online" ? (Date.now() - (instant(node.online_since) ?? Date.now())) / 1000 : null);
+
+const column = createColumnHelper<Row>();
+
+function columns(act: (node: Node) => (action: NodeAction) => void, isAdmin: boolean) {
+  return [
+    column.accessor(name, {
+      id: "machine",
+      header: "Machine",
+      meta: { grow: true },
+      cell: ({ row: { original: node } }) => (
+        <div className="min-w-0">
+          <Link to="/dashboard/nodes/$id" params={{ id: node.id }} tabIndex={-1} className="font-medium">
+            {name(node)}
+          </Link>
+          <span className="block truncate text-xs text-muted">
+            {node.endpoint ?? `${node.ip_address}:${node.node_api_port ?? node.runtime_port + 1}`} {node.gpu_devices.map((gpu) => `${(gpu.count ?? 1) > 1 ? `${gpu.count} × ` : ""}${gpu.model}`).join(", ") || (node.accelerator === "cpu" ? "CPU" : "")}
+          </span>
+        </div>
+      ),
+    }),
+    column.accessor("status", { header: "Status", cell: ({ row }) => <NodeState node={row.original} /> }),
+    column.accessor((node) => node.loaded_models.length, {
+      id: "models",
+      header: "Models loaded",
+      meta: { wide: "md" },
+      cell: ({ row: { original: node } }) =>
+        node.loaded_models.length === 0 ? (
+          <span className="text-muted">{node.available_models?.length ? `none of ${node.available_models.length}` : "none"}</span>
+        ) : (
+          <span className="flex max-w-56 gap-1" title={node.loaded_models.join("\n")}>
+            <Tag>{node.loaded_models[0]}</Tag>
+            {node.loaded_models.length > 1 && <Tag>+{node.loaded_models.length - 1}</Tag>}
+          </span>
+        ),
+    }),
+    column.accessor((node) => node.metrics?.gpu_memory_usage ?? node.metrics?.memory_usage ?? -1, {
+      id: "memory",
+      header: "Memory",
+      meta: { wide: "lg" },
+      cell: ({ row: { original: node } }) => <Memory metrics={node.metrics} />,
+    }),
+    column.accessor((node) => node.metrics?.gpu_usage ?? node.metrics?.cpu_usage ?? -1, {
+      id: "use",
+      header: "Use",
+      meta: { wide: "lg", right: true },
+      cell: ({ row: { original: node } }) => {
+        const { gpu_usage, cpu_usage } = node.metrics ?? {};
+        return typeof gpu_usage === "number" ? `GPU ${percent(gpu_usage)}` : typeof cpu_usage === "number" ? `CPU ${percent(cpu_usage)}` : UNKNOWN;
+      },
+    }),
+    column.accessor("active_requests", { header: "In flight", meta: { right: true } }),
+    column.accessor((node) => node.metrics?.tokens_per_second ?? -1, { id: "speed", header: "Speed", meta: { right: true, wide: "xl" }, cell: ({ row }) => speed(row.original.metrics?.tokens_per_second) }),
+    column.accessor((node) => node.average_response_time_ms ?? -1, { id: "time", header: "Mean time", meta: { right: true, wide: "xl" }, cell: ({ row }) => duration(row.original.average_response_time_ms) }),
+    column.accessor("total_requests", {
+      header: "Total",
+      meta: { right: true, wide: "sm" },
+      cell: ({ row: { original: node } }) => <span title={`${exact(node.successful_requests)} succeeded, ${exact(node.failed_requests)} failed`}>{count(node.total_requests)}</span>,
+    }),
+    column.accessor((node) => uptime(node) ?? -1, {
+      id: "uptime",
+      header: "Up for",
+      meta: { right: true, wide: "md" },
+      cell: ({ row: { original: node } }) => (uptime(node) === null ? <Ago time={node.last_seen} /> : span(uptime(node))),
+    }),
+    ...(isAdmin
+      ? [
+          column.display({
+            id: "actions",
+            header: () => <span className="sr-only">Actions</span>,
+            cell: ({ row }) => <Menu label={`Actions for ${name(row.original)}`} icon={MoreHorizontal} items={nodeItems(row.original, act(row.original))} />,
+          }),
+        ]
+      : []),
+  ];
+}
+
+function Memory({ metrics }: { metrics?: NodeMetrics }) {
+  if (!metrics) return <span className="text-muted">{UNKNOWN}</span>;
+  const { gpu_memory_used_mb: used, gpu_memory_total_mb: all, gpu_memory_usage, memory_usage } = metrics;
+  if (typeof used === "number" && all) {
+    const words = `VRAM ${bytes(used * 1e6)} of ${bytes(all * 1e6)}`;
+    return (
+      <span className="flex w-36 flex-col gap-1">
+        <span className="text-xs">{words}</span>
+        <Meter value={used} max={all} label={words} />
+      </span>
+    );
+  }
+  const share = gpu_memory_usage ?? memory_usage;
+  if (typeof share !== "number") return <span className="text-muted">{UNKNOWN}</span>;
+  const words = `${typeof gpu_memory_usage === "number" ? "VRAM" : "RAM"} ${percent(share)}`;
+  return (
+    <span className="flex w-28 flex-col gap-1">
+      <span className="text-xs">{words}</span>
+      <Meter value={share} max={100} label={words} />
+    </span>
+  );
+}
+
+export default function NodesPage() {
+  const { isAdmin } = useSession();
+  const navigate = useNavigate();
+  const client = useQueryClient();
+  const [filters, change] = useFilters();
+  const nodes = useQuery(queries.nodes());
+  const metrics = useQuery(queries.nodesMetrics());
+  const [chosen, setChosen] = useState<Record<string, boolean>>({});
+  const [action, setAction] = useState<{ node: Node; action: NodeAction } | null>(null);
+  const [adding, setAdding] = useState(false);
+  const shown = useMemo(() => {
+    const byNode = new Map(metrics.data?.map((point) => [point.node_id, point]));
+    return (nodes.data ?? [])
+      .map((node): Row => ({ ...node, metrics: byNode.get(node.id) }))
+      .filter((node) => !filters.status || node.status === filters.status || node.state === filters.status)
+      .filter((node) => matches(filters.q ?? "", `${node.machine_name} ${node.custom_name ?? ""} ${node.ip_address} ${node.tags.join(" ")} ${node.loaded_models.join(" ")}`));
+  }, [nodes.data, metrics.data, filters.status, filters.q]);
+  const table = useMemo(() => columns((node) => (what) => setAction({ node, action: what }), isAdmin), [isAdmin]);
+  const marked = shown.filter((node) => chosen[node.id]);
+  const exported = marked.length > 0 ? marked : shown;
+  const date = new Date().toISOString().slice(0, 10);
+  const what = marked.length > 0 ? `${marked.length} chosen` : "all shown";
+
+  return (
+    <div className="flex flex-col gap-3">
+      <h1 className="sr-only">Nodes</h1>
+      <div className="flex flex-wrap items-center gap-2">
+        <Typed label="Search nodes" placeholder="Name, address, tag, model" type="search" value={filters.q} onChange={(q) => change({ q })} className="w-56" />
+        <Select label="Status" value={filters.status} onChange={(status) => change({ status })} options={[["", "Any status"], ["online", "Online"], ["registering", "Starting"], ["draining", "Draining"], ["pending", "Waiting for approval"], ["offline", "Offline"]]} />
+        {nodes.data && nodes.data.length > 0 && <span className="text-muted">{shown.length === nodes.data.length ? `${count(shown.length)} in all` : `${count(shown.length)} of ${count(nodes.data.length)}`}</span>}
+        <div className="ml-auto flex items-center gap-2">
+          <Menu
+            label="Export"
+            icon={Download}
+            items={[
+              { label: `JSON, ${what}`, icon: Download, disabled: exported.length === 0, onSelect: () => save(`nodes-${date}.json`, "application/json", JSON.stringify(exported.map(({ metrics: _, ...node }) => node), null, 2)) },
+              { label: `CSV, ${what}`, icon: Download, disabled: exported.length === 0, onSelect: () => save(`nodes-${date}.csv`, "text/csv", csv(exported, EXPORTED)) },
+            ]}
+          />
+          <Button icon={Plus} look="primary" onClick={() => setAdding(true)}>
+            Add a node
+          </Button>
+        </div>
+      </div>
+      {nodes.error && !nodes.data && <ErrorNote what="Nodes" error={nodes.error} retry={() => void nodes.refetch()} />}
+      {nodes.isPending && <TableSkeleton />}
+      {nodes.data?.length === 0 && (
+        <Empty title="No node yet" command={`llm-node serve --router ${location.origin}`}>
+          <p>A node is a machine that answers with models of your own. Run this on one; it shows here when the router has called it back.</p>
+        </Empty>
+      )}
+      {nodes.data && nodes.data.length > 0 && shown.length === 0 && <Empty title="No node is like that" action={<Button onClick={() => change({ q: "", status: "" })}>Show all</Button>} />}
+      {shown.length > 0 && (
+        <DataTable label="Nodes" columns={table} rows={shown} rowId={(node) => node.id} pageRows={PAGE_ROWS} chosen={chosen} onChoose={setChosen} onOpen={(node) => void navigate({ to: "/dashboard/nodes/$id", params: { id: node.id } })} />
+      )}
+      {action && (
+        <NodeActions
+          node={action.node}
+          action={action.action}
+          onClose={() => setAction(null)}
+          onDone={() => {
+            setAction(null);
+            void client.invalidateQueries({ queryKey: ["nodes"] });
+          }}
+        />
+      )}
+      {adding && <AddNode onClose={() => setAdding(false)} />}
+    </div>
+  );
+}
+
+function AddNode({ onClose }: { onClose: () => void }) {
+  return (
+    <Dialog title="Add a node" onClose={onClose} wide>
+      <ol className="flex list-decimal flex-col gap-4 pl-5">
+        <li>
+          <p className="mb-1">
+            On the machine, with <code>llm-node</code> installed:
+          </p>
+          <Code text={`llm-node serve --router ${location.origin}`} />
+        </li>
+        <li>
+          Outside of this network it needs the join token of the setting <code>fleet.join_token</code>: give it as <code>LLM_ROUTER_JOIN_TOKEN</code>.
+        </li>
+        <li>The router calls the node back at its address, so port 11435 must be reachable from here. Then it shows in this list.</li>
+        <li>
+          <p className="mb-1">An agent of your own that speaks OpenAI&rsquo;s API joins with one request:</p>
+          <Code text={`curl ${location.origin}/register -H "Authorization: Bearer $LLM_ROUTER_API_KEY" -H "Content-Type: application/json" \\\n  -d '{"name": "my-agent", "endpoint": "http://10.0.0.7:5000", "models": ["my-model"]}'`} />
+        </li>
+      </ol>
+    </Dialog>
+  );
+}

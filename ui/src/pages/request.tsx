@@ -1,0 +1,270 @@
+// One request: where the time went, why it went there, what it cost, and what was said.
+
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useParams } from "@tanstack/react-router";
+import { ArrowLeft, CodeXml, Play, ThumbsDown, ThumbsUp } from "lucide-react";
+import { useState } from "react";
+import { requests } from "../api/endpoints";
+import { ApiError } from "../api/http";
+import { queries } from "../api/queries";
+import type { Explanation, RequestDetail } from "../api/types";
+import { Ago, Badge, Button, Code, Empty, ErrorNote, Facts, Id, Section, Skeleton, Tag } from "../parts/basics";
+import { Dialog } from "../parts/dialog";
+import { RequestState } from "../parts/states";
+import { Tabs } from "../parts/tabs";
+import { say, sayFailed } from "../parts/toast";
+import { replay } from "../playground/replay";
+import { useFilters } from "../shell/address";
+import { bytes, count, exact, money, stamp, UNKNOWN } from "../text/format";
+import { LANGUAGES, snippet } from "../text/snippets";
+import { Decision } from "./decision";
+import { Waterfall } from "./waterfall";
+
+type Tab = "overview" | "decision" | "request" | "response";
+
+export default function RequestPage() {
+  const { id } = useParams({ strict: false }) as { id: string };
+  const [filters, change] = useFilters();
+  const tab = (["decision", "request", "response"].includes(filters.tab ?? "") ? filters.tab : "overview") as Tab;
+  const told = useQuery(queries.explain(id));
+  const kept = useQuery(queries.request(id));
+  const back = (
+    <Link to="/dashboard/requests" className="inline-flex items-center gap-1 text-muted hover:text-text">
+      <ArrowLeft className="size-3.5" aria-hidden />
+      Requests
+    </Link>
+  );
+  if (told.isPending && kept.isPending) {
+    return (
+      <div className="flex flex-col gap-4" aria-busy="true">
+        {back}
+        <Skeleton className="h-8 w-72" />
+        <Skeleton className="h-48" />
+      </div>
+    );
+  }
+  const detail = kept.data;
+  const why = told.data;
+  if (!detail && !why) {
+    const isGone = [told.error, kept.error].some((error) => error instanceof ApiError && error.status === 404 && !error.isMissing);
+    return (
+      <div className="flex flex-col gap-4">
+        {back}
+        {isGone ? (
+          <Empty title="There is no record of this request">
+            <p>
+              <code className="break-all">{id}</code> is not kept: it may be older than the history is kept for, or its row has not been written yet.
+            </p>
+            <Button onClick={() => void Promise.all([told.refetch(), kept.refetch()])}>Look again</Button>
+          </Empty>
+        ) : (
+          <ErrorNote what="The request" error={kept.error ?? told.error} retry={() => void Promise.all([told.refetch(), kept.refetch()])} />
+        )}
+      </div>
+    );
+  }
+  return (
+    <div className="flex flex-col gap-4">
+      <div className="flex flex-wrap items-center gap-3">
+        {back}
+        <h1 className="text-lg font-semibold">{detail?.model ?? why?.requested_model ?? "Request"}</h1>
+        {detail ? <RequestState row={detail} /> : why && <Badge tone={why.outcome === "success" ? "good" : why.outcome === "error" ? "bad" : "unknown"}>{why.status}</Badge>}
+        <Id id={id} />
+        <Actions id={id} detail={detail} why={why} />
+      </div>
+      <Tabs<Tab>
+        label="Parts of the request"
+        chosen={tab}
+        onChoose={(to) => change({ tab: to === "overview" ? "" : to })}
+        tabs={[
+          { id: "overview", name: "Overview" },
+          { id: "decision", name: "Decision" },
+          { id: "request", name: "Request" },
+          { id: "response", name: "Response" },
+        ]}
+      >
+        {tab === "overview" && <Overview detail={detail} why={why} whyError={told.error} />}
+        {tab === "decision" && (why ? <Decision why={why} /> : <ErrorNote what="The decision" error={told.error} retry={() => void told.refetch()} />)}
+        {tab === "request" && (detail ? <Bodies own={detail.request_body} other={detail.upstream_request_body} otherName="As the service got it" why={why} /> : <ErrorNote what="The request's body" error={kept.error} />)}
+        {tab === "response" && (detail ? <Bodies own={detail.response_body} other={detail.upstream_response_body} otherName="As the service answered" why={why} /> : <ErrorNote what="The response" error={kept.error} />)}
+      </Tabs>
+    </div>
+  );
+}
+
+function Actions({ id, detail, why }: { id: string; detail?: RequestDetail; why?: Explanation }) {
+  const [code, setCode] = useState(false);
+  const [sent, setSent] = useState<number | null>(null);
+  const navigate = useNavigate();
+  const body = detail?.request_body && typeof detail.request_body === "object" ? (detail.request_body as Record<string, unknown>) : null;
+  const rate = (score: number) => {
+    setSent(score);
+    void requests.feedback(id, score).then(
+      () => say("Thank you: it is kept with the request."),
+      (error: unknown) => {
+        setSent(null);
+        sayFailed("The feedback was not kept")(error);
+      },
+    );
+  };
+  return (
+    <div className="ml-auto flex flex-wrap items-center gap-1">
+      <Button look="quiet" icon={ThumbsUp} aria-label="Good answer" title="Good answer" aria-pressed={sent === 1} onClick={() => rate(1)} />
+      <Button look="quiet" icon={ThumbsDown} aria-label="Bad answer" title="Bad answer" aria-pressed={sent === 0} onClick={() => rate(0)} />
+      <Button icon={CodeXml} disabled={!body} title={body ? undefined : "The body was not kept"} onClick={() => setCode(true)}>
+        Code
+      </Button>
+      <Button
+        icon={Play}
+        look="primary"
+        disabled={!body}
+        title={body ? undefined : "The body was not kept"}
+        onClick={() => {
+          if (!body) return;
+          replay.put(body);
+          void navigate({ to: "/playground" });
+        }}
+      >
+        Replay
+      </Button>
+      {code && body && <Snippets path={why?.path ?? "/v1/chat/completions"} body={body} onClose={() => setCode(false)} />}
+    </div>
+  );
+}
+
+export function Snippets({ path, body, onClose }: { path: string; body: Record<string, unknown>; onClose: () => void }) {
+  const [language, setLanguage] = useState(LANGUAGES[0]?.id ?? "curl");
+  return (
+    <Dialog title="This request as code" onClose={onClose} wide>
+      <Tabs label="Language" tabs={LANGUAGES} chosen={language} onChoose={setLanguage}>
+        <Code text={snippet(language, location.origin, path, body)} label={`As ${language}`} />
+        <p className="mt-2 text-xs text-muted">
+          The key is read from <code>LLM_ROUTER_API_KEY</code>.
+        </p>
+      </Tabs>
+    </Dialog>
+  );
+}
+
+function Overview({ detail, why, whyError }: { detail?: RequestDetail; why?: Explanation; whyError: Error | null }) {
+  const usage = why?.usage;
+  const tokens = (n: number | null | undefined) => <span title={exact(n)}>{n === null || n === undefined ? UNKNOWN : exact(n)}</span>;
+  const message = detail?.status.message;
+  return (
+    <div className="flex flex-col gap-6">
+      {(message || why?.error_code || detail?.error_code) && detail?.status.type !== "success" && (
+        <p role="note" className="rounded-md border border-bad/40 bg-bad-soft p-3 break-words">
+          {(why?.error_code ?? detail?.error_code) && <b className="mr-2 font-mono">{why?.error_code ?? detail?.error_code}</b>}
+          {message}
+        </p>
+      )}
+      {why ? <Waterfall why={why} /> : <ErrorNote what="Where the time went" error={whyError} />}
+      <div className="grid gap-6 lg:grid-cols-3">
+        <Section title="Where it went">
+          <Facts
+            rows={[
+              ["Asked for", why?.requested_model ?? detail?.model ?? UNKNOWN],
+              ["Answered by", why?.served.target ?? detail?.node_machine_name ?? detail?.target ?? "nobody"],
+              ["Model there", why?.served.model ?? detail?.model_served ?? UNKNOWN],
+              ["Provider", why?.served.provider ?? detail?.provider ?? UNKNOWN],
+              ["Attempts", why ? String(why.attempts.length) : (detail?.attempts ?? UNKNOWN)],
+              ["Rule", why?.rule ?? UNKNOWN],
+            ]}
+          />
+        </Section>
+        <Section title="Who and when">
+          <Facts
+            rows={[
+              ["Received", <span key="t">{stamp(why?.received_at ?? detail?.timestamp)} (<Ago time={why?.received_at ?? detail?.timestamp} />)</span>],
+              ["Key", why?.key?.name ?? why?.key?.id ?? detail?.key_name ?? UNKNOWN],
+              ["Address", detail?.client_ip ?? UNKNOWN],
+              ["Path", <code key="p">{why?.path ?? UNKNOWN}</code>],
+              ["Dialect", why?.dialect ?? UNKNOWN],
+              ["Bytes", why ? `${bytes(why.bytes_in)} in, ${bytes(why.bytes_out)} out` : UNKNOWN],
+            ]}
+          />
+        </Section>
+        <Section title="Use and price" hint={usage?.is_estimated ? "estimated: the stream ended before it said" : undefined}>
+          <Facts
+            rows={[
+              ["Prompt tokens", tokens(usage?.prompt_tokens ?? detail?.prompt_tokens)],
+              ["of them cached", tokens(usage?.cached_tokens ?? detail?.cached_tokens)],
+              ["Completion tokens", tokens(usage?.completion_tokens ?? detail?.completion_tokens)],
+              ["of them reasoning", tokens(usage?.reasoning_tokens)],
+              ["Cost", <Price key="c" why={why} detail={detail} />],
+            ]}
+          />
+          {why?.cost?.lines && why.cost.lines.length > 0 && (
+            <table className="w-full text-xs" aria-label="Price line by line">
+              <tbody>
+                {why.cost.lines.map((line) => (
+                  <tr key={line.what} className="border-t border-line">
+                    <td className="py-1">{line.what}</td>
+                    <td className="text-right">{count(line.tokens)}</td>
+                    <td className="text-right text-muted">{line.usd_per_million === null ? "no price" : `× $${line.usd_per_million}/M`}</td>
+                    <td className="text-right">{money(line.usd)}</td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          )}
+          {why?.cost?.price_book && <p className="text-xs text-muted">Price book {why.cost.price_book}</p>}
+        </Section>
+      </div>
+    </div>
+  );
+}
+
+function Price({ why, detail }: { why?: Explanation; detail?: RequestDetail }) {
+  const usd = why?.cost?.total_usd ?? detail?.cost_usd;
+  return usd === null || usd === undefined ? <span className="text-muted">not known: no price for this model</span> : <span title={`$${usd}`}>{money(usd)}</span>;
+}
+
+const pretty = (body: unknown): string => {
+  if (typeof body !== "string") return JSON.stringify(body, null, 2);
+  try {
+    return JSON.stringify(JSON.parse(body), null, 2);
+  } catch {
+    return body;
+  }
+};
+
+/** A body as the client saw it and, where it was translated, as the service did, side by side. */
+function Bodies({ own, other, otherName, why }: { own: unknown; other: unknown; otherName: string; why?: Explanation }) {
+  const { dropped = [], changed = [] } = why?.losses ?? {};
+  const isKept = own !== null && own !== undefined && own !== "";
+  return (
+    <div className="flex flex-col gap-4">
+      {(dropped.length > 0 || changed.length > 0) && (
+        <div className="flex flex-wrap items-center gap-2 rounded-md border border-warn/40 bg-warn-soft p-3">
+          <span className="font-medium">The translation could not carry everything.</span>
+          {dropped.map((name) => (
+            <Tag key={name}>dropped: {name}</Tag>
+          ))}
+          {changed.map((name) => (
+            <Tag key={name}>changed: {name}</Tag>
+          ))}
+        </div>
+      )}
+      {!isKept && (
+        <Empty title="The body was not kept">
+          <p>
+            The setting <code>history.bodies</code> says what is kept; or there was none.
+          </p>
+        </Empty>
+      )}
+      <div className={other !== null && other !== undefined ? "grid gap-4 lg:grid-cols-2" : ""}>
+        {isKept && (
+          <Section title="As the client saw it">
+            <Code text={pretty(own)} label="Body as the client saw it" />
+          </Section>
+        )}
+        {other !== null && other !== undefined && (
+          <Section title={otherName}>
+            <Code text={pretty(other)} label={otherName} />
+          </Section>
+        )}
+      </div>
+    </div>
+  );
+}

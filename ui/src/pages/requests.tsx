@@ -1,0 +1,183 @@
+// Where is my request, and why did it go there?
+
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { Columns2, Download, Pause, Play, X } from "lucide-react";
+import { useMemo, useRef, useState } from "react";
+import { dashboard } from "../api/endpoints";
+import { withQuery, type Query } from "../api/http";
+import { queries } from "../api/queries";
+import type { RequestRow } from "../api/types";
+import { Ago, Button, Empty, ErrorNote, Id, Tag } from "../parts/basics";
+import { Select, Typed } from "../parts/filters";
+import { Menu } from "../parts/menu";
+import { RequestState } from "../parts/states";
+import { DataTable, Pager, TableSkeleton, createColumnHelper } from "../parts/table";
+import { useFilters } from "../shell/address";
+import { count, duration, exact, money, UNKNOWN } from "../text/format";
+
+const PAGE_SIZES = [25, 50, 100];
+const TAIL_MS = 2000;
+
+const SPANS: [string, string, number][] = [
+  ["15m", "last 15 min", 15],
+  ["1h", "last hour", 60],
+  ["24h", "last day", 1440],
+  ["7d", "last 7 days", 10_080],
+];
+
+const total = (row: RequestRow) => (row.prompt_tokens === null && row.completion_tokens === null ? null : (row.prompt_tokens ?? 0) + (row.completion_tokens ?? 0));
+
+const column = createColumnHelper<RequestRow>();
+const COLUMNS = [
+  column.accessor("timestamp", { header: "Time", enableSorting: false, cell: ({ getValue }) => <Ago time={getValue()} /> }),
+  column.accessor((row) => row.status.type, { id: "status", header: "Status", enableSorting: false, cell: ({ row }) => <RequestState row={row.original} /> }),
+  column.accessor("model", {
+    header: "Model",
+    enableSorting: false,
+    meta: { grow: true },
+    cell: ({ row: { original } }) => (
+      <Link to="/dashboard/requests/$id" params={{ id: original.id }} tabIndex={-1} className="block max-w-80 truncate font-medium" title={original.model_served && original.model_served !== original.model ? `${original.model} → ${original.model_served}` : original.model}>
+        {original.model || UNKNOWN}
+        {original.model_served && original.model_served !== original.model && <span className="font-normal text-muted"> → {original.model_served}</span>}
+      </Link>
+    ),
+  }),
+  column.accessor((row) => row.node_machine_name ?? row.target, { id: "target", header: "Target", enableSorting: false, meta: { wide: "sm" }, cell: ({ getValue }) => getValue() ?? UNKNOWN }),
+  column.accessor("request_type", { header: "Kind", enableSorting: false, meta: { wide: "xl" }, cell: ({ row: { original } }) => <span className="text-muted">{original.request_type}{original.stream ? ", streamed" : ""}</span> }),
+  column.accessor("first_byte_ms", { header: "First token", enableSorting: false, meta: { right: true, wide: "lg" }, cell: ({ getValue }) => <span title={`${exact(getValue())} ms`}>{duration(getValue())}</span> }),
+  column.accessor("duration_ms", { header: "Total", enableSorting: false, meta: { right: true }, cell: ({ getValue }) => <span title={`${exact(getValue())} ms`}>{duration(getValue())}</span> }),
+  column.accessor(total, { id: "tokens", header: "Tokens", enableSorting: false, meta: { right: true, wide: "md" }, cell: ({ row: { original } }) => <span title={`${exact(original.prompt_tokens)} in, ${exact(original.completion_tokens)} out`}>{count(total(original))}</span> }),
+  column.accessor("cost_usd", { header: "Cost", enableSorting: false, meta: { right: true, wide: "lg" }, cell: ({ getValue }) => <span title={getValue() === null || getValue() === undefined ? "no price is known" : `$${getValue()}`}>{money(getValue())}</span> }),
+  column.accessor("cache", { header: "Cache", enableSorting: false, meta: { wide: "xl" }, cell: ({ getValue }) => <span className="text-muted">{getValue() ?? UNKNOWN}</span> }),
+  column.accessor((row) => row.key_name ?? row.key_id, { id: "key", header: "Key", enableSorting: false, meta: { wide: "lg" }, cell: ({ getValue }) => <span className="block max-w-32 truncate text-muted">{getValue() ?? UNKNOWN}</span> }),
+  column.accessor("id", { header: "Request", enableSorting: false, meta: { wide: "xl" }, cell: ({ getValue }) => <Id id={getValue()} /> }),
+];
+
+export default function RequestsPage() {
+  const [filters, change] = useFilters();
+  const navigate = useNavigate();
+  const { data: nodes = [] } = useQuery(queries.nodes());
+  const page = Math.max(1, Number(filters.page) || 1);
+  const perPage = PAGE_SIZES.includes(Number(filters.per_page)) ? Number(filters.per_page) : 50;
+  const isTail = filters.live === "1";
+  const asked = useMemo<Query>(() => {
+    const minutes = SPANS.find(([id]) => id === filters.span)?.[2];
+    return {
+      model: filters.model,
+      node_id: filters.node,
+      status: filters.status,
+      key: filters.key,
+      account: filters.account,
+      search: filters.q,
+      client_ip: filters.ip,
+      // To the minute, so that the same question keeps its answer.
+      start_time: minutes ? new Date(Math.floor(Date.now() / 60_000 - minutes) * 60_000).toISOString() : undefined,
+    };
+  }, [filters]);
+  const found = useQuery(queries.requests({ ...asked, page: isTail ? 1 : page, per_page: perPage }, isTail ? TAIL_MS : page === 1 ? 5000 : undefined));
+  const records = found.data?.records ?? [];
+  const [chosen, setChosen] = useState<Record<string, boolean>>({});
+  const two = Object.keys(chosen).filter((id) => chosen[id]);
+  const isNew = useNewest(records, isTail);
+  const isFiltered = ["model", "node", "status", "key", "account", "q", "ip", "span"].some((name) => filters[name]);
+  const setFilter = (name: string) => (value: string) => change({ [name]: value, page: undefined });
+
+  return (
+    <div className="flex flex-col gap-3">
+      <h1 className="sr-only">Requests</h1>
+      <div className="flex flex-wrap items-center gap-2">
+        <Typed label="Search the text of requests" placeholder="Search text or id" value={filters.q} onChange={setFilter("q")} type="search" className="w-52" />
+        <Typed label="Model" placeholder="Model" value={filters.model} onChange={setFilter("model")} className="w-36" />
+        <Select label="Status" value={filters.status} onChange={setFilter("status")} options={[["", "Any status"], ["success", "Succeeded"], ["error", "Failed"]]} />
+        <Select label="Node" value={filters.node} onChange={setFilter("node")} options={[["", "Any node"], ...nodes.map((node): [string, string] => [node.id, node.custom_name ?? node.machine_name])]} />
+        <Typed label="Account" placeholder="Account" value={filters.account} onChange={setFilter("account")} className="w-28" />
+        <Typed label="Key" placeholder="Key" value={filters.key} onChange={setFilter("key")} className="w-28" />
+        <Select label="Time" value={filters.span} onChange={setFilter("span")} options={[["", "All that is kept"], ...SPANS.map(([id, name]): [string, string] => [id, name])]} />
+        {isFiltered && (
+          <Button look="quiet" icon={X} onClick={() => change({ model: "", node: "", status: "", key: "", account: "", q: "", ip: "", span: "", page: "" })}>
+            Clear
+          </Button>
+        )}
+        <div className="ml-auto flex items-center gap-2">
+          {two.length > 0 && (
+            <Button icon={Columns2} disabled={two.length !== 2} title={two.length === 2 ? undefined : "Choose two requests"} onClick={() => void navigate({ to: "/dashboard/requests/compare", search: { a: two[0], b: two[1] } as never })}>
+              Compare {two.length} of 2
+            </Button>
+          )}
+          <Button icon={isTail ? Pause : Play} aria-pressed={isTail} onClick={() => change({ live: isTail ? "" : "1", page: "" })}>
+            Live tail
+          </Button>
+          <Menu
+            label="Export"
+            icon={Download}
+            items={(["csv", "json"] as const).map((format) => ({
+              label: `Export as ${format.toUpperCase()}`,
+              icon: Download,
+              onSelect: () => location.assign(withQuery(dashboard.exportPath, { ...asked, format })),
+            }))}
+          />
+        </div>
+      </div>
+      {found.error && !found.data && <ErrorNote what="Requests" error={found.error} retry={() => void found.refetch()} />}
+      {found.error && found.data && <ErrorNote what="These requests" error={found.error} />}
+      {found.isPending && <TableSkeleton rows={12} />}
+      {found.data && records.length === 0 && (isFiltered || page > 1 ? <Nothing onClear={() => change({ model: "", node: "", status: "", key: "", account: "", q: "", ip: "", span: "", page: "" })} /> : <NoneYet />)}
+      {records.length > 0 && (
+        <>
+          <DataTable
+            label="Requests"
+            columns={COLUMNS}
+            rows={records}
+            rowId={(row) => row.id}
+            onOpen={(row) => void navigate({ to: "/dashboard/requests/$id", params: { id: row.id } })}
+            chosen={chosen}
+            onChoose={setChosen}
+            isNew={isNew}
+          />
+          <Pager page={page - 1} pages={isTail ? 1 : Math.max(1, Math.ceil((found.data?.total_count ?? 0) / perPage))} total={found.data?.total_count ?? 0} onPage={(to) => change({ page: to > 0 ? String(to + 1) : "" })}>
+            <Select label="Rows" value={String(perPage)} onChange={(value) => change({ per_page: value, page: "" })} options={PAGE_SIZES.map((n): [string, string] => [String(n), `${n} rows`])} />
+            {isTail && <Tag>following the newest</Tag>}
+          </Pager>
+        </>
+      )}
+    </div>
+  );
+}
+
+/** Tells which rows came since the answer before, while the tail is followed. */
+function useNewest(records: RequestRow[], isTail: boolean): (row: RequestRow) => boolean {
+  const seen = useRef(new Set<string>());
+  const fresh = useRef(new Set<string>());
+  const last = useRef<RequestRow[]>([]);
+  if (last.current !== records) {
+    last.current = records;
+    fresh.current = new Set(seen.current.size > 0 ? records.filter((row) => !seen.current.has(row.id)).map((row) => row.id) : []);
+    seen.current = new Set(records.map((row) => row.id));
+  }
+  return (row) => isTail && fresh.current.has(row.id);
+}
+
+function Nothing({ onClear }: { onClear: () => void }) {
+  return (
+    <Empty title="No request is like that" action={<Button onClick={onClear}>Show all</Button>}>
+      Requests are kept for seven days unless the settings say otherwise.
+    </Empty>
+  );
+}
+
+function NoneYet() {
+  return (
+    <Empty
+      title="No request yet"
+      command={`curl ${location.origin}/v1/chat/completions \\\n  -H "Authorization: Bearer $LLM_ROUTER_API_KEY" -H "Content-Type: application/json" \\\n  -d '{"model": "dummy", "messages": [{"role": "user", "content": "Hello"}]}'`}
+      action={
+        <Link to="/playground" className="link">
+          Or ask in the playground
+        </Link>
+      }
+    >
+      The next one shows here a moment after it was answered.
+    </Empty>
+  );
+}
