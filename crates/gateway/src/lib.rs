@@ -17,3 +17,4 @@ pub mod shard;
 pub mod snapshot;
 pub mod stored;
 pub mod vault;
+pub mod ui;

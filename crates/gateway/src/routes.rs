@@ -23,6 +23,7 @@ use crate::{
     render::{self, Out},
     request,
     shard::Shard,
+    ui,
 };
 
 /// How long a client may take to send a body.
@@ -164,6 +165,10 @@ pub fn control(app: &Arc<App>) -> Router {
         .route("/redoc", get(admin::openapi::page))
         .route("/docs/viewer.js", get(admin::openapi::script))
         .route("/docs/viewer.css", get(admin::openapi::style))
+        .route("/dashboard", get(ui::dashboard))
+        .route("/dashboard/{*path}", get(ui::dashboard_file))
+        .route("/playground", get(ui::playground))
+        .route("/playground/{*path}", get(ui::playground_place))
         .fallback(admin::probes::nowhere)
         .method_not_allowed_fallback(admin::probes::wrong_method)
         .layer(DefaultBodyLimit::max(CONTROL_BYTES_MAX))

@@ -82,11 +82,11 @@ export function Layout() {
             <button
               type="button"
               onClick={() => setPalette(true)}
-              aria-label="Search and commands"
+              title="Search and commands"
               className="flex h-8 items-center gap-2 rounded-md border border-line bg-sunken px-2.5 text-muted hover:text-text sm:w-56"
             >
               <Search className="size-3.5" aria-hidden />
-              <span className="max-sm:hidden">Search or go to</span>
+              <span className="max-sm:sr-only">Search or go to</span>
               <kbd className="ml-auto rounded border border-line bg-bg px-1 text-xs max-sm:hidden">{isMac ? "⌘" : "Ctrl"} K</kbd>
             </button>
             <Freshness />

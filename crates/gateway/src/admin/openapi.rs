@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use super::{blob, cache, choices, credentials, explain, keys, models, nodes, operate, probes, registry, session, settings};
+use crate::ui;
 
 const INFERENCE: &str = include_str!("openapi/inference.json");
 const PAGE: &str = include_str!("openapi/viewer.html");
@@ -106,6 +107,10 @@ const PAGE_POLICY: &str =
         page,
         script,
         style,
+        ui::dashboard,
+        ui::dashboard_file,
+        ui::playground,
+        ui::playground_place,
     )
 )]
 struct Control;

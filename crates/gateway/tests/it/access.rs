@@ -111,6 +111,10 @@ const TABLE: &[(&str, &str, Class)] = &[
     ("GET", "/redoc", Class::Public),
     ("GET", "/docs/viewer.js", Class::Public),
     ("GET", "/docs/viewer.css", Class::Public),
+    ("GET", "/dashboard", Class::Public),
+    ("GET", "/dashboard/{*path}", Class::Public),
+    ("GET", "/playground", Class::Public),
+    ("GET", "/playground/{*path}", Class::Public),
 ];
 
 /// Every method and path of the list in the source.
