@@ -1,7 +1,7 @@
 # The face for people: each line calls cargo or `cargo xtask`, which prints what it runs.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup model run dev test unit black-box openai-tests quality-checks lint fmt tidy deny bench install clean compiler
+.PHONY: help setup model run dev ui test unit black-box ui-test openai-tests quality-checks lint fmt tidy deny bench install clean compiler
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-24s %s\n", $$1, $$2 }'
@@ -20,6 +20,12 @@ setup: compiler ## install missing system packages
 
 model: compiler ## download and check the small model
 	cargo xtask model
+
+ui: compiler ## build the dashboard (Node.js 20.19 or later)
+	cargo xtask ui
+
+ui-test: compiler ## the dashboard's tests: lint, logic, every page in a browser
+	cargo xtask ui-test
 
 unit: compiler ## the tests of all crates without C++
 	cargo xtask unit

@@ -13,8 +13,10 @@ export default defineConfig({
   expect: { timeout: 10_000 },
   reporter: [["list"]],
   use: {
+    actionTimeout: 10_000,
+    navigationTimeout: 20_000,
     viewport: { width: 1440, height: 900 },
-    trace: "retain-on-failure",
+    screenshot: "only-on-failure",
     locale: "en-US",
     timezoneId: "UTC",
     launchOptions: { executablePath: chromium, args: ["--no-sandbox", "--disable-gpu"] },

@@ -71,8 +71,8 @@ function who(state, request) {
   return session.user;
 }
 
-const shownUser = ({ password: _, ...user }) => user;
-const shownKey = ({ secret: _, ...key }) => key;
+const shownUser = ({ password: _password, ...user }) => user;
+const shownKey = ({ secret: _secret, ...key }) => key;
 
 function note(state, user, action, resource) {
   state.audit.unshift({ id: 901 + state.audit.length, timestamp: iso(Date.now()), actor: user.username, action, resource, outcome: "success", client_ip: "127.0.0.1", request_id: randomUUID(), details: null });
@@ -428,7 +428,8 @@ function file(root, path, response) {
   const inside = normalize(path.replace(/^\/dashboard\/?/, "").replace(/^\/playground.*/, ""));
   const wanted = join(root, inside);
   const isFile = !inside.startsWith("..") && existsSync(wanted) && statSync(wanted).isFile();
-  if (!isFile && extname(inside)) return false;
+  // An id in the path may have a dot of its own.
+  if (!isFile && TYPES[extname(inside)]) return false;
   const found = isFile ? wanted : join(root, "index.html");
   response.writeHead(200, { "content-type": TYPES[extname(found)] ?? "application/octet-stream", "content-security-policy": POLICY, "cache-control": "no-cache" });
   createReadStream(found).pipe(response);

@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { brotliCompressSync, constants } from "node:zlib";
 import { check } from "./size.mjs";
 
 const lock = JSON.parse(readFileSync("package-lock.json", "utf8"));
@@ -19,5 +20,19 @@ function licences() {
   return parts.join("\n");
 }
 
+/** Files that are worth it get a smaller form beside them, which the router sends to browsers that take it. */
+function compress(folder) {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) compress(path);
+    else if (/\.(?:html|js|css|svg|txt)$/.test(entry.name)) {
+      const whole = readFileSync(path);
+      const small = brotliCompressSync(whole, { params: { [constants.BROTLI_PARAM_QUALITY]: 11 } });
+      if (small.length < whole.length * 0.9) writeFileSync(`${path}.br`, small);
+    }
+  }
+}
+
 writeFileSync("dist/licences.txt", licences());
+compress("dist");
 check();

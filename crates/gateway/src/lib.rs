@@ -16,5 +16,5 @@ pub mod settle;
 pub mod shard;
 pub mod snapshot;
 pub mod stored;
-pub mod vault;
 pub mod ui;
+pub mod vault;

@@ -1,13 +1,15 @@
 //! The dashboard and the playground: files that `npm run build` leaves in `ui/dist`, held by the executable. A build without
 //! them serves a page that says how to get them.
 
+use std::borrow::Cow;
+
 use axum::{
     extract::Path,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use rust_embed::{EmbeddedFile, RustEmbed};
+use rust_embed::RustEmbed;
 
 use crate::admin::{Refusal, probes::nowhere};
 
@@ -51,7 +53,7 @@ pub async fn dashboard(headers: HeaderMap) -> Response {
 pub async fn dashboard_file(Path(path): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, Refusal> {
     let Some(content_type) = content_type(&path) else { return Ok(page(&headers)) };
     match Files::get(&path) {
-        Some(file) => Ok(answer(&headers, &path, file, content_type)),
+        Some(file) => Ok(answer(&headers, &path, file.data, &file.metadata.sha256_hash(), content_type)),
         None => Err(nowhere(uri).await),
     }
 }
@@ -78,24 +80,24 @@ fn content_type(path: &str) -> Option<&'static str> {
 /// The page in which all places are.
 fn page(headers: &HeaderMap) -> Response {
     match Files::get(INDEX) {
-        Some(file) => answer(headers, INDEX, file, TYPES[0].1),
+        Some(file) => answer(headers, INDEX, file.data, &file.metadata.sha256_hash(), TYPES[0].1),
         None => ([(header::CONTENT_TYPE, TYPES[0].1), (header::CONTENT_SECURITY_POLICY, POLICY)], ABSENT).into_response(),
     }
 }
 
-fn answer(headers: &HeaderMap, path: &str, file: EmbeddedFile, content_type: &'static str) -> Response {
-    let etag = etag(&file.metadata.sha256_hash());
+fn answer(headers: &HeaderMap, path: &str, data: Cow<'static, [u8]>, hash: &[u8; 32], content_type: &'static str) -> Response {
+    let etag = etag(hash);
     let mut response = if is_known(headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         // Compressed when the dashboard was built; files that are small have no second form.
         match Files::get(&format!("{path}.br")).filter(|_| accepts_brotli(headers)) {
-            Some(small) => ([(header::CONTENT_ENCODING, "br")], Bytes::from(small.data.into_owned())).into_response(),
-            None => Bytes::from(file.data.into_owned()).into_response(),
+            Some(small) => ([(header::CONTENT_ENCODING, "br")], bytes(small.data)).into_response(),
+            None => bytes(data).into_response(),
         }
     };
     let caching = if path.starts_with(HASHED) { "public, max-age=31536000, immutable" } else { "no-cache" };
-    let more = [
+    let rules = [
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (header::CACHE_CONTROL, HeaderValue::from_static(caching)),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
@@ -103,11 +105,21 @@ fn answer(headers: &HeaderMap, path: &str, file: EmbeddedFile, content_type: &'s
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         (header::VARY, HeaderValue::from_static("accept-encoding")),
     ];
-    response.headers_mut().extend(more);
+    for (name, value) in rules {
+        response.headers_mut().insert(name, value);
+    }
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(header::ETAG, etag);
     }
     response
+}
+
+/// A release build's files are not copied.
+fn bytes(data: Cow<'static, [u8]>) -> Bytes {
+    match data {
+        Cow::Borrowed(data) => Bytes::from_static(data),
+        Cow::Owned(data) => data.into(),
+    }
 }
 
 /// Weak: the compressed form has the same.
@@ -155,18 +167,20 @@ mod tests {
 
     #[test]
     fn a_weight_of_nothing_refuses() {
-        for (accepted, wanted) in [("gzip, br", true), ("br;q=0.5", true), ("br;q=0, gzip", false), ("gzip", false), ("", false), ("brotli", false)] {
+        for (accepted, wanted) in
+            [("gzip, br", true), ("br;q=0.5", true), ("br;q=0, gzip", false), ("gzip", false), ("", false), ("brotli", false)]
+        {
             assert_eq!(accepts_brotli(&with(header::ACCEPT_ENCODING, accepted)), wanted, "{accepted}");
         }
     }
 
     #[test]
     fn a_known_file_is_not_sent_again() {
-        let file = || EmbeddedFile { data: b"x".as_slice().into(), metadata: Files::metadata_for_tests() };
-        let first = answer(&HeaderMap::new(), "theme.js", file(), "text/javascript");
+        let answered = |headers: &HeaderMap| answer(headers, "theme.js", Cow::Borrowed(b"x"), &[7; 32], "text/javascript");
+        let first = answered(&HeaderMap::new());
         let tag = first.headers()[header::ETAG].clone();
         let again: HeaderMap = [(header::IF_NONE_MATCH, tag)].into_iter().collect();
-        let second = answer(&again, "theme.js", file(), "text/javascript");
+        let second = answered(&again);
         assert_eq!((first.status(), second.status()), (StatusCode::OK, StatusCode::NOT_MODIFIED));
         assert!(!is_known(&with(header::IF_NONE_MATCH, "\"other\""), "W/\"this\""));
         assert!(is_known(&with(header::IF_NONE_MATCH, "\"a\", \"this\""), "W/\"this\""));

@@ -23,7 +23,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::{http, model, paths, setup, shell, suite};
+use crate::{http, model, paths, setup, shell, suite, ui};
 
 /// How long the router may take until it answers, and the node until it lists the model.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -54,6 +54,7 @@ pub(crate) fn run() -> Result<()> {
 
 /// `make dev`: this process becomes the debug build, on loopback, port 8000, authentication off.
 pub(crate) fn dev(arguments: &[String]) -> Result<()> {
+    ui::build_if_possible()?;
     shell::run(shell::cargo("build").args(["--locked", "-p", "llm-router"]))?;
     let mut router = shell::command(paths::program("debug", "llm-router"));
     router.arg("serve").args(arguments);

@@ -21,6 +21,7 @@ mod sha256;
 mod shell;
 mod suite;
 mod tidy;
+mod ui;
 
 /// Builds, runs, tests and checks LLM Router.
 #[derive(Parser)]
@@ -60,6 +61,10 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Build the dashboard into ui/dist, unless it is there; needs Node with npm.
+    Ui,
+    /// The dashboard's own tests: lint, logic, every page in a browser, and the journey with the release executable.
+    UiTest,
     /// Formatting, clippy, tidy, dependency rules, workspace tests, Markdown lint, SDK tests.
     QualityChecks,
     /// The checks that need no test run: formatting, tidy, dependency rules, Markdown lint, clippy.
@@ -127,6 +132,8 @@ fn carry_out(verb: Verb) -> Result<()> {
         Verb::Unit => suite::unit(),
         Verb::BlackBox { arguments } => suite::black_box(&arguments),
         Verb::OpenaiTests { arguments } => suite::openai(&arguments),
+        Verb::Ui => ui::build(),
+        Verb::UiTest => ui::test(),
         Verb::QualityChecks => suite::quality_checks(),
         Verb::Lint => checks::lint(),
         Verb::Fmt { check } => checks::format(check),

@@ -43,9 +43,25 @@ const NEEDS: &[Need] = &[
     },
 ];
 
+/// Only the dashboard's tests need one, and it is large.
+const BROWSER: &[Need] = &[Need {
+    what: "chromium (tests of the dashboard)",
+    packages: &["chromium"],
+    is_present: || ["chromium", "chromium-browser", "google-chrome"].iter().any(|name| which(name).is_some()),
+}];
+
 /// Installs what is missing with apt, or says what to install where there is no apt.
 pub(crate) fn install_missing() -> Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.is_present)()).collect();
+    install(NEEDS)
+}
+
+/// Installs the browser that the dashboard's tests drive.
+pub(crate) fn install_browser() -> Result<()> {
+    install(BROWSER)
+}
+
+fn install(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.is_present)()).collect();
     if missing.is_empty() {
         println!("setup: everything needed is here");
         return Ok(());
@@ -58,8 +74,8 @@ pub(crate) fn install_missing() -> Result<()> {
         bail!("please install, with your system's package manager:\n{}\nand run this again", list.join("\n"));
     }
     let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
-    shell::run(as_root("apt-get")?.args(["update", "-qq"]))?;
-    shell::run(as_root("apt-get")?.args(["install", "-y", "-qq", "--no-install-recommends"]).args(&packages))?;
+    shell::run(as_root("apt-get", &packages)?.args(["update", "-qq"]))?;
+    shell::run(as_root("apt-get", &packages)?.args(["install", "-y", "-qq", "--no-install-recommends"]).args(&packages))?;
     if let Some(need) = missing.iter().find(|need| !(need.is_present)()) {
         bail!("{} is still not found after installing {}", need.what, need.packages.join(", "));
     }
@@ -67,7 +83,7 @@ pub(crate) fn install_missing() -> Result<()> {
 }
 
 /// `program` as root: directly, or through sudo where that needs no password or someone is there to type it.
-fn as_root(program: &str) -> Result<Command> {
+fn as_root(program: &str, packages: &[&str]) -> Result<Command> {
     let mut command = if rustix::process::geteuid().is_root() {
         shell::command(program)
     } else if which("sudo").is_some() && (stdin().is_terminal() || shell::succeeds(Command::new("sudo").args(["-n", "true"]))) {
@@ -75,7 +91,6 @@ fn as_root(program: &str) -> Result<Command> {
         sudo.arg("--preserve-env=DEBIAN_FRONTEND").arg(program);
         sudo
     } else {
-        let packages: Vec<&str> = NEEDS.iter().filter(|need| !(need.is_present)()).flat_map(|need| need.packages).copied().collect();
         bail!("not root, and sudo cannot be used; run as root: apt-get install {}", packages.join(" "));
     };
     command.env("DEBIAN_FRONTEND", "noninteractive");

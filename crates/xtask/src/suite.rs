@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     checks::{self, WITH_CPP},
-    environment, model, npm, paths, python, setup, shell,
+    environment, model, npm, paths, python, setup, shell, ui,
 };
 
 /// `make test`: sets up, builds, and runs everything there is.
@@ -15,10 +15,10 @@ pub(crate) fn everything() -> Result<()> {
     // The C++ takes longest; everything after it uses both cores for Rust.
     build_release()?;
     // One run shows what fails in all of them.
-    let suites = [("unit tests", unit()), ("tests with C++", with_cpp()), ("black-box tests", black_box(&[]))];
+    let suites = [("unit tests", unit()), ("tests with C++", with_cpp()), ("black-box tests", black_box(&[])), ("the dashboard", ui::test())];
     let failed: Vec<String> = suites.into_iter().filter_map(|(name, outcome)| Some(format!("{name}: {:#}", outcome.err()?))).collect();
     if !failed.is_empty() {
-        bail!("{} of 3 suites failed\n{}", failed.len(), failed.join("\n"));
+        bail!("{} of 4 suites failed\n{}", failed.len(), failed.join("\n"));
     }
     Ok(())
 }
@@ -36,6 +36,7 @@ pub(crate) fn quality_checks() -> Result<()> {
 /// Two builds, because cargo chooses the features of shared packages anew for each selection, those of the C++ build's own tools among them:
 /// with the selection that tests and clippy use for these two, the C++ is compiled once for all.
 pub(crate) fn build_release() -> Result<()> {
+    ui::build_if_possible()?;
     for packages in [WITH_CPP, ["llm-router", "llm-node"]] {
         let mut build = shell::cargo("build");
         build.args(["--release", "--locked"]);

@@ -116,7 +116,7 @@ export function KeyForm({ existing, owner, onClose, onMade, onChanged }: { exist
         <Field label="Tokens a minute">{(props) => <input {...props} className="input" type="number" min={1} step={1} value={form.tpm} onChange={set("tpm")} placeholder="no limit" />}</Field>
         <Field label="At once">{(props) => <input {...props} className="input" type="number" min={1} step={1} value={form.concurrency} onChange={set("concurrency")} placeholder="no limit" />}</Field>
         <Field label="Budget, $">{(props) => <input {...props} className="input" type="number" min={0} step="any" value={form.amount} onChange={set("amount")} placeholder="no budget" />}</Field>
-        <Field label="a">
+        <Field label="in each">
           {(props) => (
             <select {...props} className="input" value={form.window} onChange={set("window")} disabled={!form.amount}>
               {["hour", "day", "week", "month", "total"].map((window) => (

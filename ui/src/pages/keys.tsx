@@ -105,7 +105,7 @@ function Spend({ row }: { row: Row }) {
   if (row.budget && typeof row.budget.amount === "number") {
     const words = `${money(spent ?? 0)} of ${money(row.budget.amount)}${row.budget.window ? ` a ${row.budget.window}` : ""}`;
     return (
-      <span className="inline-flex w-32 flex-col items-end gap-1">
+      <span className="inline-flex min-w-32 flex-col items-end gap-1">
         <span>{words}</span>
         <Meter value={spent ?? 0} max={row.budget.amount} label={words} />
       </span>

@@ -36,6 +36,9 @@ export function abilities(model: Model): string[] {
   return [...new Set([...said, ...inputs.filter((name) => name !== "text")])];
 }
 
+/** Names of the router's own, such as `auto` and aliases. */
+const isOwn = (model: Model) => model.owned_by === "llm-router" && !isLocal(model) && !model.service;
+
 const column = createColumnHelper<Model>();
 const COLUMNS = [
   column.accessor("id", {
@@ -51,13 +54,14 @@ const COLUMNS = [
   column.accessor((model) => (isLocal(model) ? "node" : (model.service ?? model.owned_by ?? "")), {
     id: "where",
     header: "Where it lives",
-    cell: ({ row: { original: model } }) => (isLocal(model) ? <span title={model.nodes?.join("\n")}>{(model.nodes?.length ?? 0) > 1 ? `${model.nodes?.length} nodes` : (model.nodes?.[0] ?? "node")}</span> : (model.service ?? model.owned_by ?? UNKNOWN)),
+    cell: ({ row: { original: model } }) => (isLocal(model) ? <span title={model.nodes?.join("\n")}>{(model.nodes?.length ?? 0) > 1 ? `${model.nodes?.length} nodes` : (model.nodes?.[0] ?? "node")}</span> : isOwn(model) ? "the router" : (model.service ?? model.owned_by ?? UNKNOWN)),
   }),
   column.accessor((model) => (model.ready ? 2 : model.loaded ? 1 : 0), {
     id: "state",
     header: "State",
     meta: { wide: "sm" },
     cell: ({ row: { original: model } }) => {
+      if (isOwn(model)) return <span className="text-muted">chosen by the router</span>;
       if (!isLocal(model)) return <span className="text-muted">at its provider</span>;
       return model.loaded ? <Badge tone="good">in memory</Badge> : <Badge tone="unknown">on disk</Badge>;
     },

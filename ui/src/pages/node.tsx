@@ -41,6 +41,7 @@ export default function NodePage() {
     return (
       <div className="flex flex-col gap-4">
         {back}
+        <h1 className="sr-only">Node</h1>
         {nodes.error ? (
           <ErrorNote what="The node" error={nodes.error} retry={() => void nodes.refetch()} />
         ) : nodes.isPending ? (

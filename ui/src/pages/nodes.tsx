@@ -79,8 +79,8 @@ function columns(act: (node: Node) => (action: NodeAction) => void, isAdmin: boo
       },
     }),
     column.accessor("active_requests", { header: "In flight", meta: { right: true } }),
-    column.accessor((node) => node.metrics?.tokens_per_second ?? -1, { id: "speed", header: "Speed", meta: { right: true, wide: "xl" }, cell: ({ row }) => speed(row.original.metrics?.tokens_per_second) }),
-    column.accessor((node) => node.average_response_time_ms ?? -1, { id: "time", header: "Mean time", meta: { right: true, wide: "xl" }, cell: ({ row }) => duration(row.original.average_response_time_ms) }),
+    column.accessor((node) => node.metrics?.tokens_per_second ?? -1, { id: "speed", header: "Speed", meta: { right: true, wide: "2xl" }, cell: ({ row }) => speed(row.original.metrics?.tokens_per_second) }),
+    column.accessor((node) => node.average_response_time_ms ?? -1, { id: "time", header: "Mean time", meta: { right: true, wide: "2xl" }, cell: ({ row }) => duration(row.original.average_response_time_ms) }),
     column.accessor("total_requests", {
       header: "Total",
       meta: { right: true, wide: "sm" },
@@ -162,7 +162,7 @@ export default function NodesPage() {
             label="Export"
             icon={Download}
             items={[
-              { label: `JSON, ${what}`, icon: Download, disabled: exported.length === 0, onSelect: () => save(`nodes-${date}.json`, "application/json", JSON.stringify(exported.map(({ metrics: _, ...node }) => node), null, 2)) },
+              { label: `JSON, ${what}`, icon: Download, disabled: exported.length === 0, onSelect: () => save(`nodes-${date}.json`, "application/json", JSON.stringify(exported.map(({ metrics: _metrics, ...node }) => node), null, 2)) },
               { label: `CSV, ${what}`, icon: Download, disabled: exported.length === 0, onSelect: () => save(`nodes-${date}.csv`, "text/csv", csv(exported, EXPORTED)) },
             ]}
           />

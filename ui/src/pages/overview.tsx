@@ -11,7 +11,7 @@ import { Chart } from "../parts/lines";
 import { Breaker, NodeState, RequestState } from "../parts/states";
 import { count, duration, exact, instant, money, percent, percentile, plural, speed, UNKNOWN } from "../text/format";
 import { problems } from "../text/problems";
-import { useSamples } from "./samples";
+import { drawn, useSamples } from "./samples";
 
 /** The figures of speed are those of so many last requests. */
 const RECENT = 100;
@@ -25,7 +25,7 @@ export default function OverviewPage() {
   const today = new Date();
   today.setHours(0, 0, 0, 0);
   const spend = useQuery(queries.usage("day", today.toISOString()));
-  const samples = useSamples(live.data, live.dataUpdatedAt);
+  const samples = drawn(useSamples(live.data, live.dataUpdatedAt), Date.now());
 
   if (overview.error && !overview.data) return <ErrorNote what="The overview" error={overview.error} retry={() => void overview.refetch()} />;
   if (!overview.data) return <Waiting />;

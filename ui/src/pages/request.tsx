@@ -50,6 +50,7 @@ export default function RequestPage() {
     return (
       <div className="flex flex-col gap-4">
         {back}
+        <h1 className="sr-only">Request</h1>
         {isGone ? (
           <Empty title="There is no record of this request">
             <p>

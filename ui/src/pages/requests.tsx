@@ -49,9 +49,9 @@ const COLUMNS = [
   column.accessor("duration_ms", { header: "Total", enableSorting: false, meta: { right: true }, cell: ({ getValue }) => <span title={`${exact(getValue())} ms`}>{duration(getValue())}</span> }),
   column.accessor(total, { id: "tokens", header: "Tokens", enableSorting: false, meta: { right: true, wide: "md" }, cell: ({ row: { original } }) => <span title={`${exact(original.prompt_tokens)} in, ${exact(original.completion_tokens)} out`}>{count(total(original))}</span> }),
   column.accessor("cost_usd", { header: "Cost", enableSorting: false, meta: { right: true, wide: "lg" }, cell: ({ getValue }) => <span title={getValue() === null || getValue() === undefined ? "no price is known" : `$${getValue()}`}>{money(getValue())}</span> }),
-  column.accessor("cache", { header: "Cache", enableSorting: false, meta: { wide: "xl" }, cell: ({ getValue }) => <span className="text-muted">{getValue() ?? UNKNOWN}</span> }),
+  column.accessor("cache", { header: "Cache", enableSorting: false, meta: { wide: "2xl" }, cell: ({ getValue }) => <span className="text-muted">{getValue() ?? UNKNOWN}</span> }),
   column.accessor((row) => row.key_name ?? row.key_id, { id: "key", header: "Key", enableSorting: false, meta: { wide: "lg" }, cell: ({ getValue }) => <span className="block max-w-32 truncate text-muted">{getValue() ?? UNKNOWN}</span> }),
-  column.accessor("id", { header: "Request", enableSorting: false, meta: { wide: "xl" }, cell: ({ getValue }) => <Id id={getValue()} /> }),
+  column.accessor("id", { header: "Request", enableSorting: false, meta: { wide: "2xl" }, cell: ({ getValue }) => <Id id={getValue()} /> }),
 ];
 
 export default function RequestsPage() {

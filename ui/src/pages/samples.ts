@@ -25,6 +25,18 @@ export function withSample(before: Sample[], { at, active, queued }: Sample): Sa
   return [...before, ...gap, { at, active, queued }].slice(-SAMPLES_MAX);
 }
 
+/** The shortest time that is drawn. */
+const SPAN_MS_MIN = 300_000;
+
+/** What has just begun stands at the right, with room to its left. */
+export function drawn(all: Sample[], now: number): Sample[] {
+  const last = all[all.length - 1]?.at ?? now;
+  const first = all[0]?.at ?? now;
+  const edge = (at: number): Sample => ({ at, active: null, queued: null });
+  if (last - first >= SPAN_MS_MIN) return all;
+  return [edge(last - SPAN_MS_MIN), ...(all.length > 0 ? all : [edge(now)])];
+}
+
 const subscribe = (listener: () => void) => {
   listeners.add(listener);
   return () => listeners.delete(listener);

@@ -30,13 +30,13 @@ export function Button({ look = "plain", icon: Icon, busy, children, className, 
       {...rest}
       disabled={rest.disabled || busy}
       className={classes(
-        "inline-flex h-8 shrink-0 items-center justify-center gap-1.5 rounded-md border px-2.5 text-sm font-medium whitespace-nowrap disabled:opacity-55 disabled:hover:brightness-100",
-        !children && "w-8 px-0",
+        "inline-flex h-8 shrink-0 items-center justify-center gap-1.5 rounded-md border text-sm font-medium whitespace-nowrap disabled:opacity-55 disabled:hover:brightness-100",
+        children ? "px-2.5" : "w-8",
         LOOKS[look],
         className,
       )}
     >
-      {busy ? <RotateCw className="size-3.5 animate-spin" aria-hidden /> : Icon && <Icon className="size-3.5" aria-hidden />}
+      {busy ? <RotateCw className="size-3.5 shrink-0 animate-spin" aria-hidden /> : Icon && <Icon className={children ? "size-3.5 shrink-0" : "size-4 shrink-0"} aria-hidden />}
       {children}
     </button>
   );
@@ -83,12 +83,14 @@ export function CopyButton({ text, label = "Copy", look = "quiet", children }: {
   };
   const said = state === "done" ? "Copied" : state === "failed" ? "Copying is not allowed here" : label;
   return (
-    <Button look={look} icon={state === "done" ? Check : Copy} onClick={copy} aria-label={children ? undefined : said} title={said}>
-      {children}
+    <>
+      <Button look={look} icon={state === "done" ? Check : Copy} onClick={copy} aria-label={children ? undefined : said} title={said}>
+        {children}
+      </Button>
       <span role="status" className="sr-only">
         {state === "idle" ? "" : said}
       </span>
-    </Button>
+    </>
   );
 }
 
@@ -233,7 +235,7 @@ export function Code({ text, label, className }: { text: string; label?: string;
         <CopyButton text={text} />
       </div>
       {/* A region that scrolls must be reachable by keyboard. */}
-      <pre tabIndex={0} aria-label={label ?? "Code"} role="region" className="max-h-[28rem] overflow-auto p-3 pr-11 text-xs leading-relaxed break-words whitespace-pre-wrap">
+      <pre tabIndex={0} role="group" aria-label={label ?? "Code"} className="max-h-[28rem] overflow-auto p-3 pr-11 text-xs leading-relaxed break-words whitespace-pre-wrap">
         {text}
       </pre>
     </div>

@@ -52,10 +52,10 @@ export default function Chart({ label, times, series, format, height = 160, max 
       scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), max ?? Math.max(1, (high ?? 1) * 1.1)] } },
       axes: [
         { ...axis, grid: { show: false }, size: 26, space: 70, values: (_, splits) => splits.map((s) => clock(s * 1000).slice(0, 5)) },
-        { ...axis, size: 52, space: 34, values: (_, splits) => splits.map((value) => write.current(value)) },
+        { ...axis, size: 52, space: 26, values: (_, splits) => splits.map((value) => write.current(value)) },
       ],
       series: [
-        { value: (_, seconds) => (seconds === null || seconds === undefined ? "" : clock(seconds * 1000)), label: "" },
+        { value: (_, seconds) => (seconds === null || seconds === undefined ? "" : clock(seconds * 1000)), label: "at" },
         ...series.map(({ name, tone, as }): uPlot.Series => {
           const stroke = colour(tone);
           return {

@@ -11,7 +11,10 @@ export function Dialog({ title, onClose, children, wide, side }: { title: string
   const id = useId();
   useEffect(() => {
     const element = dialog.current;
-    if (element && !element.open) element.showModal();
+    if (!element || element.open) return;
+    element.showModal();
+    // The first thing to fill in, not the button that closes.
+    element.querySelector<HTMLElement>("[data-content] :is(input,textarea,select)")?.focus();
   }, []);
   return (
     <dialog
@@ -37,7 +40,7 @@ export function Dialog({ title, onClose, children, wide, side }: { title: string
           </h2>
           <Button look="quiet" icon={X} aria-label="Close" onClick={onClose} />
         </header>
-        <div className="min-h-0 p-4">{children}</div>
+        <div data-content className="min-h-0 p-4">{children}</div>
       </div>
     </dialog>
   );

@@ -11,7 +11,7 @@ export function DiffView({ before, after, same = "Nothing is different." }: { be
   const lines = diff(before, after);
   if (lines.every((line) => line.kind === "same")) return <p className="text-muted">{same}</p>;
   return (
-    <div tabIndex={0} role="region" aria-label="What is different" className="max-h-[28rem] overflow-auto rounded-md border border-line bg-sunken py-2 font-mono text-xs leading-relaxed">
+    <div tabIndex={0} role="group" aria-label="What is different" className="max-h-[28rem] overflow-auto rounded-md border border-line bg-sunken py-2 font-mono text-xs leading-relaxed">
       {folded(lines).map((line, n) =>
         line === null ? (
           <div key={n} className="px-3 text-muted select-none">

@@ -15,12 +15,12 @@ declare module "@tanstack/react-table" {
     /** Numbers stand to the right. */
     right?: boolean;
     /** Left out where there is no room for it. */
-    wide?: "sm" | "md" | "lg" | "xl";
+    wide?: "sm" | "md" | "lg" | "xl" | "2xl";
     grow?: boolean;
   }
 }
 
-const WIDE = { sm: "max-sm:hidden", md: "max-md:hidden", lg: "max-lg:hidden", xl: "max-xl:hidden" };
+const WIDE = { sm: "max-sm:hidden", md: "max-md:hidden", lg: "max-lg:hidden", xl: "max-xl:hidden", "2xl": "max-2xl:hidden" };
 
 export interface TableProps<T> {
   label: string;

@@ -104,7 +104,7 @@ export function bodyOf(model: string, messages: Message[], parameters: Parameter
     response_format: schema === undefined ? undefined : { type: "json_schema", json_schema: { name: "answer", strict: true, schema } },
     stream: parameters.stream || undefined,
     stream_options: parameters.stream ? { include_usage: true } : undefined,
-    ...((more as object | undefined) ?? {}),
+    ...(more as object | undefined),
   };
   return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined));
 }

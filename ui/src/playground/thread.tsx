@@ -67,7 +67,7 @@ function Prose({ text }: { text: string }) {
             <span className="absolute top-1 right-1">
               <CopyButton text={piece.trim()} label="Copy the code" />
             </span>
-            <pre tabIndex={0} role="region" aria-label="Code" className="overflow-x-auto p-3 pr-11 text-xs leading-relaxed">
+            <pre tabIndex={0} role="group" aria-label="Code" className="overflow-x-auto p-3 pr-11 text-xs leading-relaxed">
               {piece.trim()}
             </pre>
           </div>

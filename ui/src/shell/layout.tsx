@@ -165,7 +165,8 @@ function RailLink({ place: { to, name, icon: Icon }, narrow }: { place: Place; n
 function RailState({ to }: { to: string }) {
   const isNodes = to === "/dashboard/nodes";
   const { data: nodes } = useQuery({ ...queries.nodes(), enabled: isNodes });
-  const { data: live } = useQuery({ ...queries.live(), enabled: to === "/dashboard/accounts" });
+  const isAccounts = to === "/dashboard/accounts";
+  const { data: live } = useQuery({ ...queries.live(), enabled: isAccounts });
   if (isNodes && nodes && nodes.length > 0) {
     const online = nodes.filter((node) => node.status === "online").length;
     const isWell = online === nodes.length;
@@ -175,7 +176,7 @@ function RailState({ to }: { to: string }) {
       </span>
     );
   }
-  const resting = Object.values(live?.accounts ?? {}).filter((account) => account.state !== "open").length;
+  const resting = isAccounts ? Object.values(live?.accounts ?? {}).filter((account) => account.state !== "open").length : 0;
   if (resting > 0) {
     return (
       <span className="text-xs font-medium text-warn" title={`${resting} left alone for now`}>

@@ -56,8 +56,9 @@ export function SessionGate({ children }: { children: ReactNode }) {
     const logout = async () => {
       await endpoints.logout();
       holdToken(null);
-      client.clear();
+      // The session is still watched: it changes, while all else is forgotten.
       client.setQueryData(["session"], null);
+      client.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== "session" });
     };
     return { me, isOpen, isAdmin: me.role === "admin", logout };
   }, [here.data, client]);

@@ -208,7 +208,7 @@ async fn every_path_lets_in_whom_it_should() {
             "/api/health" => json!({"node_id": "nobody"}),
             _ => json!({}),
         };
-        let path = path.replace("{id}", "nobody").replace("{node_id}", "nobody").replace("{*id}", "nobody");
+        let path = path.replace("{id}", "nobody").replace("{node_id}", "nobody").replace("{*id}", "nobody").replace("{*path}", "nobody");
         for (who, key, refusal) in callers.expected(*class) {
             let ask = router.ask(method.parse::<Method>().unwrap(), &path).json(&body);
             let ask = key.map_or_else(|| router.ask(method.parse().unwrap(), &path).json(&body).nobody(), |key| ask.key(key));

@@ -29,3 +29,4 @@ mod router;
 mod secrets;
 mod streams;
 mod translate;
+mod ui;

@@ -7,7 +7,8 @@ const UNFINISHED: [&str; 5] =
     [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("todo", "!("), concat!("unimplemented", "!(")];
 
 /// Endings of files that people write.
-const WRITTEN: [&str; 10] = [".rs", ".toml", ".md", ".yml", ".yaml", ".py", ".sql", ".json", "Makefile", ".ci/run"];
+const WRITTEN: [&str; 14] =
+    [".rs", ".toml", ".md", ".yml", ".yaml", ".py", ".sql", ".json", "Makefile", ".ci/run", ".ts", ".tsx", ".mjs", ".css"];
 
 pub(super) fn check(tree: &Tree) -> Findings {
     let mut findings = Findings::new();
