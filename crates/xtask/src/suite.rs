@@ -15,7 +15,8 @@ pub(crate) fn everything() -> Result<()> {
     // The C++ takes longest; everything after it uses both cores for Rust.
     build_release()?;
     // One run shows what fails in all of them.
-    let suites = [("unit tests", unit()), ("tests with C++", with_cpp()), ("black-box tests", black_box(&[])), ("the dashboard", ui::test())];
+    let suites =
+        [("unit tests", unit()), ("tests with C++", with_cpp()), ("black-box tests", black_box(&[])), ("the dashboard", ui::test())];
     let failed: Vec<String> = suites.into_iter().filter_map(|(name, outcome)| Some(format!("{name}: {:#}", outcome.err()?))).collect();
     if !failed.is_empty() {
         bail!("{} of 4 suites failed\n{}", failed.len(), failed.join("\n"));

@@ -47,7 +47,7 @@ export default function ComparePage() {
       {a && b && !error && (!first.data || !second.data) && <Skeleton className="h-64" />}
       {first.data && second.data && (
         <>
-          <div className="overflow-x-auto rounded-md border border-line">
+          <div tabIndex={0} role="group" aria-label="Compared, scrolled sideways" className="overflow-x-auto rounded-md border border-line">
             <table className="w-full text-left" aria-label="Compared">
               <thead className="bg-sunken">
                 <tr>

@@ -51,7 +51,7 @@ export function Decision({ why }: { why: Explanation }) {
         {why.candidates.length === 0 ? (
           <Empty title="Nothing could have answered">No account, node or alias has this model.</Empty>
         ) : (
-          <div className="overflow-x-auto rounded-md border border-line">
+          <div tabIndex={0} role="group" aria-label="Candidates, scrolled sideways" className="overflow-x-auto rounded-md border border-line">
             <table className="w-full" aria-label="Candidates">
               <thead className="bg-sunken">
                 <tr>

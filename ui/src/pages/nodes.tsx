@@ -39,7 +39,7 @@ function columns(act: (node: Node) => (action: NodeAction) => void, isAdmin: boo
       meta: { grow: true },
       cell: ({ row: { original: node } }) => (
         <div className="min-w-0">
-          <Link to="/dashboard/nodes/$id" params={{ id: node.id }} tabIndex={-1} className="font-medium">
+          <Link to="/dashboard/nodes/$id" params={{ id: node.id }} tabIndex={-1} className="block truncate font-medium">
             {name(node)}
           </Link>
           <span className="block truncate text-xs text-muted">

@@ -37,7 +37,7 @@ const COLUMNS = [
     enableSorting: false,
     meta: { grow: true },
     cell: ({ row: { original } }) => (
-      <Link to="/dashboard/requests/$id" params={{ id: original.id }} tabIndex={-1} className="block max-w-80 truncate font-medium" title={original.model_served && original.model_served !== original.model ? `${original.model} → ${original.model_served}` : original.model}>
+      <Link to="/dashboard/requests/$id" params={{ id: original.id }} tabIndex={-1} className="block truncate font-medium" title={original.model_served && original.model_served !== original.model ? `${original.model} → ${original.model_served}` : original.model}>
         {original.model || UNKNOWN}
         {original.model_served && original.model_served !== original.model && <span className="font-normal text-muted"> → {original.model_served}</span>}
       </Link>

@@ -3,7 +3,7 @@
 import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import { useTheme } from "../shell/theme";
-import { clock } from "../text/format";
+import { clock, stamp } from "../text/format";
 
 export interface Series {
   name: string;
@@ -23,6 +23,9 @@ export interface ChartProps {
   /** Highest value of the axis, where the unit has one. */
   max?: number;
 }
+
+/** Whether the axis is so long that days say more than hours. */
+const isDays = (splits: number[]) => (splits[splits.length - 1] ?? 0) - (splits[0] ?? 0) > 2 * 86_400;
 
 const colour = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
@@ -51,11 +54,11 @@ export default function Chart({ label, times, series, format, height = 160, max 
       cursor: { sync: { key: "time" }, drag: { x: false, y: false }, points: { size: 6 } },
       scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), max ?? Math.max(1, (high ?? 1) * 1.1)] } },
       axes: [
-        { ...axis, grid: { show: false }, size: 26, space: 70, values: (_, splits) => splits.map((s) => clock(s * 1000).slice(0, 5)) },
+        { ...axis, grid: { show: false }, size: 26, space: 70, values: (_, splits) => splits.map((s) => (isDays(splits) ? stamp(s * 1000).slice(5, 10) : clock(s * 1000).slice(0, 5))) },
         { ...axis, size: 52, space: 26, values: (_, splits) => splits.map((value) => write.current(value)) },
       ],
       series: [
-        { value: (_, seconds) => (seconds === null || seconds === undefined ? "" : clock(seconds * 1000)), label: "at" },
+        { value: (_, seconds) => (seconds === null || seconds === undefined ? "" : stamp(seconds * 1000)), label: "at" },
         ...series.map(({ name, tone, as }): uPlot.Series => {
           const stroke = colour(tone);
           return {

@@ -66,7 +66,7 @@ export function DataTable<T>({ label, columns, rows, rowId, onOpen, chosen, onCh
             {table.getHeaderGroups().map((group) => (
               <tr key={group.id}>
                 {onChoose && (
-                  <th scope="col" className="w-8 pl-3">
+                  <th scope="col" className="w-8 pl-3 max-sm:hidden">
                     <input
                       type="checkbox"
                       aria-label={`Choose all ${rows.length}`}
@@ -89,7 +89,7 @@ export function DataTable<T>({ label, columns, rows, rowId, onOpen, chosen, onCh
                       key={header.id}
                       scope="col"
                       aria-sort={sorted === "asc" ? "ascending" : sorted === "desc" ? "descending" : undefined}
-                      className={classes("h-8 px-3 font-medium whitespace-nowrap", right && "text-right", wide && WIDE[wide])}
+                      className={classes("h-8 px-3 font-medium whitespace-nowrap max-sm:px-2", right && "text-right", wide && WIDE[wide])}
                     >
                       {header.column.getCanSort() ? (
                         <button type="button" onClick={header.column.getToggleSortingHandler()} className={classes("inline-flex h-8 items-center gap-1 hover:text-text", right && "flex-row-reverse")}>
@@ -126,14 +126,14 @@ export function DataTable<T>({ label, columns, rows, rowId, onOpen, chosen, onCh
                 )}
               >
                 {onChoose && (
-                  <td className="w-8 pl-3">
+                  <td className="w-8 pl-3 max-sm:hidden">
                     <input type="checkbox" aria-label="Choose this row" className="block size-3.5 accent-accent" checked={row.getIsSelected()} onChange={row.getToggleSelectedHandler()} />
                   </td>
                 )}
                 {row.getVisibleCells().map((cell) => {
                   const { right, wide, grow } = cell.column.columnDef.meta ?? {};
                   return (
-                    <td key={cell.id} className={classes("h-8 px-3 py-1", right && "text-right tabular-nums", wide && WIDE[wide], grow ? "w-full min-w-40" : "whitespace-nowrap")}>
+                    <td key={cell.id} className={classes("h-8 px-3 py-1 max-sm:px-2", right && "text-right tabular-nums", wide && WIDE[wide], grow ? "w-full max-w-0 min-w-32" : "whitespace-nowrap")}>
                       {flexRender(cell.column.columnDef.cell, cell.getContext())}
                     </td>
                   );

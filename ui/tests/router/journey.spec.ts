@@ -25,7 +25,7 @@ test("the first log-in, a key, a request, its record, and the key's end", async 
   let secret = "";
   await test.step("a key is made", async () => {
     await page.goto(`${url}/dashboard/keys?new=1`);
-    await page.getByLabel("Name").fill("journey");
+    await page.getByLabel("Name", { exact: true }).fill("journey");
     await page.getByRole("button", { name: "Create", exact: true }).click();
     secret = await page.getByRole("group", { name: "The secret" }).innerText();
     expect(secret).toMatch(/^sk_[A-Za-z0-9]{32}$/);

@@ -22,7 +22,7 @@ test("a key is made, used, explained, revoked", async ({ page, real: { url } }) 
   await page.getByLabel("User name").fill("admin");
   await page.getByLabel("Password").fill(PASSWORD);
   await page.getByRole("button", { name: "Log in" }).click();
-  await page.getByLabel("Name").fill("journey");
+  await page.getByLabel("Name", { exact: true }).fill("journey");
   await page.getByRole("button", { name: "Create", exact: true }).click();
   const secret = await page.getByRole("group", { name: "The secret" }).innerText();
   expect(secret).toMatch(/^sk_[A-Za-z0-9]{32}$/);
