@@ -219,7 +219,7 @@ function Metrics({ id }: { id: string }) {
           ...(has((point) => point.gpu_memory_usage) ? [{ name: "VRAM", tone: "good" as const, values: line(points, (point) => point.gpu_memory_usage) }] : []),
         ]}
       />
-      <Chart label="In flight" times={times} format={(value) => count(Math.round(value))} series={[{ name: "requests", tone: "accent", as: "area", values: line(points, (point) => point.active_requests) }]} />
+      <Chart label="In flight" least={5} times={times} format={(value) => count(Math.round(value))} series={[{ name: "requests", tone: "accent", as: "area", values: line(points, (point) => point.active_requests) }]} />
       <Chart label="Mean answer time" times={times} format={duration} series={[{ name: "time", tone: "accent", values: line(points, (point) => point.average_response_time_ms) }]} />
       {has((point) => point.tokens_per_second) && <Chart label="Tokens a second" times={times} format={(value) => count(Math.round(value))} series={[{ name: "tokens/s", tone: "accent", values: line(points, (point) => point.tokens_per_second) }]} />}
       {has((point) => point.gpu_temperature) && <Chart label="GPU temperature" times={times} format={(value) => `${Math.round(value)} °C`} series={[{ name: "temperature", tone: "warn", values: line(points, (point) => point.gpu_temperature) }]} />}

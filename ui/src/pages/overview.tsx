@@ -86,7 +86,8 @@ export default function OverviewPage() {
         <Chart
           label="In flight, since this page was opened"
           times={samples.map(({ at }) => at)}
-          format={(value) => count(Math.round(value))}
+          least={5}
+      format={(value) => count(Math.round(value))}
           series={[
             { name: "requests", tone: "accent", as: "area", values: samples.map(({ active }) => active) },
             { name: "queued", tone: "warn", values: samples.map(({ queued }) => queued) },
@@ -175,6 +176,7 @@ function Traffic({ history }: { history: Minute[] }) {
     <Chart
       label="Requests a minute, last hour"
       times={times}
+      least={5}
       format={(value) => count(Math.round(value))}
       series={[
         { name: "all", tone: "accent", as: "bars", values: history.map(({ success, error }) => success + error) },

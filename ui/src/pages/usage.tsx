@@ -83,7 +83,7 @@ export default function UsagePage() {
       {found.error && !found.data && <ErrorNote what="Usage" error={found.error} retry={() => void found.refetch()} />}
       {line.length > 1 && (
         <div className="grid gap-4 lg:grid-cols-2">
-          <Chart label="Cost a day" times={line.map((row) => instant(row.group) ?? 0)} format={money} series={[{ name: "cost", tone: "accent", as: "bars", values: line.map((row) => row.cost_usd) }]} />
+          <Chart label="Cost a day" least={0.01} times={line.map((row) => instant(row.group) ?? 0)} format={money} series={[{ name: "cost", tone: "accent", as: "bars", values: line.map((row) => row.cost_usd) }]} />
           <Chart
             label="Tokens a day"
             times={line.map((row) => instant(row.group) ?? 0)}

@@ -218,7 +218,7 @@ export function Empty({ title, children, action, command }: { title: string; chi
   return (
     <div className="flex flex-col items-start gap-3 rounded-md border border-dashed border-line-strong/60 p-6">
       <div>
-        <h3 className="text-base font-semibold">{title}</h3>
+        <p className="text-base font-semibold">{title}</p>
         {children && <div className="mt-1 max-w-prose text-muted">{children}</div>}
       </div>
       {command && <Code text={command} />}

@@ -22,6 +22,8 @@ export interface ChartProps {
   height?: number;
   /** Highest value of the axis, where the unit has one. */
   max?: number;
+  /** The axis goes up to this at least: whole things need a few of them. */
+  least?: number;
 }
 
 /** Whether the axis is so long that days say more than hours. */
@@ -29,7 +31,7 @@ const isDays = (splits: number[]) => (splits[splits.length - 1] ?? 0) - (splits[
 
 const colour = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
-export default function Chart({ label, times, series, format, height = 160, max }: ChartProps) {
+export default function Chart({ label, times, series, format, height = 160, max, least = 1 }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot>(undefined);
   const { theme } = useTheme();
@@ -52,7 +54,7 @@ export default function Chart({ label, times, series, format, height = 160, max 
       padding: [8, 8, 0, 0],
       legend: { live: true },
       cursor: { sync: { key: "time" }, drag: { x: false, y: false }, points: { size: 6 } },
-      scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), max ?? Math.max(1, (high ?? 1) * 1.1)] } },
+      scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), max ?? Math.max(least, (high ?? 1) * 1.1)] } },
       axes: [
         { ...axis, grid: { show: false }, size: 26, space: 70, values: (_, splits) => splits.map((s) => (isDays(splits) ? stamp(s * 1000).slice(5, 10) : clock(s * 1000).slice(0, 5))) },
         { ...axis, size: 52, space: 26, values: (_, splits) => splits.map((value) => write.current(value)) },
@@ -85,7 +87,7 @@ export default function Chart({ label, times, series, format, height = 160, max 
     };
     // `series` is watched through its shape.
     // oxlint-disable-next-line exhaustive-deps
-  }, [shape, theme, height, max]);
+  }, [shape, theme, height, max, least]);
 
   useEffect(() => plot.current?.setData(newest.current));
 

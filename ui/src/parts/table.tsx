@@ -133,7 +133,7 @@ export function DataTable<T>({ label, columns, rows, rowId, onOpen, chosen, onCh
                 {row.getVisibleCells().map((cell) => {
                   const { right, wide, grow } = cell.column.columnDef.meta ?? {};
                   return (
-                    <td key={cell.id} className={classes("h-8 px-3 py-1 max-sm:px-2", right && "text-right tabular-nums", wide && WIDE[wide], grow ? "w-full max-w-0 min-w-32" : "whitespace-nowrap")}>
+                    <td key={cell.id} className={classes("h-8 px-3 py-1 max-sm:px-2", right && "text-right tabular-nums", wide && WIDE[wide], grow ? "w-full max-w-0 min-w-24 sm:min-w-40" : "whitespace-nowrap")}>
                       {flexRender(cell.column.columnDef.cell, cell.getContext())}
                     </td>
                   );

@@ -19,6 +19,9 @@ import { replay } from "./replay";
 import { fresh, load, store, titleOf, type Session } from "./sessions";
 import { Thread } from "./thread";
 
+/** Always answers, and is in no list. */
+const DUMMY: Model = { id: "dummy", owned_by: "llm-router" };
+
 type Panel = "sessions" | "controls" | null;
 
 export default function Playground() {
@@ -38,7 +41,7 @@ export default function Playground() {
 
   // The first model that there is, where none was named.
   useEffect(() => {
-    const first = models.data?.find((model) => model.ready || model.loaded) ?? models.data?.find((model) => model.id === "auto") ?? models.data?.[0];
+    const first = models.data && (models.data.find((model) => model.ready || model.loaded) ?? models.data.find((model) => model.id === "auto") ?? models.data[0] ?? DUMMY);
     if (first && !latest.current.models[0]) setCurrent((session) => ({ ...session, models: session.models.map((model) => model || first.id) }));
   }, [models.data]);
   // Leaving the page ends what is under way.
@@ -112,7 +115,7 @@ export default function Playground() {
       return null;
     }
   };
-  const shown = (models.data ?? []).filter((model) => (where === "local" ? isLocal(model) : where === "cloud" ? !isLocal(model) : true));
+  const shown = [...(models.data ?? []), ...(models.data?.some(({ id }) => id === DUMMY.id) ? [] : [DUMMY])].filter((model) => (where === "local" ? isLocal(model) : where === "cloud" ? !isLocal(model) : true));
   const sessionList = (
     <Sessions
       sessions={sessions}
@@ -226,7 +229,7 @@ function Hint({ models }: { models?: Model[] }) {
     <div className="flex flex-1 flex-col items-center justify-center gap-1 p-6 text-center text-muted">
       {models?.length === 0 ? (
         <p>
-          No model yet. <code>dummy</code> always answers; nodes and accounts bring others.
+          No model yet but <code>dummy</code>, which always answers the same. Nodes and accounts bring others.
         </p>
       ) : (
         <>
