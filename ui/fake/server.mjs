@@ -36,6 +36,7 @@ export function makeState(kind, now) {
     ],
     nodes: isSeeded ? nodes(now, random) : [],
     keys: isSeeded ? keys(now, random) : [],
+    joinTokens: isSeeded ? [{ id: "j-1", name: "lab", require_approval: true, max_uses: null, uses: 2, created_by: "admin", created_at: iso(now - 86_400_000), expires_at: iso(now + 4 * 86_400_000), revoked_at: null }] : [],
     models: isSeeded ? MODELS : [],
     registered: isSeeded
       ? [
@@ -265,6 +266,27 @@ const ROUTES = [
   ["GET", "/api/nodes", read, (s) => s.nodes],
   ["GET", "/api/nodes/metrics", read, (s) => s.nodes.filter((node) => node.status === "online").map((node) => points(node, Date.now(), dice(node.machine_name.length)).at(-1))],
   ["GET", "/api/metrics/summary", read, stats],
+  ["POST", "/api/nodes/adopt", admin, (s, { body, user }) => {
+    if (!/^https?:/.test(body.endpoint ?? "")) no(400, "invalid_request", "`endpoint` must be an address", "endpoint");
+    const address = new URL(body.endpoint);
+    const made = { id: randomUUID(), kind: "endpoint", machine_name: body.name ?? address.host, ip_address: address.hostname, runtime_version: "", runtime_port: Number(address.port) - 1, endpoint: body.endpoint, status: "online", state: "ready", registered_at: iso(Date.now()), last_seen: iso(Date.now()), online_since: iso(Date.now()), custom_name: null, tags: [], notes: null, loaded_models: ["llama3.2"], available_models: [], gpu_available: false, gpu_devices: [], initializing: false, active_requests: 0, total_requests: 0, successful_requests: 0, failed_requests: 0, average_response_time_ms: null };
+    s.nodes.push(made);
+    note(s, user, "node.adopt", made.machine_name);
+    return [201, made];
+  }],
+  ["GET", "/api/nodes/join-tokens", admin, (s) => ({ join_tokens: s.joinTokens })],
+  ["POST", "/api/nodes/join-tokens", admin, (s, { body, user }) => {
+    if (!body.name) no(400, "invalid_request", "`name` must not be empty", "name");
+    const made = { id: randomUUID(), max_uses: null, expires_at: null, ...body, uses: 0, created_by: user.username, created_at: iso(Date.now()), revoked_at: null };
+    s.joinTokens.push(made);
+    note(s, user, "join_token.create", made.name);
+    return [201, { ...made, token: `jt_${randomUUID().replaceAll("-", "")}` }];
+  }],
+  ["DELETE", "/api/nodes/join-tokens/:id", admin, (s, { id }) => {
+    const found = s.joinTokens.find((one) => one.id === id) ?? missing("such join token");
+    found.revoked_at = iso(Date.now());
+    return null;
+  }],
   ["PUT", "/api/nodes/:id/settings", admin, (s, { id, body, user }) => {
     const found = s.nodes.find((one) => one.id === id) ?? missing("such node");
     note(s, user, "node.settings", found.machine_name);

@@ -135,6 +135,7 @@ pub fn control(app: &Arc<App>) -> Router {
         .route("/api/nodes/join-tokens/{id}", delete(admin::nodes::revoke_join_token))
         .route("/api/dashboard/metrics/{node_id}", get(admin::nodes::history))
         .merge(registry())
+        .merge(pages())
         .route("/api/auth/login", post(admin::session::login))
         .route("/api/auth/logout", post(admin::session::logout))
         .route("/api/auth/me", get(admin::session::me))
@@ -160,15 +161,6 @@ pub fn control(app: &Arc<App>) -> Router {
         .route("/auth/reload-keys", post(admin::credentials::reload))
         .route("/api/cache/flush", post(admin::cache::flush))
         .route("/api/requests/{id}/explain", get(admin::explain::explain))
-        .route("/openapi.json", get(admin::openapi::document))
-        .route("/docs", get(admin::openapi::page))
-        .route("/redoc", get(admin::openapi::page))
-        .route("/docs/viewer.js", get(admin::openapi::script))
-        .route("/docs/viewer.css", get(admin::openapi::style))
-        .route("/dashboard", get(ui::dashboard))
-        .route("/dashboard/{*path}", get(ui::dashboard_file))
-        .route("/playground", get(ui::playground))
-        .route("/playground/{*path}", get(ui::playground_place))
         .fallback(admin::probes::nowhere)
         .method_not_allowed_fallback(admin::probes::wrong_method)
         .layer(DefaultBodyLimit::max(CONTROL_BYTES_MAX))
@@ -187,6 +179,20 @@ fn registry() -> Router<Arc<App>> {
         .route("/api/models/blob/{id}", get(admin::blob::blob))
         .route("/api/models/blob/{id}/manifest", get(admin::blob::manifest))
         .route("/api/models/{*id}", delete(admin::registry::remove))
+}
+
+/// What people look at: the description of all paths, the dashboard and the playground.
+fn pages() -> Router<Arc<App>> {
+    Router::new()
+        .route("/openapi.json", get(admin::openapi::document))
+        .route("/docs", get(admin::openapi::page))
+        .route("/redoc", get(admin::openapi::page))
+        .route("/docs/viewer.js", get(admin::openapi::script))
+        .route("/docs/viewer.css", get(admin::openapi::style))
+        .route("/dashboard", get(ui::dashboard))
+        .route("/dashboard/{*path}", get(ui::dashboard_file))
+        .route("/playground", get(ui::playground))
+        .route("/playground/{*path}", get(ui::playground_place))
 }
 
 /// Answers any request.

@@ -52,6 +52,11 @@ export const nodes = {
   approve: (node: string) => call<null>(`/api/nodes/${id(node)}/approve`, { method: "POST" }),
   disconnect: (node: string) => call<null>(`/api/nodes/${id(node)}/disconnect`, { method: "POST" }),
   remove: (node: string) => call<null>(`/api/nodes/${id(node)}`, { method: "DELETE" }),
+  adopt: (body: { endpoint: string; name?: string; api_key?: string }) => call<Shape.Node>("/api/nodes/adopt", { method: "POST", body }),
+  joinTokens: async () => rows<Shape.JoinToken>(await call("/api/nodes/join-tokens"), "join_tokens", "tokens", "data"),
+  makeJoinToken: (body: { name: string; require_approval: boolean; max_uses?: number; expires_at?: string }) =>
+    call<Shape.MadeJoinToken>("/api/nodes/join-tokens", { method: "POST", body }),
+  revokeJoinToken: (token: string) => call<null>("/api/nodes/join-tokens/" + id(token), { method: "DELETE" }),
   logs: (node: string, tail: number) => call<Shape.Logs>(`/api/nodes/${id(node)}/logs`, { query: { tail } }),
 };
 

@@ -43,6 +43,7 @@ export const queries = {
   nodes: () => queryOptions({ queryKey: ["nodes"], queryFn: api.nodes.list, refetchInterval: every(LIVE_MS) }),
   nodesMetrics: () => queryOptions({ queryKey: ["nodes", "metrics"], queryFn: api.nodes.metrics, refetchInterval: every(LIVE_MS) }),
   nodeMetrics: (id: string) => queryOptions({ queryKey: ["nodes", id, "metrics"], queryFn: () => api.dashboard.nodeMetrics(id), refetchInterval: every(LIVE_MS), placeholderData: undefined }),
+  joinTokens: () => queryOptions({ queryKey: ["join-tokens"], queryFn: api.nodes.joinTokens }),
   nodeLogs: (id: string, tail: number) => queryOptions({ queryKey: ["logs", id, tail], queryFn: () => api.nodes.logs(id, tail), refetchInterval: every(LIVE_MS) }),
   routerLogs: (limit: number) => queryOptions({ queryKey: ["logs", "router", limit], queryFn: () => api.dashboard.logs(limit), refetchInterval: every(LIVE_MS) }),
   models: () => queryOptions({ queryKey: ["models"], queryFn: api.models.list, refetchInterval: every(SLOW_MS) }),

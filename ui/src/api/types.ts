@@ -77,6 +77,24 @@ export interface Node {
   average_response_time_ms: number | null;
 }
 
+/** A secret that lets nodes join. */
+export interface JoinToken {
+  id: string;
+  name: string;
+  require_approval: boolean;
+  max_uses: number | null;
+  uses: number;
+  created_by: string | null;
+  created_at: string;
+  expires_at: string | null;
+  revoked_at: string | null;
+}
+
+export interface MadeJoinToken extends JoinToken {
+  /** Shown this once. */
+  token: string;
+}
+
 /** The last report of a node, and a point of its history. */
 export interface NodeMetrics {
   node_id?: string;

@@ -6,8 +6,7 @@ import { Download, MoreHorizontal, Plus } from "lucide-react";
 import { useMemo, useState } from "react";
 import { queries } from "../api/queries";
 import type { Node, NodeMetrics } from "../api/types";
-import { Ago, Button, Code, Empty, ErrorNote, Meter, Tag } from "../parts/basics";
-import { Dialog } from "../parts/dialog";
+import { Ago, Button, Empty, ErrorNote, Meter, Tag } from "../parts/basics";
 import { Select, Typed } from "../parts/filters";
 import { Menu } from "../parts/menu";
 import { NodeState } from "../parts/states";
@@ -17,6 +16,7 @@ import { useSession } from "../shell/session";
 import { csv, save } from "../text/csv";
 import { bytes, count, duration, exact, instant, percent, span, speed, UNKNOWN } from "../text/format";
 import { matches } from "../text/search";
+import { AddNode } from "./addnode";
 import { NodeActions, nodeItems, type NodeAction } from "./nodeactions";
 
 const PAGE_ROWS = 50;
@@ -195,28 +195,5 @@ export default function NodesPage() {
       )}
       {adding && <AddNode onClose={() => setAdding(false)} />}
     </div>
-  );
-}
-
-function AddNode({ onClose }: { onClose: () => void }) {
-  return (
-    <Dialog title="Add a node" onClose={onClose} wide>
-      <ol className="flex list-decimal flex-col gap-4 pl-5">
-        <li>
-          <p className="mb-1">
-            On the machine, with <code>llm-node</code> installed:
-          </p>
-          <Code text={`llm-node serve --router ${location.origin}`} />
-        </li>
-        <li>
-          Outside of this network it needs the join token of the setting <code>fleet.join_token</code>: give it as <code>LLM_ROUTER_JOIN_TOKEN</code>.
-        </li>
-        <li>The router calls the node back at its address, so port 11435 must be reachable from here. Then it shows in this list.</li>
-        <li>
-          <p className="mb-1">An agent of your own that speaks OpenAI&rsquo;s API joins with one request:</p>
-          <Code text={`curl ${location.origin}/register -H "Authorization: Bearer $LLM_ROUTER_API_KEY" -H "Content-Type: application/json" \\\n  -d '{"name": "my-agent", "endpoint": "http://10.0.0.7:5000", "models": ["my-model"]}'`} />
-        </li>
-      </ol>
-    </Dialog>
   );
 }

@@ -29,7 +29,7 @@ export function Dialog({ title, onClose, children, wide, side }: { title: string
         if (event.target === dialog.current) onClose();
       }}
       className={classes(
-        "m-auto w-[calc(100vw-1.5rem)] rounded-lg border border-line bg-bg p-0",
+        "m-auto w-[calc(100vw-1.5rem)] rounded-lg border border-line bg-bg p-0 text-sm text-text",
         side ? "mr-0 h-dvh max-h-none max-w-2xl rounded-none border-y-0 border-r-0" : classes("max-h-[calc(100dvh-3rem)]", wide ? "max-w-3xl" : "max-w-lg"),
       )}
     >

@@ -120,11 +120,14 @@ function Call({ call, onResult }: { call: ToolCall; onResult?: (call: ToolCall, 
   );
 }
 
+/** A shorter answer has no speed worth saying. */
+const RATE_MS_MIN = 50;
+
 function Figures({ outcome, text }: { outcome: Outcome; text: string }) {
   const [why, setWhy] = useState(false);
   const { firstMs, totalMs, promptTokens, completionTokens, costUsd, model, target, requestId, fidelity, finish, stopped } = outcome;
   if (totalMs === undefined) return null;
-  const rate = completionTokens && firstMs !== undefined && totalMs > firstMs ? (completionTokens / (totalMs - firstMs)) * 1000 : null;
+  const rate = completionTokens && firstMs !== undefined && totalMs - firstMs > RATE_MS_MIN ? (completionTokens / (totalMs - firstMs)) * 1000 : null;
   return (
     <div className="flex flex-wrap items-center gap-x-3 gap-y-1 text-xs text-muted">
       {stopped && <Tag>stopped</Tag>}

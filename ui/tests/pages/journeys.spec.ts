@@ -1,7 +1,7 @@
 // One journey for each page: it changes something, loads the page again, and compares with what the API says.
 
 import type { Page } from "@playwright/test";
-import { expect, login, open, PASSWORD, settled, test, type Fake } from "./setup";
+import { accessible, expect, login, open, PASSWORD, settled, test, type Fake } from "./setup";
 
 /** What the router says to the same session. */
 async function api(page: Page, fake: Fake, path: string) {
@@ -141,6 +141,26 @@ test("nodes: found, named, approved, drained, exported, deleted", async ({ page,
   await page.getByRole("button", { name: "Delete" }).click();
   await expect(page.getByRole("row")).toHaveCount(7);
   expect(await find()).toBeUndefined();
+});
+
+test("join tokens: made, shown once, revoked", async ({ page, fake }) => {
+  await open(page, fake, "/dashboard/nodes");
+  await page.getByRole("button", { name: "Add a node" }).click();
+  await page.getByLabel("Name of a new token").fill("rack 2");
+  await page.getByRole("button", { name: "Make a token" }).click();
+  await expect(page.getByRole("group", { name: "What to run there" })).toContainText(/LLM_ROUTER_JOIN_TOKEN=jt_\w+ llm-node serve/);
+  await accessible(page);
+  await page.screenshot({ path: "artefacts/pages/add-node.png" });
+  await page.getByLabel("Address").fill("http://10.0.0.7:11434");
+  await page.getByLabel("Shown as").fill("the old ollama");
+  await page.getByRole("button", { name: "Adopt" }).click();
+  await expect(page.getByRole("row", { name: /the old ollama/ })).toContainText("ready");
+  await page.getByRole("button", { name: "Add a node" }).click();
+  await page.getByRole("button", { name: "Revoke lab" }).click();
+  await expect(page.getByRole("button", { name: "Revoke lab" })).toHaveCount(0);
+  await page.reload();
+  const tokens = (await api(page, fake, "/api/nodes/join-tokens")).join_tokens;
+  expect(tokens.map(({ name, revoked_at, require_approval }: { name: string; revoked_at: string | null; require_approval: boolean }) => [name, revoked_at !== null, require_approval])).toEqual([["lab", true, true], ["rack 2", false, true]]);
 });
 
 test("models: registered from the hub, converted, deleted", async ({ page, fake }) => {
