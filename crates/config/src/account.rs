@@ -43,8 +43,10 @@ pub struct Account {
     pub reach: Reach,
     /// Lower first.
     pub priority: i32,
-    /// Share among accounts of one priority.
-    pub weight: f64,
+    /// Share among accounts of one priority; `None` where nobody wrote one.
+    pub weight: Option<f64>,
+    /// Dollars for a million tokens of prompt and of completion, where it is the account's own.
+    pub price: Option<(f64, f64)>,
     /// The service's own bound; a full one is skipped.
     pub rate_limit: Option<RateLimit>,
     /// Further bounds.

@@ -50,7 +50,8 @@ pub(crate) const ACCOUNT_FIELDS: &[Field] = &[
     field("models", "Names and wildcards (`gpt-*`) it serves; empty: any name."),
     field("model_map", "Public name → the upstream's name."),
     field("priority", "Lower first (`0`)."),
-    field("weight", "Share among accounts of one priority (`1`)."),
+    field("weight", "Share among accounts of one priority (`1`); where one of them has it, one is drawn for each request."),
+    field("price", "`{input, output}`: dollars for a million tokens, where they are the account's own and not the model's."),
     field("rate_limit_requests", "Most requests in a sliding window; a full account is skipped."),
     field("rate_limit_window", "That window (`60s`)."),
     field("limits", "`{rpm, tpm, concurrency}`: requests and tokens a minute, requests at once."),
@@ -62,17 +63,15 @@ pub(crate) const ACCOUNT_FIELDS: &[Field] = &[
 
 /// The keys of `limits`.
 pub(crate) const LIMIT_FIELDS: &[Field] = &[field("rpm", ""), field("tpm", ""), field("concurrency", "")];
+const PRICE_FIELDS: &[Field] = &[field("input", ""), field("output", "")];
 const TIMEOUT_FIELDS: &[Field] = &[field("connect", ""), field("first_byte", ""), field("idle", ""), field("total", "")];
 
-/// Keys of an account that are checked and kept and change nothing yet; a room that begins to read one takes it out.
-const WITHOUT_EFFECT: &[&str] = &["weight"];
-
-/// Says which of an account's keys change nothing.
-pub(crate) fn report_without_effect(fields: &Fields, name: &str, warn: &mut Vec<String>) {
-    let written: Vec<&str> = WITHOUT_EFFECT.iter().copied().filter(|key| fields.node(key).is_some()).collect();
-    if !written.is_empty() {
-        warn.push(format!("account {name}: accepted, but without effect in this version: {}", written.join(", ")));
+fn price(fields: &Fields) -> Result<Option<(f64, f64)>, ConfigError> {
+    if fields.node("price").is_none() {
+        return Ok(None);
     }
+    let price = fields.below("price", PRICE_FIELDS)?;
+    Ok(Some((price.optional("input")?.unwrap_or(0.0), price.optional("output")?.unwrap_or(0.0))))
 }
 
 /// The window of a rate limit that names none.
@@ -97,7 +96,6 @@ pub(crate) fn read(fields: &Fields, origin: AccountOrigin, around: &Surroundings
     let open = if service { Reach::Discovered } else { Reach::Any };
     let reach = if models.is_empty() && model_map.is_empty() { open } else { Reach::Listed };
     let credential = Credential::read(fields, &provider, around)?;
-    report_without_effect(fields, &name, warn);
     let enabled = fields.optional("enabled")?.unwrap_or(true);
     if let (None, Some(variable), AccountAuth::ApiKey, true) = (&credential.api_key, &credential.variable, credential.mode, enabled) {
         warn.push(format!("account {name}: {variable} is not set, so its models are not available"));
@@ -115,7 +113,8 @@ pub(crate) fn read(fields: &Fields, origin: AccountOrigin, around: &Surroundings
         enabled,
         reach,
         priority: fields.optional("priority")?.unwrap_or(0),
-        weight: fields.optional("weight")?.unwrap_or(1.0),
+        weight: fields.optional("weight")?,
+        price: price(fields)?,
         rate_limit: rate_limit(fields)?,
         limits: limits(fields)?,
         timeouts: timeouts(fields, around.timeouts)?,

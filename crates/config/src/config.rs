@@ -27,6 +27,8 @@ pub struct Config {
     pub aliases: BTreeMap<String, Vec<String>>,
     /// By task, the models of each complexity.
     pub task_routes: BTreeMap<String, TaskRoute>,
+    /// By model, those that stand in for it, as a LiteLLM file has them.
+    pub fallbacks: BTreeMap<String, Vec<String>>,
     /// Models tried after those that a request's route names.
     pub fallback_models: Vec<String>,
     /// Statuses of an upstream after which another target is tried, besides those that always are.
@@ -75,10 +77,19 @@ pub struct Config {
     pub default_embedding_model: Option<String>,
     /// `routing_strategy` of a LiteLLM file.
     pub group_strategy: Option<String>,
+    /// The same, where it is about accounts that serve the same name.
+    pub strategy: Option<Strategy>,
     /// What opens models that are registered by name.
     pub type_keys: TypeKeys,
     /// Sections whose meaning belongs to one room alone, as they were written, by their key.
     pub sections: Sections,
+}
+
+impl Config {
+    /// The models that stand in for one, in order.
+    pub fn fallbacks_of(&self, model: &str) -> &[String] {
+        crate::litellm_router::fallbacks_of(&self.fallbacks, model)
+    }
 }
 
 /// Sections as they were written. They may hold secrets: `Debug` gives their names only.
@@ -201,6 +212,22 @@ pub struct Breaker {
     pub failures: u32,
     /// For how long.
     pub recovery: Duration,
+}
+
+words! {
+    /// How one of several accounts of one priority is chosen that serve the same name.
+    Strategy {
+        /// By chance, in the proportion of their weights.
+        Shuffle = "simple-shuffle",
+        /// Fewest requests under way.
+        LeastBusy = "least-busy",
+        /// Fewest tokens in the last minute.
+        UsageBased = "usage-based-routing" | "usage-based-routing-v2",
+        /// Shortest time to the first byte.
+        LatencyBased = "latency-based-routing",
+        /// Lowest price.
+        CostBased = "cost-based-routing",
+    }
 }
 
 words! {

@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 use crate::account_fields::ACCOUNT_FIELDS;
 use crate::edit::Document;
 use crate::error::ConfigError;
+use crate::litellm::{self, Claim};
 use crate::secret_ref;
 use crate::setting::{Setting as _, words};
-use crate::{file, known, litellm};
+use crate::{file, known, litellm_router};
 
 words! {
     /// Whose configuration it is.
@@ -121,7 +122,9 @@ fn of_litellm(root: &Value, path: &Path, notes: &mut Vec<String>) -> Result<Map<
     let mut taken = Vec::new();
     let accounts: Result<Vec<Value>, ConfigError> =
         list.iter().enumerate().map(|(i, entry)| account(entry, i, &mut taken, path, notes)).collect();
-    ours.insert("accounts".to_owned(), Value::Array(accounts?));
+    let mut accounts = accounts?;
+    share(&mut accounts);
+    ours.insert("accounts".to_owned(), Value::Array(accounts));
     for (key, value) in root.iter().filter(|(key, _)| !LITELLM_OWN.contains(&key.as_str())) {
         ours.insert(key.clone(), value.clone());
     }
@@ -134,8 +137,10 @@ fn of_litellm(root: &Value, path: &Path, notes: &mut Vec<String>) -> Result<Map<
             match SAME.iter().find(|(theirs, _)| *theirs == name) {
                 Some((_, place)) => put(&mut ours, place, referring(value)),
                 None if name == "router_settings.num_retries" => {}
-                // Read by this name.
-                None if name == "router_settings.routing_strategy" => put(&mut ours, &name, value.clone()),
+                // What has no word of ours is read from where it stands.
+                None if *section == "router_settings" && litellm_router::READ.contains(&key.as_str()) => {
+                    put(&mut ours, &name, value.clone())
+                }
                 None => notes.push(format!("{name} has no counterpart: left out")),
             }
         }
@@ -172,11 +177,16 @@ fn account(entry: &Value, at: usize, taken: &mut Vec<String>, path: &Path, notes
             put(&mut account, place, referring(value));
         }
     }
+    let dollars = |key: &str| params.get(key).and_then(Value::as_f64).map(|dollars| dollars * 1e6);
+    let (input, output) = (dollars("input_cost_per_token"), dollars("output_cost_per_token"));
+    if input.is_some() || output.is_some() {
+        account.insert("price".to_owned(), json!({"input": input.unwrap_or(0.0), "output": output.unwrap_or(0.0)}));
+    }
     account.insert("models".to_owned(), json!([public]));
     if !public.contains('*') && public != upstream {
         account.insert("model_map".to_owned(), json!({public: upstream}));
     }
-    let read = ["model", "custom_llm_provider"];
+    let read = ["model", "custom_llm_provider", "input_cost_per_token", "output_cost_per_token"];
     for key in params.keys().filter(|key| !read.contains(&key.as_str()) && params_as.iter().all(|(theirs, _)| theirs != key)) {
         notes.push(format!("model_list[{at}].litellm_params.{key} has no counterpart: left out"));
     }
@@ -184,6 +194,23 @@ fn account(entry: &Value, at: usize, taken: &mut Vec<String>, path: &Path, notes
         notes.push(format!("model_list[{at}].model_info has no counterpart: left out"));
     }
     Ok(Value::Object(account))
+}
+
+/// Accounts that were one group share its requests as before.
+fn share(accounts: &mut [Value]) {
+    let number = |account: &Value, pointer: &str| account.pointer(pointer).and_then(Value::as_f64);
+    let claims = accounts.iter().map(|account| Claim {
+        name: account.pointer("/models/0").and_then(Value::as_str).unwrap_or_default(),
+        weight: number(account, "/weight"),
+        rpm: number(account, "/limits/rpm"),
+        tpm: number(account, "/limits/tpm"),
+    });
+    let shares = litellm::shares(&claims.collect::<Vec<_>>());
+    for (account, share) in accounts.iter_mut().zip(shares) {
+        if let Some(share) = share {
+            account["weight"] = json!(share);
+        }
+    }
 }
 
 /// Puts a value at a dotted place, unless something stands there.
@@ -213,7 +240,7 @@ mod tests {
     const LITELLM: &str = "\
 model_list:
   - model_name: fast
-    litellm_params: {model: openai/gpt-4o-mini, api_key: os.environ/OPENAI_API_KEY, rpm: 10, order: 1, timeout: 30}
+    litellm_params: {model: openai/gpt-4o-mini, api_key: os.environ/OPENAI_API_KEY, rpm: 10, order: 1, timeout: 30, input_cost_per_token: 3e-7}
   - model_name: fast
     litellm_params: {model: gemini/gemini-2.5-flash, api_key: k2, weight: 2, extra_headers: {x-a: b}}
   - model_name: openai/*
@@ -221,7 +248,7 @@ model_list:
     model_info: {mode: chat}
   - model_name: own
     litellm_params: {model: hosted_vllm/own, api_base: http://v/v1, drop_params: true}
-router_settings: {num_retries: 4, timeout: 77, routing_strategy: least-busy, redis_host: r}
+router_settings: {num_retries: 4, timeout: 77, routing_strategy: least-busy, redis_host: r, allowed_fails: 1, fallbacks: [{own: [fast]}]}
 general_settings: {master_key: os.environ/MASTER, store_model_in_db: true}
 litellm_settings: {drop_params: true}
 ";
@@ -237,7 +264,13 @@ litellm_settings: {drop_params: true}
         }
         let keys: Vec<&str> = config.auth.master_keys.iter().map(crate::secret::Secret::expose).collect();
         let exposed: Vec<Option<&str>> = config.accounts.iter().map(|a| a.api_key.as_ref().map(crate::secret::Secret::expose)).collect();
-        format!("{:?}\n{exposed:?}\n{:?} {:?} {keys:?} {:?}", config.accounts, config.retry, config.timeouts, config.group_strategy)
+        format!(
+            "{:?}\n{exposed:?}\n{:?} {:?} {keys:?} {:?}",
+            config.accounts,
+            config.retry,
+            config.timeouts,
+            (config.group_strategy, config.strategy, config.breaker, config.fallbacks)
+        )
     }
 
     #[test]

@@ -246,7 +246,11 @@ pub(crate) const KEYS: &[Key] = &[
         Shape::Structure,
         "LiteLLM: entries `{model_name, litellm_params{model, api_base, api_key, …}}`; each becomes an account.",
     ),
-    Key::whole("router_settings", Shape::Foreign, "LiteLLM: `routing_strategy`, `num_retries`, `timeout`."),
+    Key::whole(
+        "router_settings",
+        Shape::Foreign,
+        "LiteLLM: `routing_strategy`, `num_retries`, `retry_after`, `timeout`, `allowed_fails`, `cooldown_time`, `disable_cooldowns`, `model_group_alias`, `fallbacks`, `default_fallbacks`.",
+    ),
     Key::whole("general_settings", Shape::Foreign, "LiteLLM: `master_key`."),
     Key::whole("litellm_settings", Shape::Foreign, "LiteLLM: kept."),
     Key::whole("environment_variables", Shape::Foreign, "LiteLLM: kept."),

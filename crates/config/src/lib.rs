@@ -27,6 +27,7 @@ mod key;
 mod keys;
 mod known;
 mod litellm;
+mod litellm_router;
 pub mod load;
 mod models;
 pub mod node;

@@ -47,7 +47,51 @@ pub(crate) fn accounts(root: &Node, place: Place, around: &Surroundings, warn: &
         let params = Fields::lenient(params, format!("model_list[{i}].litellm_params"), PARAM_FIELDS, place, warn)?;
         accounts.push(account(name, model, node.line, &params, around, warn)?);
     }
+    weigh(&mut accounts);
     Ok(accounts)
+}
+
+/// What an entry says of its share among those of its name.
+pub(crate) struct Claim<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) weight: Option<f64>,
+    pub(crate) rpm: Option<f64>,
+    pub(crate) tpm: Option<f64>,
+}
+
+/// Entries of one name are drawn by their weights; where none has one, by their limits if all have them, else evenly. One alone has no share.
+pub(crate) fn shares(claims: &[Claim]) -> Vec<Option<f64>> {
+    let share = |own: &Claim| {
+        let group = || claims.iter().filter(|other| other.name == own.name);
+        if group().count() < 2 {
+            return own.weight;
+        }
+        let limit = |of: fn(&Claim) -> Option<f64>| of(own).filter(|_| group().all(|claim| of(claim).is_some()));
+        let is_weighted = group().any(|claim| claim.weight.is_some());
+        let by_limit = || limit(|claim| claim.rpm).or_else(|| limit(|claim| claim.tpm));
+        Some(if is_weighted { own.weight } else { by_limit() }.unwrap_or(1.0))
+    };
+    claims.iter().map(share).collect()
+}
+
+fn weigh(accounts: &mut [Account]) {
+    let claims = accounts.iter().map(|account| Claim {
+        name: account.models.first().map_or("", String::as_str),
+        weight: account.weight,
+        rpm: account.limits.rpm.map(f64::from),
+        tpm: account.limits.tpm.map(|tokens| tokens as f64),
+    });
+    let shares = shares(&claims.collect::<Vec<_>>());
+    for (account, share) in accounts.iter_mut().zip(shares) {
+        account.weight = share;
+    }
+}
+
+/// LiteLLM's dollars for one token, as ours for a million.
+fn price(params: &Fields) -> Result<Option<(f64, f64)>, ConfigError> {
+    let (input, output): (Option<f64>, Option<f64>) = (params.optional("input_cost_per_token")?, params.optional("output_cost_per_token")?);
+    let is_said = input.is_some() || output.is_some();
+    Ok(is_said.then(|| (input.unwrap_or(0.0) * 1e6, output.unwrap_or(0.0) * 1e6)))
 }
 
 /// The name of the account of the entry at `at`: the model's, with a number where another entry has that.
@@ -87,7 +131,6 @@ fn account(
     if let (None, Some(variable)) = (&api_key, &variable) {
         warn.push(format!("account {name}: {variable} is not set, so its models are not available"));
     }
-    account_fields::report_without_effect(params, &name, warn);
     let first_byte = params.optional::<Interval>("timeout")?.map_or(around.timeouts.first_byte, |i| i.0);
     let wildcard = public.contains('*');
     Ok(Account {
@@ -105,7 +148,8 @@ fn account(
         model_map: if wildcard || public == upstream { BTreeMap::new() } else { BTreeMap::from([(public, upstream)]) },
         reach: Reach::Listed,
         priority: params.optional("order")?.unwrap_or(0),
-        weight: params.optional("weight")?.unwrap_or(1.0),
+        weight: params.optional("weight")?,
+        price: price(params)?,
         rate_limit: None,
         limits: AccountLimits {
             rpm: params.optional::<Count>("rpm")?.map(|n| n.0),

@@ -1,5 +1,6 @@
 //! Each section of the configuration from its settings.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::account::Timeouts;
@@ -17,7 +18,7 @@ use crate::secret::{Secret, mask_url};
 use crate::setting::{Bytes, Count, Interval, Share, Span, Status};
 use crate::show::Origin;
 use crate::tree::Node;
-use crate::{accounts, auth, files, models};
+use crate::{accounts, auth, files, litellm_router, models};
 
 /// Everything, not yet checked against each other.
 pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
@@ -28,16 +29,13 @@ pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
         default_model: reader.optional("default_model")?,
         models: models::models(reader.root, place)?,
         accounts: accounts::collect(reader, timeouts)?,
-        aliases: models::aliases(reader.root, place)?,
+        aliases: aliases(reader, place)?,
+        fallbacks: litellm_router::fallbacks(reader)?,
         task_routes: models::task_routes(reader.root, place)?,
         fallback_models: reader.optional("fallback_models")?.unwrap_or_default(),
         retry_statuses: reader.value::<Vec<Status>>("retry_statuses")?.into_iter().map(|s| s.0).collect(),
         retry: retry(reader)?,
-        breaker: Breaker {
-            enabled: reader.value::<bool>("breaker.enabled")?,
-            failures: reader.value::<Count>("breaker.failures")?.0,
-            recovery: reader.value("breaker.recovery")?,
-        },
+        breaker: breaker(reader)?,
         routes: models::routes(reader.root, place, reader)?,
         timeouts,
         fleet: fleet(reader)?,
@@ -71,6 +69,7 @@ pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
         idempotency: idempotency(reader)?,
         rate_limit: rate_limit(reader)?,
         default_embedding_model: reader.optional("default_embedding_model")?,
+        strategy: litellm_router::strategy(reader)?,
         group_strategy: reader.root.at("router_settings.routing_strategy").and_then(Node::scalar),
         type_keys: TypeKeys::read(reader.env),
         sections: kept(reader.root),
@@ -107,30 +106,38 @@ fn timeouts(reader: &mut Reader) -> Result<Timeouts, ConfigError> {
         total: time("timeouts.total")?,
     };
     if !reader.is_written("timeouts.total")
-        && let Some(total) = litellm_setting::<Interval>(reader, "timeout")?
+        && let Some(total) = litellm_router::setting::<Interval>(reader, "timeout")?
     {
         timeouts.total = total.0;
     }
     Ok(timeouts)
 }
 
+fn aliases(reader: &Reader, place: Place) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
+    let mut aliases = models::aliases(reader.root, place)?;
+    litellm_router::aliases(reader, &mut aliases)?;
+    Ok(aliases)
+}
+
+fn breaker(reader: &mut Reader) -> Result<Breaker, ConfigError> {
+    let ours = Breaker {
+        enabled: reader.value::<bool>("breaker.enabled")?,
+        failures: reader.value::<Count>("breaker.failures")?.0,
+        recovery: reader.value("breaker.recovery")?,
+    };
+    litellm_router::breaker(reader, ours)
+}
+
 fn retry(reader: &mut Reader) -> Result<Retry, ConfigError> {
-    let Span(backoff_min, backoff_max) = reader.value("retry.backoff")?;
+    let Span(least, most) = reader.value("retry.backoff")?;
+    let (backoff_min, backoff_max) = litellm_router::pause(reader, (least, most))?;
     let mut max_attempts = reader.value::<Count>("retry.max_attempts")?.0;
     if !reader.is_written("retry.max_attempts")
-        && let Some(retries) = litellm_setting::<u32>(reader, "num_retries")?
+        && let Some(retries) = litellm_router::setting::<u32>(reader, "num_retries")?
     {
         max_attempts = retries.saturating_add(1);
     }
     Ok(Retry { max_attempts, backoff_min, backoff_max, budget: reader.value::<Share>("retry.retry_budget")?.0 })
-}
-
-/// A setting of LiteLLM's `router_settings`, which ours of the same meaning win over.
-fn litellm_setting<T: crate::setting::Setting>(reader: &Reader, key: &str) -> Result<Option<T>, ConfigError> {
-    let Some(node) = reader.root.at("router_settings").and_then(|s| s.get(key)) else { return Ok(None) };
-    let origin = reader.at_line(node.line).to_string();
-    let wrong = || ConfigError::Value { name: format!("router_settings.{key}"), value: node.brief(), origin, allowed: T::allowed() };
-    T::from_node(node).map(Some).ok_or_else(wrong)
 }
 
 fn fleet(reader: &mut Reader) -> Result<Fleet, ConfigError> {

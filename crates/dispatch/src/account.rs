@@ -5,14 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use journey::{AttemptOutcome, Flow, Operation, Request};
+use journey::{AttemptOutcome, Deposit, Flow, Operation, Request, Upload};
 use policy::{Hold, Subject};
 use wire::{Code, Dialect, Failure};
 
 use crate::{
     attempt::attempt,
     fault::Fault,
-    health::{Breaker, Resting, Vital, Why},
+    health::{Breaker, Load, Resting, Vital, Why},
     run::{Ask, Dispatch, Trail, guess, skipped},
     way::Way,
 };
@@ -62,6 +62,7 @@ pub(crate) async fn account_once(
             }
         };
         let sent = account.granted();
+        let load = vital.filter(|_| d.rules.counts_load).map(Load::begin);
         let result = attempt(d, way, ask.request, ask.deadline, trail).await;
         if let Some(vital) = vital {
             report(d.rules.breaker, vital, &result, trail);
@@ -69,11 +70,17 @@ pub(crate) async fn account_once(
         if let Some(place) = place {
             settle(place, &result, trail);
         }
+        let is_whole = || ask.request.upload.as_ref().is_none_or(Upload::is_whole);
         match result {
-            Ok(flow) => return Ok(Some(flow)),
-            Err(fault) if fault.is_language => {}
+            Ok(flow) => {
+                trail.deposits.extend(load.map(|load| Box::new(load) as Box<dyn Deposit>));
+                return Ok(Some(flow));
+            }
+            Err(fault) if fault.is_language && is_whole() => {}
             // A token may end before its time: once, another is asked for.
-            Err(fault) if fault.status == Some(401) && !is_renewed && account.renewed(sent.as_ref()).await => is_renewed = true,
+            Err(fault) if fault.status == Some(401) && !is_renewed && is_whole() && account.renewed(sent.as_ref()).await => {
+                is_renewed = true
+            }
             Err(fault) => {
                 faults.push(fault);
                 break;
@@ -89,7 +96,7 @@ fn report(rules: Breaker, vital: &Vital, result: &Result<Flow, Fault>, trail: &T
     match result {
         Ok(_) => {
             let took_ms = trail.attempts.last().map_or(0.0, |attempt| attempt.duration_ms);
-            vital.succeeded(Duration::from_secs_f64(took_ms.max(0.0) / 1e3));
+            vital.succeeded(now, Duration::from_secs_f64(took_ms.max(0.0) / 1e3));
         }
         Err(fault) if fault.is_language => {}
         // Its credential will not get better by asking again, so others are asked first. A 403 may be about one model only.

@@ -2,11 +2,11 @@
 
 use std::{future::poll_fn, pin::Pin, sync::Arc};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use fleet::InFlight;
 use http::{HeaderMap, Response, StatusCode, header, response::Parts};
 use http_body::Body as _;
-use journey::{AttemptOutcome, Body, Operation, Request};
+use journey::{AttemptOutcome, Body, Operation, Request, Upload};
 use net::ResponseBody;
 use tokio::time::Instant;
 use upstream::{Account, Judgement, Kind, Learned, Verdict, judge, limits, message_of};
@@ -27,6 +27,28 @@ use crate::{
     stream::{Committed, Translated},
     way::Way,
 };
+
+/// Most bytes of a JSON answer of no known kind that are read before any of it is passed on.
+const WHOLE_BYTES_MAX: usize = 1 << 20;
+
+/// Sends a form. The time to the first byte runs while nothing of the form moves: how long it takes is the client's affair.
+async fn sent_along(
+    client: &net::Client,
+    request: http::Request<net::Body>,
+    timeouts: net::Timeouts,
+    form: &Upload,
+) -> Result<Response<ResponseBody>, net::Error> {
+    let patient = net::Timeouts { first_byte: timeouts.total, ..timeouts };
+    let mut sending = std::pin::pin!(client.send(request, &patient));
+    loop {
+        let before = form.bytes_passed();
+        match tokio::time::timeout(timeouts.first_byte, &mut sending).await {
+            Ok(sent) => return sent,
+            Err(_) if form.bytes_passed() == before => return Err(net::Error::Timeout(net::Phase::FirstByte)),
+            Err(_) => {}
+        }
+    }
+}
 
 /// Most bytes of an error answer that are read.
 const ERROR_BYTES_MAX: usize = 256 << 10;
@@ -79,7 +101,11 @@ impl<'a> Exchange<'a> {
     ) -> Result<Answer, Fault> {
         let Way { name, account, wire, timeouts, request: built, letter, .. } = way;
         let this = Self { d, request, name, account, wire, timeouts, deadline, translation: letter.translation };
-        let response = d.client.send(built, &timeouts).await.map_err(|e| fault_of(&this.name, &e))?;
+        let sent = match &request.upload {
+            Some(form) => sent_along(d.client, built, timeouts, form).await,
+            None => d.client.send(built, &timeouts).await,
+        };
+        let response = sent.map_err(|e| fault_of(&this.name, &e))?;
         let (head, body) = response.into_parts();
         if !head.status.is_success() {
             let body = net::read_all(body.with_idle_timeout(timeouts.idle), ERROR_BYTES_MAX).await.unwrap_or_default();
@@ -94,12 +120,11 @@ impl<'a> Exchange<'a> {
             let stream = this.committed(body, guard).await?;
             return Ok(this.streamed(&head, stream));
         }
+        if request.operation == Operation::Other {
+            return this.passed(&head, body, guard).await;
+        }
         let whole = net::read_all(body.with_idle_timeout(timeouts.idle), d.body_bytes_max).await.map_err(|e| fault_of(&this.name, &e))?;
         match request.operation {
-            Operation::Other => {
-                let usage = tap::whole(&whole).and_then(|seen| seen.usage);
-                Ok(Answer::untouched(&head, Body::Whole(whole, usage)))
-            }
             Operation::Generate(_) if is_stream => this.gathered(&whole),
             _ => this.whole(&head, whole),
         }
@@ -118,6 +143,48 @@ impl<'a> Exchange<'a> {
             None => Body::Stream(Box::pin(stream)),
         };
         Answer::new(200, body)
+    }
+
+    /// An answer of any kind: JSON is read whole if it is short, so that one that is broken moves on; all else passes from its first piece on.
+    async fn passed(self, head: &Parts, body: ResponseBody, guard: &mut Option<InFlight>) -> Result<Answer, Fault> {
+        let header = |name: header::HeaderName| head.headers.get(name).and_then(|v| v.to_str().ok());
+        let is_json = header(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
+        let length = header(header::CONTENT_LENGTH).and_then(|v| v.parse::<u64>().ok());
+        let mut rest = Box::pin(body.with_idle_timeout(self.timeouts.idle));
+        let mut first = BytesMut::new();
+        loop {
+            match poll_fn(|cx| rest.as_mut().poll_frame(cx)).await {
+                Some(Ok(frame)) => first.extend_from_slice(&frame.into_data().unwrap_or_default()),
+                Some(Err(e)) => return Err(fault_of(&self.name, &e)),
+                None => break,
+            }
+            if first.len() > WHOLE_BYTES_MAX || (!is_json && !first.is_empty() && length != Some(first.len() as u64)) {
+                let stream = Committed::new(first.freeze(), rest, guard.take(), self.deadline);
+                let mut answer = Answer::untouched(head, Body::Passage(Box::pin(stream)));
+                let told =
+                    [header::CONTENT_LENGTH, header::CONTENT_DISPOSITION].map(|name| (name.clone(), head.headers.get(name).cloned()));
+                answer.headers.extend(told.into_iter().filter_map(|(name, value)| Some((name, value?))));
+                return Ok(answer);
+            }
+        }
+        if is_json {
+            #[derive(serde::Deserialize)]
+            struct Inside {
+                error: Option<serde_json::Value>,
+            }
+            let is_broken = serde_json::from_slice::<serde::de::IgnoredAny>(&first).is_err();
+            if is_broken {
+                return Err(self.broken(head.status, "with something that is not JSON"));
+            }
+            if let Ok(Inside { error: Some(_) }) = serde_json::from_slice(&first) {
+                let said = message_of(&first).unwrap_or_default();
+                return Err(self.broken(head.status, &format!("{} with an error inside: {said}", head.status.as_u16())));
+            }
+        }
+        let usage = if is_json { tap::usage_of_other(&first) } else { None };
+        let mut answer = Answer::untouched(head, Body::Whole(first.freeze(), usage));
+        answer.headers.extend(head.headers.get(header::CONTENT_DISPOSITION).map(|v| (header::CONTENT_DISPOSITION, v.clone())));
+        Ok(answer)
     }
 
     fn broken(&self, status: StatusCode, what: &str) -> Fault {

@@ -12,8 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use journey::{Deposit, Receipt};
+
 /// The longest rest that an upstream can ask for.
 const REST_MAX: Duration = Duration::from_mins(10);
+/// How long a measured time to the first byte counts where accounts are chosen by it.
+const FRESH: Duration = Duration::from_mins(5);
 /// Share of a new measurement in the running mean.
 const NEW_SHARE: f64 = 0.2;
 /// Retries that are free at the start and that can be saved up, in thousandths.
@@ -97,8 +101,55 @@ pub struct Vital {
     behind_for: AtomicU8,
     /// Mean time to the first byte, microseconds; 0 if unknown.
     first_byte_us: AtomicU64,
+    /// When that was measured last, in milliseconds from `began`.
+    measured_at: AtomicU64,
     /// Mean tokens per second, thousandths; 0 if unknown.
     speed: AtomicU64,
+    /// Requests under way; counted where a strategy asks for it.
+    in_flight: AtomicU64,
+    used: Used,
+}
+
+/// Tokens of this minute and of the one before; two writers at once may lose a count at the turn, which does not matter.
+#[derive(Debug, Default)]
+struct Used {
+    minute: AtomicU64,
+    now: AtomicU64,
+    before: AtomicU64,
+}
+
+const MINUTE_MS: u64 = 60_000;
+
+impl Used {
+    fn turn(&self, minute: u64) {
+        let last = self.minute.swap(minute, Relaxed);
+        if last != minute {
+            let now = self.now.swap(0, Relaxed);
+            self.before.store(if last + 1 == minute { now } else { 0 }, Relaxed);
+        }
+    }
+}
+
+/// A request under way at an account. Settled with the request, it counts its tokens; dropped before, only that it is over.
+pub(crate) struct Load(Arc<Vital>);
+
+impl Load {
+    pub(crate) fn begin(vital: &Arc<Vital>) -> Self {
+        vital.in_flight.fetch_add(1, Relaxed);
+        Self(vital.clone())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Deposit for Load {
+    fn settle(self: Box<Self>, receipt: &Receipt) {
+        self.0.used(receipt.tokens().unwrap_or(0), Instant::now());
+    }
 }
 
 impl Default for Vital {
@@ -111,7 +162,10 @@ impl Default for Vital {
             behind_until: AtomicU64::default(),
             behind_for: AtomicU8::default(),
             first_byte_us: AtomicU64::default(),
+            measured_at: AtomicU64::default(),
             speed: AtomicU64::default(),
+            in_flight: AtomicU64::default(),
+            used: Used::default(),
         }
     }
 }
@@ -185,7 +239,8 @@ impl Vital {
     }
 
     /// It answered, were it with a refusal of the request.
-    pub(crate) fn succeeded(&self, first_byte: Duration) {
+    pub(crate) fn succeeded(&self, now: Instant, first_byte: Duration) {
+        self.measured_at.store(self.ms(now), Relaxed);
         if self.failures.swap(0, Relaxed) > 0 {
             self.closed_until.store(0, Relaxed);
         }
@@ -230,6 +285,30 @@ impl Vital {
     /// Mean seconds to the first byte.
     pub fn latency_s(&self) -> Option<f64> {
         Some(self.first_byte_us.load(Relaxed)).filter(|n| *n > 0).map(|us| us as f64 / 1e6)
+    }
+
+    /// The same, where it was measured within the last five minutes.
+    pub fn fresh_latency_s(&self, now: Instant) -> Option<f64> {
+        let age_ms = self.ms(now).saturating_sub(self.measured_at.load(Relaxed));
+        self.latency_s().filter(|_| u128::from(age_ms) < FRESH.as_millis())
+    }
+
+    /// Requests under way; 0 where nobody counts them.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Relaxed)
+    }
+
+    fn used(&self, tokens: u64, now: Instant) {
+        self.used.turn(self.ms(now) / MINUTE_MS);
+        self.used.now.fetch_add(tokens, Relaxed);
+    }
+
+    /// Tokens of the last minute, those of the minute before in proportion; 0 where nobody counts them.
+    pub fn tokens_lately(&self, now: Instant) -> u64 {
+        let ms = self.ms(now);
+        self.used.turn(ms / MINUTE_MS);
+        let left_ms = MINUTE_MS - ms % MINUTE_MS;
+        self.used.now.load(Relaxed) + self.used.before.load(Relaxed) * left_ms / MINUTE_MS
     }
 
     /// Mean tokens per second.
@@ -289,7 +368,7 @@ mod tests {
         vital.failed(RULES, at(&vital, 31));
         assert!(ask(&vital, 60).is_err(), "a probe that fails opens it again");
         assert_eq!(ask(&vital, 61), Ok(()));
-        vital.succeeded(Duration::from_millis(5));
+        vital.succeeded(at(&vital, 61), Duration::from_millis(5));
         assert_eq!(ask(&vital, 61), Ok(()));
         assert_eq!(vital.resting(at(&vital, 61)), None);
     }
@@ -331,6 +410,27 @@ mod tests {
         vital.stands_back(RULES, at(&vital, 30), Why::Limit);
         vital.forget();
         assert_eq!(ask(&vital, 31), Ok(()), "a new key is a new account");
+    }
+
+    #[test]
+    fn load_is_counted_while_it_lasts() {
+        let vital = Arc::new(Vital::default());
+        let (one, two) = (Load::begin(&vital), Load::begin(&vital));
+        assert_eq!(vital.in_flight(), 2);
+        drop((one, two));
+        assert_eq!(vital.in_flight(), 0);
+        vital.used(600, at(&vital, 30));
+        assert_eq!(vital.tokens_lately(at(&vital, 31)), 600);
+        assert_eq!(vital.tokens_lately(at(&vital, 90)), 300, "half of the minute before is still in the last minute");
+        assert_eq!(vital.tokens_lately(at(&vital, 200)), 0);
+    }
+
+    #[test]
+    fn a_measurement_grows_old() {
+        let vital = Vital::default();
+        vital.succeeded(at(&vital, 10), Duration::from_millis(400));
+        assert_eq!(vital.fresh_latency_s(at(&vital, 200)), Some(0.4));
+        assert_eq!((vital.fresh_latency_s(at(&vital, 311)), vital.latency_s()), (None, Some(0.4)));
     }
 
     #[test]

@@ -81,7 +81,14 @@ impl Letter {
             }
             Operation::Completions => Ok(Self::raw(request, to, "/completions".to_owned())),
             Operation::Embeddings => Ok(Self::raw(request, to, "/embeddings".to_owned())),
-            Operation::Other => Ok(Self::raw(request, to, request.forwarded.as_ref().map_or("/", Forwarded::path).to_owned())),
+            Operation::Other => {
+                let path = request.forwarded.as_ref().map_or("/", Forwarded::path);
+                if to.account.is_some() && !matches!(wire, Dialect::Chat | Dialect::Responses) {
+                    let message = format!("`{path}` cannot be asked of an account that speaks `{}` only", wire.name());
+                    return Err(Failure::new(Code::Unsupported, message).at("model"));
+                }
+                Ok(Self::raw(request, to, path.to_owned()))
+            }
             Operation::Count(Dialect::Gemini) => Ok(Self::raw(request, to, format!("/models/{model}:countTokens"))),
             Operation::Count(_) => Ok(Self::raw(request, to, "/messages/count_tokens".to_owned())),
             Operation::Generate(dialect) if dialect == wire && Self::passes(request, to) => {

@@ -8,7 +8,7 @@ use std::{
 
 use fleet::{Fleet, Queued, Turn, Wanted};
 use http::HeaderMap;
-use journey::{Attempt, AttemptOutcome, Body, Candidate, Deposit, Flow, Operation, Pick, Plan, Request, Served, Target};
+use journey::{Attempt, AttemptOutcome, Body, Candidate, Deposit, Flow, Operation, Pick, Plan, Request, Served, Target, Upload};
 use policy::{Bounds, Counters};
 use serde_json::{Value, json};
 use wire::{Code, Dialect, Failure, losses::Losses};
@@ -33,6 +33,8 @@ pub struct Rules {
     pub backoff_max: Duration,
     /// Statuses that the operator wants retried, besides those that always are.
     pub also_retried: Vec<u16>,
+    /// A strategy asks how busy accounts are.
+    pub counts_load: bool,
     /// When accounts are left alone.
     pub breaker: Breaker,
     /// Retries of the same targets as a share of requests.
@@ -167,6 +169,9 @@ async fn rounds(
                 continue;
             }
             let before = faults.len();
+            if let Some(failure) = cannot_be_sent(request, &mut faults, trail) {
+                return Err(failure);
+            }
             match candidate_once(d, candidate, ask, &mut faults, trail).await? {
                 Some(flow) if flow.may_fit_elsewhere && held.is_none() => held = Some(flow),
                 // Nor does it fit here: the first refusal is of the model that was asked for.
@@ -185,6 +190,14 @@ async fn rounds(
             open = plan.candidates.iter().collect();
             continue;
         }
+        if let Some(failure) = request.upload.as_ref().and_then(Upload::failure) {
+            return Err(failure);
+        }
+        if !again.is_empty()
+            && let Some(failure) = cannot_be_sent(request, &mut faults, trail)
+        {
+            return Err(failure);
+        }
         open = again;
         let pause_now = wait.unwrap_or(pause).max(pause);
         let is_over = open.is_empty() || held.is_some() || called(&faults) >= d.rules.attempts_max || pause_now > d.rules.backoff_max;
@@ -194,6 +207,22 @@ async fn rounds(
         tokio::time::sleep(pause_now).await;
         pause = (pause * 2).min(d.rules.backoff_max);
     }
+}
+
+/// Why a form cannot be sent another time: the client broke it off, or it has passed on and is no longer held.
+fn cannot_be_sent(request: &Request, faults: &mut [Fault], trail: &mut Trail<'_>) -> Option<Failure> {
+    let form = request.upload.as_ref().filter(|form| !form.is_whole())?;
+    if let Some(failure) = form.failure() {
+        return Some(failure);
+    }
+    const WHY: &str = "; the form had passed on and was too large to be held, so nobody else was asked";
+    if let Some(error) = trail.attempts.last_mut().and_then(|attempt| attempt.error.as_mut()) {
+        error.push_str(WHY);
+    }
+    if let Some(fault) = faults.last_mut() {
+        fault.message.push_str(WHY);
+    }
+    Some(conclusion(faults, request.model()))
 }
 
 /// Attempts that reached out.
@@ -278,7 +307,8 @@ async fn nodes_once(
     trail.waited_ms += queued.map_or(0.0, |queued| queued.wait_ms);
     let mut guard = Some(guard);
     for candidate in std::iter::once(first).chain(rest) {
-        if called(faults) >= d.rules.attempts_max {
+        let is_lost = ask.request.upload.as_ref().is_some_and(|form| !form.is_whole());
+        if is_lost || called(faults) >= d.rules.attempts_max {
             break;
         }
         let Some(guard) = guard.take().or_else(|| candidate.begin()) else { continue };

@@ -38,9 +38,18 @@ impl<'a> Way<'a> {
         let knows_usage = account.knows_stream_usage();
         let address = Address { wire, model, knows_usage, account: Some(account), d };
         let letter = Letter::write(request, &address)?;
-        let mut built = account.post(wire, &letter.path, letter.body.clone(), request.head.stream)?;
+        let mut built = match &request.upload {
+            Some(form) => {
+                account.post_form(wire, &letter.path, model, net::Body::stream(form.reader(model)), form.content_type().clone())?
+            }
+            None => account.post(wire, &letter.path, letter.body.clone(), request.head.stream)?,
+        };
         account.pass(wire, d.headers, built.headers_mut());
         account.lend(wire, d.headers, d.may_leave, built.headers_mut())?;
+        if request.operation == Operation::Other {
+            let wanted = d.headers.get(header::ACCEPT).cloned();
+            built.headers_mut().insert(header::ACCEPT, wanted.unwrap_or(HeaderValue::from_static("*/*")));
+        }
         Ok(Self {
             name: account.name.clone(),
             provider: account.provider.clone(),
@@ -69,13 +78,24 @@ impl<'a> Way<'a> {
         let address = Address { wire: Dialect::Chat, model, knows_usage: is_node, account: None, d };
         let letter = Letter::write(request, &address)?;
         let url = if is_node { format!("{}/v1{}", peer.url, letter.path) } else { format!("{}/infer", peer.url) };
-        let mut built = HttpRequest::new(net::Body::from(letter.body.clone()));
+        if !is_node && request.operation == Operation::Other {
+            let message = format!("`{}` answers chats only", peer.name);
+            return Err(Failure::new(wire::Code::Unsupported, message).at("model"));
+        }
+        let body = match &request.upload {
+            Some(form) => net::Body::stream(form.reader(model)),
+            None => net::Body::from(letter.body.clone()),
+        };
+        let mut built = HttpRequest::new(body);
         *built.method_mut() = http::Method::POST;
         *built.uri_mut() = url
             .parse()
             .map_err(|_| Failure::new(wire::Code::UpstreamError, format!("the address of the node `{}` is not usable", peer.name)))?;
         let headers = built.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(form) = &request.upload {
+            headers.insert(header::CONTENT_TYPE, form.content_type().clone());
+        }
         if let Ok(mut proof) = HeaderValue::from_str(&format!("Bearer {}", peer.router_secret))
             && !peer.router_secret.is_empty()
         {

@@ -87,7 +87,9 @@ pub async fn recall(
     permit: &mut Permit,
 ) -> Result<Recalled, Failure> {
     let config = &house.config;
-    let key = call.headers.get(&IDEMPOTENCY_KEY).filter(|key| config.idempotency.enabled && !request.head.stream && !key.is_empty());
+    // Forms are not read whole, so nothing tells one from another.
+    let may_repeat = config.idempotency.enabled && !request.head.stream && request.upload.is_none();
+    let key = call.headers.get(&IDEMPOTENCY_KEY).filter(|key| may_repeat && !key.is_empty());
     let mut leads = Leads::default();
     if !config.cache.enabled && key.is_none() {
         return Ok(Recalled::Open(leads));

@@ -13,7 +13,7 @@ use http::{
 };
 use http_body::{Body, Frame, SizeHint};
 use jiff::Timestamp;
-use journey::{BodyError, Meter, Operation};
+use journey::{BodyError, Meter, Operation, Passage};
 use policy::Standing;
 use telemetry::metrics::Held;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -32,6 +32,8 @@ pub enum Out {
     Whole(Option<Bytes>),
     /// A stream that is metered and kept alive.
     Stream(Box<KeepAlive>),
+    /// An answer of another kind, metered. What is held lives as long as it.
+    Passage(Box<Passage>, (Held, RequestPlace)),
     /// From the control plane.
     Control(axum::body::Body),
 }
@@ -50,6 +52,7 @@ impl Body for Out {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Self::Stream(stream) => Pin::new(stream).poll_frame(cx),
+            Self::Passage(passage, _) => Pin::new(passage).poll_frame(cx),
             Self::Control(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }
@@ -58,6 +61,7 @@ impl Body for Out {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Stream(stream) => stream.meter.is_end_stream(),
+            Self::Passage(..) => false,
             Self::Control(body) => body.is_end_stream(),
         }
     }
@@ -65,7 +69,7 @@ impl Body for Out {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Self::Stream(_) => SizeHint::default(),
+            Self::Stream(_) | Self::Passage(..) => SizeHint::default(),
             Self::Control(body) => body.size_hint(),
         }
     }

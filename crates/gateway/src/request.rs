@@ -5,12 +5,16 @@
 
 use bytes::Bytes;
 use dispatch::{Dispatch, Trail};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
 use journey::{
-    Body, BodyError, Call, Caller, Flow, Meter, Operation, Outcome, Permit, Pick, Plan, Receipt, Request, Served, Source, Target, Witness,
+    Body, BodyError, Call, Caller, Flow, Meter, Operation, Outcome, Passage, Permit, Pick, Plan, Receipt, Request, Served, Source, Target,
+    Witness,
 };
 use policy::{Admission, Standing};
-use routing::Figures as _;
+use routing::{Figures as _, View};
 use serde_json::json;
 use telemetry::metrics::hold;
 use wire::{Failure, tap::Seen};
@@ -18,6 +22,7 @@ use wire::{Failure, tap::Seen};
 use crate::{
     admin,
     app::RequestPlace,
+    chance::chance,
     recall::{self, Recalled},
     render::{self, KeepAlive, Out, put},
     settle::decision,
@@ -86,8 +91,11 @@ fn plan(shard: &Shard, house: &House, caller: &Caller, request: &Request) -> Res
     };
     let generates = matches!(request.operation, Operation::Generate(_) | Operation::Completions);
     let configured = house.config.fallback_models.iter().filter(|name| generates && caller.may_use(name));
-    let fallbacks: Vec<&str> = request.head.models.iter().chain(configured).map(String::as_str).collect();
-    let mut plan = routing::plan(&house.map, &FleetNodes(&view, house), model, &fallbacks, request.operation.dialect())?;
+    let own = house.config.fallbacks_of(model).iter().filter(|name| caller.may_use(name));
+    let fallbacks: Vec<&str> = request.head.models.iter().chain(own).chain(configured).map(String::as_str).collect();
+    let nodes = FleetNodes(&view, house);
+    let view = View { nodes: &nodes, caller: request.operation.dialect(), figures: house, chance: &chance };
+    let mut plan = routing::plan(&house.map, &view, model, &fallbacks)?;
     if let Some(wanted) = &request.head.preferences {
         plan.candidates = routing::prefer(&house.map, house, plan.candidates, wanted)?;
     }
@@ -164,6 +172,9 @@ fn reply(
     receipt.node.clone_from(&served.node);
     receipt.overhead_ms = Some(overhead_ms);
     receipt.losses = served.losses.clone();
+    if let Some(form) = &request.upload {
+        receipt.bytes_in = form.bytes_read();
+    }
 
     let mut response = Response::new(Out::Whole(None));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -176,6 +187,12 @@ fn reply(
     let source = match body {
         Body::Stream(stream) => raw(stream),
         Body::Told(told) => Source::Told(told),
+        Body::Passage(stream) => {
+            let held = (hold(&shard.app.metrics.open_streams), place);
+            let bytes = h.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+            *response.body_mut() = Out::Passage(Box::new(Passage::new(stream, bytes, permit)), held);
+            return response;
+        }
         Body::Events(events) if request.head.stream => raw(Box::pin(at_once(render::stream(request.encoder(), &events)))),
         Body::Events(events) => {
             h.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -275,7 +292,8 @@ fn cost(house: &House, receipt: &Receipt) -> f64 {
         return 0.0;
     }
     let (Some(usage), Some(model)) = (receipt.usage, &receipt.model_served) else { return 0.0 };
-    let (input, output) = house.price(model).or_else(|| house.price(&receipt.model_requested)).unwrap_or_default();
+    let at_account = receipt.target.as_ref().and_then(|target| house.price_at(target, model));
+    let (input, output) = at_account.or_else(|| house.price(&receipt.model_requested)).unwrap_or_default();
     (usage.input() as f64 * input + usage.output() as f64 * output) / 1e6
 }
 

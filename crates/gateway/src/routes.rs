@@ -11,10 +11,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use journey::{Call, Forwarded, InPath, Operation};
+use journey::{Call, Forwarded, InPath, Operation, Upload};
 use tokio::time::{Duration, timeout};
 use tower::ServiceExt as _;
-use wire::{Code, Dialect, Failure};
+use wire::{Code, Dialect, Failure, head::MODEL_BYTES_MAX, multipart::Scanner};
 
 use crate::{
     admin::{self, Asked},
@@ -29,8 +29,14 @@ use crate::{
 /// How long a client may take to send a body.
 const BODY_TIME_MAX: Duration = Duration::from_mins(2);
 
+/// How long a client may send nothing of a form that is passed on as it comes.
+const BODY_GAP_MAX: Duration = Duration::from_mins(1);
+
 /// Of a body that is too large, how much is read and thrown away so that the client gets to read why.
 const DISCARD_BYTES_MAX: usize = 256 << 20;
+
+/// How long that may take.
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// Most bytes of a control-plane body.
 const CONTROL_BYTES_MAX: usize = 1 << 20;
@@ -42,17 +48,48 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 struct Hall {
     operation: Operation,
     in_path: Option<InPath>,
+    deployment: Option<String>,
     forwarded: Option<Result<Forwarded, Failure>>,
 }
+
+impl Hall {
+    const fn new(operation: Operation) -> Self {
+        Self { operation, in_path: None, deployment: None, forwarded: None }
+    }
+
+    /// To a path below the version.
+    fn forwarded(path: &str, query: Option<&str>) -> Self {
+        Self { forwarded: Some(Forwarded::new(path, query.unwrap_or_default())), ..Self::new(Operation::Other) }
+    }
+}
+
+/// Paths of sound, pictures, moderation and reranking: known, so that they answer without their version too, and to POST only.
+const MEDIA: [&str; 8] = [
+    "/images/generations",
+    "/images/edits",
+    "/images/variations",
+    "/audio/speech",
+    "/audio/transcriptions",
+    "/audio/translations",
+    "/moderations",
+    "/rerank",
+];
 
 /// Below these a path is never forwarded: they are the router's own.
 const OWN: [&str; 5] = ["/mcp", "/llmrouter", "/skills", "/models", "/router"];
 
+const V2_RERANK: &str = "/v2/rerank";
+
 /// Paths that lead down the hall, each also without its version.
 fn inference(uri: &http::Uri) -> Option<Hall> {
     let path = uri.path().strip_suffix('/').unwrap_or(uri.path());
-    let hall = |operation| Some(Hall { operation, in_path: None, forwarded: None });
+    let hall = |operation| Some(Hall::new(operation));
     let generate = |dialect| hall(Operation::Generate(dialect));
+    if let Some(hall) = deployment(path, uri.query()) {
+        return Some(hall);
+    }
+    // Some clients of rerankers say the second version.
+    let path = if path == V2_RERANK { "/rerank" } else { path };
     match path.strip_prefix("/v1").unwrap_or(path) {
         "/chat/completions" => return generate(Dialect::Chat),
         "/responses" => return generate(Dialect::Responses),
@@ -62,17 +99,35 @@ fn inference(uri: &http::Uri) -> Option<Hall> {
         }
         "/completions" => return hall(Operation::Completions),
         "/embeddings" => return hall(Operation::Embeddings),
+        media if MEDIA.contains(&media) => return Some(Hall::forwarded(media, uri.query())),
         _ => {}
     }
     gemini(path, uri.query().unwrap_or_default())
+}
+
+/// `/openai/deployments/{model}/…`, as Azure's clients say it: the same paths, with the model in front and a version in the query.
+fn deployment(path: &str, query: Option<&str>) -> Option<Hall> {
+    let (model, rest) = path.strip_prefix("/openai/deployments/")?.split_once('/')?;
+    let model = percent_encoding::percent_decode_str(model).decode_utf8().ok().filter(|m| !m.is_empty() && m.len() <= MODEL_BYTES_MAX)?;
+    let rest = format!("/{rest}");
+    let hall = match &*rest {
+        "/chat/completions" => Hall::new(Operation::Generate(Dialect::Chat)),
+        "/completions" => Hall::new(Operation::Completions),
+        "/embeddings" => Hall::new(Operation::Embeddings),
+        media if MEDIA.contains(&media) => {
+            let query: Vec<&str> = query.unwrap_or_default().split('&').filter(|pair| !pair.starts_with("api-version=")).collect();
+            Hall::forwarded(media, Some(&query.join("&")))
+        }
+        _ => return None,
+    };
+    Some(Hall { deployment: Some(model.into_owned()), ..hall })
 }
 
 /// Any other path below `/v1`, for the account that serves the body's `model`.
 fn other(uri: &http::Uri) -> Option<Hall> {
     let path = uri.path().strip_suffix('/').unwrap_or(uri.path()).strip_prefix("/v1")?;
     let is_own = OWN.iter().any(|own| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
-    let forwarded = Some(Forwarded::new(path, uri.query().unwrap_or_default()));
-    (!is_own && path.len() > 1 && path.starts_with('/')).then_some(Hall { operation: Operation::Other, in_path: None, forwarded })
+    (!is_own && path.len() > 1 && path.starts_with('/')).then(|| Hall::forwarded(path, uri.query()))
 }
 
 /// `/v1beta/models/{model}:{verb}`, also below `/gemini` and as `/v1/models/…`, which Google's SDK says.
@@ -88,7 +143,7 @@ fn gemini(path: &str, query: &str) -> Option<Hall> {
         _ => return None,
     };
     let as_array = stream && !query.split('&').any(|pair| pair == "alt=sse");
-    Some(Hall { operation, in_path: Some(InPath { model, stream, as_array }), forwarded: None })
+    Some(Hall { in_path: Some(InPath { model, stream, as_array }), ..Hall::new(operation) })
 }
 
 /// The value of `key` in a query.
@@ -216,7 +271,7 @@ pub async fn answer(shard: &Arc<Shard>, socket: SocketAddr, request: Request<Inc
 }
 
 async fn called(shard: &Arc<Shard>, hall: Hall, peer: Peer, request_id: Arc<str>, request: Request<Incoming>) -> Response<Out> {
-    let Hall { operation, in_path, forwarded } = hall;
+    let Hall { operation, in_path, deployment, forwarded } = hall;
     let forwarded = match forwarded.transpose() {
         Ok(forwarded) => forwarded,
         Err(failure) => return render::failure(&failure, operation.dialect(), &request_id),
@@ -224,8 +279,8 @@ async fn called(shard: &Arc<Shard>, hall: Hall, peer: Peer, request_id: Arc<str>
     let received = Instant::now();
     let received_at = jiff::Timestamp::now();
     let (head, body) = request.into_parts();
-    let body = match body_of(&head.headers, body, shard.limits.body_bytes_max).await {
-        Ok(body) => body,
+    let (body, upload) = match payload(operation, &head.headers, body, shard.limits.body_bytes_max).await {
+        Ok(payload) => payload,
         Err(failure) => {
             shard.app.metrics.refused(failure.code.as_str());
             let mut response = render::failure(&failure, operation.dialect(), &request_id);
@@ -238,7 +293,9 @@ async fn called(shard: &Arc<Shard>, hall: Hall, peer: Peer, request_id: Arc<str>
     let call = Call {
         operation,
         in_path,
+        deployment,
         forwarded,
+        upload,
         query_key,
         request_id,
         path,
@@ -248,32 +305,55 @@ async fn called(shard: &Arc<Shard>, hall: Hall, peer: Peer, request_id: Arc<str>
         received,
         received_at,
     };
+    let form = call.upload.clone();
     let mut response = request::handle(shard, call).await;
+    if let Some(form) = form.filter(|_| !response.status().is_success()) {
+        let _ = timeout(DISCARD_TIME_MAX, form.discard(DISCARD_BYTES_MAX as u64)).await;
+    }
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, http::HeaderValue::from_static("*"));
     response
 }
 
+/// The body in memory, or a form that is passed on as it comes.
+async fn payload(operation: Operation, headers: &HeaderMap, body: Incoming, bytes_max: usize) -> Result<(Bytes, Option<Upload>), Failure> {
+    let form = headers.get(header::CONTENT_TYPE).filter(|_| operation == Operation::Other);
+    let Some((kind, scanner)) = form.and_then(|kind| Some((kind, Scanner::of(kind.to_str().ok()?)?))) else {
+        return Ok((body_of(headers, body, bytes_max).await?, None));
+    };
+    let scanner = scanner?;
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|n| n > bytes_max as u64) {
+        return Err(refuse_large(headers, body, bytes_max).await);
+    }
+    let body = body.map_err(|e| net::Error::RequestBody(e.to_string()));
+    let body = net::IdleTimeout::new(body, BODY_GAP_MAX).map_err(Into::into);
+    let upload = Upload::open(Box::pin(body), kind.clone(), scanner, announced, bytes_max as u64).await?;
+    Ok((Bytes::new(), Some(upload)))
+}
+
+fn too_large(bytes_max: usize) -> Failure {
+    Failure::new(Code::PayloadTooLarge, format!("the body is larger than {bytes_max} bytes, the most that is taken (`server.max_body`)"))
+}
+
+async fn refuse_large(headers: &HeaderMap, body: Incoming, bytes_max: usize) -> Failure {
+    // A client that waits for "100 Continue" has sent nothing; any other is still writing and would not see the answer.
+    if !headers.contains_key(header::EXPECT) {
+        discard(body).await;
+    }
+    too_large(bytes_max)
+}
+
 /// Reads a body within its bounds.
 async fn body_of(headers: &HeaderMap, mut body: Incoming, bytes_max: usize) -> Result<Bytes, Failure> {
-    let too_large = || {
-        Failure::new(
-            Code::PayloadTooLarge,
-            format!("the body is larger than {bytes_max} bytes, the most that is taken (`server.max_body`)"),
-        )
-    };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|n| n > bytes_max) {
-        // A client that waits for "100 Continue" has sent nothing; any other is still writing and would not see the answer.
-        if !headers.contains_key(header::EXPECT) {
-            discard(body).await;
-        }
-        return Err(too_large());
+        return Err(refuse_large(headers, body, bytes_max).await);
     }
     match timeout(BODY_TIME_MAX, Limited::new(&mut body, bytes_max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(e)) if e.is::<LengthLimitError>() => {
             discard(body).await;
-            Err(too_large())
+            Err(too_large(bytes_max))
         }
         Ok(Err(_)) => Err(Failure::new(Code::InvalidRequest, "the body broke off before its end")),
         Err(_) => Err(Failure::new(Code::InvalidRequest, format!("the body did not come within {} s", BODY_TIME_MAX.as_secs()))),
@@ -290,7 +370,7 @@ async fn discard(mut body: Incoming) {
             }
         }
     };
-    let _ = timeout(Duration::from_secs(20), reading).await;
+    let _ = timeout(DISCARD_TIME_MAX, reading).await;
 }
 
 async fn controlled(app: &Arc<App>, peer: Peer, request_id: Arc<str>, request: Request<Incoming>) -> Response<Out> {

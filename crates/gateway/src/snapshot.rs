@@ -8,7 +8,7 @@ use std::{
 use config::{
     Account as AccountConfig, AccountAuth, AuthMode, Balancer as Wanted, Config,
     account::{AccountLimits, Reach},
-    config::{OauthTokens, RateLimit},
+    config::{OauthTokens, RateLimit, Strategy},
 };
 use dispatch::{Breaker, Health, Rules, Vital};
 use fleet::{Balancer, FleetSettings, FleetView};
@@ -60,7 +60,8 @@ impl House {
             .map(|a| Account::new(a).map(|made| (made.name.clone(), Arc::new(made.opened_by(grants.and_then(|grants| grants.of(a)))))))
             .collect::<Result<HashMap<_, _>, String>>()?;
         let aliases = config.aliases.iter().map(|(name, targets)| (name.clone(), targets.clone())).collect();
-        let map = Map::new(enabled.iter().map(|a| routes(a, &accounts, lists)).collect(), aliases, config.default_model.clone());
+        let mut map = Map::new(enabled.iter().map(|a| routes(a, &accounts, lists)).collect(), aliases, config.default_model.clone());
+        map.strategy = config.strategy;
         let node_timeouts = net::Timeouts {
             connect: config.timeouts.connect,
             first_byte: config.fleet.node_request_timeout,
@@ -71,6 +72,7 @@ impl House {
             attempts_max: config.retry.max_attempts,
             backoff_min: config.retry.backoff_min,
             backoff_max: config.retry.backoff_max,
+            counts_load: matches!(config.strategy, Some(Strategy::LeastBusy | Strategy::UsageBased)),
             also_retried: config.retry_statuses.clone(),
             breaker: Breaker { enabled: config.breaker.enabled, failures: config.breaker.failures, recovery: config.breaker.recovery },
             retry_share: config.retry.budget,
@@ -245,6 +247,22 @@ impl Figures for House {
 
     fn tokens_per_s(&self, account: &str) -> Option<f64> {
         self.vitals.get(account)?.tokens_per_s()
+    }
+
+    fn price_at(&self, account: &str, model: &str) -> Option<(f64, f64)> {
+        self.written.iter().find(|a| a.name == account).and_then(|a| a.price).or_else(|| self.price(model))
+    }
+
+    fn fresh_latency_s(&self, account: &str) -> Option<f64> {
+        self.vitals.get(account)?.fresh_latency_s(std::time::Instant::now())
+    }
+
+    fn in_flight(&self, account: &str) -> u64 {
+        self.vitals.get(account).map_or(0, |vital| vital.in_flight())
+    }
+
+    fn tokens_lately(&self, account: &str) -> u64 {
+        self.vitals.get(account).map_or(0, |vital| vital.tokens_lately(std::time::Instant::now()))
     }
 }
 

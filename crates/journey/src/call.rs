@@ -10,6 +10,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use wire::{Dialect, Failure, dialect::Encoder, head::Head, ir, preferences::Preferences};
 
+use crate::upload::Upload;
+
 /// What kind of work is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
@@ -94,14 +96,18 @@ impl Forwarded {
     }
 }
 
-/// An inference call as received: whole body in memory, nothing judged yet.
+/// An inference call as received: its body in memory, or a form on its way; nothing judged yet.
 #[derive(Debug)]
 pub struct Call {
     pub operation: Operation,
     /// Gemini's model and form of stream.
     pub in_path: Option<InPath>,
+    /// The model that a path of Azure's form names; the body's own name stands behind it.
+    pub deployment: Option<String>,
     /// Where [`Operation::Other`] goes.
     pub forwarded: Option<Forwarded>,
+    /// A form that is passed on as it comes; the body is empty then.
+    pub upload: Option<Upload>,
     /// `?key=`, on Gemini's paths.
     pub query_key: Option<String>,
     /// The caller's own, if sane, else made here.
@@ -125,6 +131,8 @@ pub struct Request {
     /// Where [`Operation::Other`] goes.
     pub forwarded: Option<Forwarded>,
     pub body: Bytes,
+    /// A form that is passed on as it comes.
+    pub upload: Option<Upload>,
     /// Milliseconds that the caller gives the whole call.
     pub timeout_ms: Option<u64>,
     /// Refuse what a translation would lose.
@@ -138,7 +146,13 @@ impl Request {
     /// # Errors
     /// What [`Head::scan`] says.
     pub fn read(call: &Call) -> Result<Self, Failure> {
-        let mut head = Head::scan(&call.body)?;
+        let mut head = match &call.upload {
+            Some(upload) => Head::naming(upload.model()),
+            None => Head::scan(&call.body)?,
+        };
+        if let Some(deployment) = &call.deployment {
+            head.rename(deployment);
+        }
         if let Some(in_path) = &call.in_path {
             head.model = Some(in_path.model.clone()).filter(|m| !m.is_empty());
             head.stream = in_path.stream;
@@ -154,6 +168,7 @@ impl Request {
             strict: head.strict || requires_all || text("x-llm-router-strict").is_some_and(|v| v == "true" || v == "1"),
             head,
             body: call.body.clone(),
+            upload: call.upload.clone(),
             inner: OnceLock::new(),
         })
     }

@@ -48,6 +48,8 @@ pub enum Body {
     Stream(Stream),
     /// A translated stream, in the caller's dialect.
     Told(Pin<Box<dyn Told>>),
+    /// Bytes of another kind than events (sound, pictures, long JSON), as the upstream sends them.
+    Passage(Stream),
     /// In the inner language, to be written in the caller's dialect.
     Events(Vec<Event>),
     /// The upstream refused the request itself; said in the caller's dialect.
@@ -80,6 +82,7 @@ impl fmt::Debug for Body {
             Self::Whole(bytes, _) => write!(f, "Whole({} bytes)", bytes.len()),
             Self::Stream(_) => f.write_str("Stream"),
             Self::Told(_) => f.write_str("Told"),
+            Self::Passage(_) => f.write_str("Passage"),
             Self::Events(events) => write!(f, "Events({})", events.len()),
             Self::Refusal(failure) => write!(f, "Refusal({failure})"),
         }

@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use config::account::{Reach, matches_model};
+use config::{
+    account::{Reach, matches_model},
+    config::Strategy,
+};
 use wire::Dialect;
 
 /// What routing must know of an account.
@@ -23,6 +26,8 @@ pub struct AccountRoutes {
     pub discovered: Option<Arc<Vec<String>>>,
     /// Lower is tried first.
     pub priority: i32,
+    /// Its share among those of its priority, where the operator wrote one.
+    pub weight: Option<f64>,
     /// Names that sound like this provider's: they begin so, …
     pub name_prefixes: &'static [&'static str],
     /// … but not so.
@@ -47,6 +52,7 @@ impl AccountRoutes {
             reach: account.reach,
             discovered: None,
             priority: account.priority,
+            weight: account.weight,
             name_prefixes,
             foreign_prefixes,
             speaks,
@@ -102,13 +108,15 @@ pub struct Map {
     pub aliases: HashMap<String, Vec<String>>,
     /// What `auto`, a blank or a missing name means.
     pub default_model: Option<String>,
+    /// How one of several equal accounts is chosen, where the operator said so.
+    pub strategy: Option<Strategy>,
 }
 
 impl Map {
     /// Sorts accounts by priority, environment accounts last; equal ones keep their order.
     pub fn new(mut accounts: Vec<AccountRoutes>, aliases: HashMap<String, Vec<String>>, default_model: Option<String>) -> Self {
         accounts.sort_by_key(|a| (a.is_fallback(), a.priority));
-        Self { accounts, aliases, default_model }
+        Self { accounts, aliases, default_model, strategy: None }
     }
 
     /// Names that a client can ask for, besides nodes' models and aliases.

@@ -16,6 +16,22 @@ pub trait Figures {
     fn latency_s(&self, account: &str) -> Option<f64>;
     /// Mean tokens per second.
     fn tokens_per_s(&self, account: &str) -> Option<f64>;
+    /// Dollars for a million tokens of prompt and of completion at one account.
+    fn price_at(&self, _account: &str, model: &str) -> Option<(f64, f64)> {
+        self.price(model)
+    }
+    /// Mean seconds to the first byte, where that was measured lately.
+    fn fresh_latency_s(&self, account: &str) -> Option<f64> {
+        self.latency_s(account)
+    }
+    /// Requests under way at an account.
+    fn in_flight(&self, _account: &str) -> u64 {
+        0
+    }
+    /// Tokens that an account was asked for in the last minute.
+    fn tokens_lately(&self, _account: &str) -> u64 {
+        0
+    }
 }
 
 /// Filters and orders candidates as the caller wants.
@@ -32,7 +48,7 @@ pub fn prefer(map: &Map, figures: &dyn Figures, candidates: Vec<Candidate>, want
         .into_iter()
         .filter(|c| wanted.only.is_empty() || is_named(&wanted.only, c))
         .filter(|c| !is_named(&wanted.ignore, c))
-        .filter(|c| wanted.max_price.is_none_or(|max| is_affordable(figures.price(&c.model), max.prompt, max.completion)))
+        .filter(|c| wanted.max_price.is_none_or(|max| is_affordable(price(figures, c), max.prompt, max.completion)))
         .collect();
     if left.is_empty() {
         let message = "`provider` leaves no account for this model: see `only`, `ignore` and `max_price`";
@@ -46,6 +62,13 @@ pub fn prefer(map: &Map, figures: &dyn Figures, candidates: Vec<Candidate>, want
         left.truncate(1);
     }
     Ok(left)
+}
+
+fn price(figures: &dyn Figures, candidate: &Candidate) -> Option<(f64, f64)> {
+    match &candidate.target {
+        Target::Account { name } => figures.price_at(name, &candidate.model),
+        Target::Fleet | Target::Dummy => figures.price(&candidate.model),
+    }
 }
 
 fn account<'m>(map: &'m Map, candidate: &Candidate) -> Option<&'m AccountRoutes> {
@@ -69,7 +92,7 @@ fn place(map: &Map, names: &[String], candidate: &Candidate) -> Option<usize> {
 fn cost(map: &Map, figures: &dyn Figures, sort: Sort, candidate: &Candidate) -> f64 {
     let name = account(map, candidate).map(|a| &*a.name);
     let known = match sort {
-        Sort::Price => figures.price(&candidate.model).map(|(prompt, completion)| prompt + completion),
+        Sort::Price => price(figures, candidate).map(|(prompt, completion)| prompt + completion),
         Sort::Latency => name.and_then(|name| figures.latency_s(name)),
         Sort::Throughput => name.and_then(|name| figures.tokens_per_s(name)).map(|speed| -speed),
     };
@@ -111,13 +134,18 @@ mod tests {
             reach: Reach::Any,
             discovered: None,
             priority: 0,
+            weight: None,
             name_prefixes: &[],
             foreign_prefixes: &[],
             speaks: vec![Dialect::Chat],
         };
         let map = Map::new(vec![route("a", "x"), route("b", "y"), route("c", "y")], HashMap::new(), None);
-        let way =
-            |name: &str, model: &str| Candidate { target: Target::Account { name: name.into() }, model: model.into(), reason: "exact" };
+        let way = |name: &str, model: &str| Candidate {
+            target: Target::Account { name: name.into() },
+            model: model.into(),
+            reason: "exact",
+            weighed: None,
+        };
         let wanted = serde_json::from_str(wanted).unwrap();
         let left = prefer(&map, &Known, vec![way("a", "dear"), way("b", "cheap"), way("c", "dear")], &wanted);
         let name = |c: Candidate| if let Target::Account { name } = c.target { name.to_string() } else { String::new() };

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use config::account::Reach;
+use config::{account::Reach, config::Strategy};
 use journey::{Candidate, Plan, Target};
-use wire::{Code, Dialect, Failure};
+use wire::{Code, Failure};
 
-use crate::map::{AccountRoutes, Map, Nodes, Presence};
+use crate::{
+    balance::{View, balance},
+    map::{AccountRoutes, Map, Presence},
+};
 
 /// How deep aliases may lead to aliases.
 const ALIAS_DEPTH_MAX: u8 = 8;
@@ -14,18 +17,14 @@ const ALIAS_DEPTH_MAX: u8 = 8;
 /// Most candidates of one plan.
 const CANDIDATES_MAX: usize = 64;
 
-/// Resolves a request's model name and its fallbacks (`models: []`). Of accounts with the same priority those that speak the
-/// caller's dialect come first: nothing is lost there.
+/// Resolves a request's model name and its fallbacks (`models: []`). Of accounts with the same priority the strategy's choice comes first,
+/// or, without one, those that speak the caller's dialect: nothing is lost there.
 ///
 /// # Errors
 /// [`Code::ModelNotFound`] with the nearest names; [`Code::NoAvailableTarget`] where only nodes that are away have the model;
 /// [`Code::InvalidRequest`] where no name is given and none is configured.
-pub fn plan(map: &Map, nodes: &dyn Nodes, model: &str, fallbacks: &[&str], caller: Dialect) -> Result<Plan, Failure> {
-    let resolved = |name| {
-        let mut found = resolve(map, nodes, name, 0)?;
-        exact_first(map, &mut found.1, caller);
-        Ok(found)
-    };
+pub fn plan(map: &Map, view: &View<'_>, model: &str, fallbacks: &[&str]) -> Result<Plan, Failure> {
+    let resolved = |name| resolve(map, view, name, 0);
     let mut found = resolved(model);
     for name in fallbacks.iter().take(CANDIDATES_MAX) {
         if let Ok((_, more)) = resolved(name) {
@@ -49,52 +48,62 @@ pub fn plan(map: &Map, nodes: &dyn Nodes, model: &str, fallbacks: &[&str], calle
 
 type Found = (&'static str, Vec<Candidate>);
 
-/// Reorders neighbours that nobody put in an order: not those of an alias or of `a|b`, nor accounts of different priorities.
-fn exact_first(map: &Map, candidates: &mut [Candidate], caller: Dialect) {
+/// Puts equals in order: accounts of one priority that serve one name. The operator's strategy decides, where there is one; else those that
+/// speak the caller's dialect come first.
+fn ordered(map: &Map, view: &View<'_>, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    if candidates.len() < 2 {
+        return candidates;
+    }
     let account = |c: &Candidate| match &c.target {
         Target::Account { name } => map.accounts.iter().find(|a| a.name == *name),
         _ => None,
     };
-    let rank = |c: &Candidate| account(c).filter(|_| !matches!(c.reason, "alias" | "any_of")).map(|a| (a.is_fallback(), a.priority));
+    let rank = |c: &Candidate| account(c).map(|a| (a.is_fallback(), a.priority));
     for group in candidates.chunk_by_mut(|a, b| rank(a).is_some() && rank(a) == rank(b)) {
-        if group.len() > 1 {
-            group.sort_by_key(|c| !account(c).is_some_and(|a| a.speaks.contains(&caller)));
+        if group.len() < 2 {
+            continue;
+        }
+        let is_weighted = || group.iter().any(|c| account(c).is_some_and(|a| a.weight.is_some()));
+        match map.strategy.or_else(|| is_weighted().then_some(Strategy::Shuffle)) {
+            Some(strategy) => balance(strategy, view, group, |c| account(c).and_then(|a| a.weight).unwrap_or(1.0)),
+            None => group.sort_by_key(|c| !account(c).is_some_and(|a| a.speaks.contains(&view.caller))),
         }
     }
+    candidates
 }
 
-fn resolve(map: &Map, nodes: &dyn Nodes, model: &str, depth: u8) -> Result<Found, Failure> {
+fn resolve(map: &Map, view: &View<'_>, model: &str, depth: u8) -> Result<Found, Failure> {
     if let Some(targets) = map.aliases.get(model) {
-        return alias(map, nodes, model, targets, depth);
+        return alias(map, view, model, targets, depth);
     }
-    if let Some(found) = exact(map, nodes, model) {
+    if let Some(found) = exact(map, view, model) {
         return found;
     }
-    if let Some(found) = prefixed(map, model)? {
+    if let Some(found) = prefixed(map, view, model)? {
         return Ok(found);
     }
     if model.contains('|') {
-        return any_of(map, nodes, model, depth);
+        return any_of(map, view, model, depth);
     }
     if is_auto(model) {
         return match &map.default_model {
-            Some(name) if depth < ALIAS_DEPTH_MAX => resolve(map, nodes, name, depth + 1).map(|(_, c)| ("default_model", c)),
+            Some(name) if depth < ALIAS_DEPTH_MAX => resolve(map, view, name, depth + 1).map(|(_, c)| ("default_model", c)),
             _ if model.is_empty() => Err(Failure::invalid("model", "`model` is missing, and no `default_model` is configured")),
-            _ => Err(unknown(map, nodes, model)),
+            _ => Err(unknown(map, view, model)),
         };
     }
     let by_name = accounts(map, model, "name_prefix", |a| a.reach != Reach::Listed && a.sounds_like(model));
     if !by_name.is_empty() {
-        return Ok(("name_prefix", by_name));
+        return Ok(("name_prefix", ordered(map, view, by_name)));
     }
     let wide = accounts(map, model, "wildcard", |a| a.matches(model) || a.takes_any());
     if !wide.is_empty() && !is_dummy(model) {
-        return Ok(("wildcard", wide));
+        return Ok(("wildcard", ordered(map, view, wide)));
     }
     if is_dummy(model) {
-        return Ok(("dummy", vec![Candidate { target: Target::Dummy, model: model.into(), reason: "dummy" }]));
+        return Ok(("dummy", vec![Candidate { target: Target::Dummy, model: model.into(), reason: "dummy", weighed: None }]));
     }
-    Err(unknown(map, nodes, model))
+    Err(unknown(map, view, model))
 }
 
 /// A name that somebody lists or matches by a pattern is theirs; one that merely could go to whoever takes anything is not.
@@ -106,14 +115,14 @@ fn is_auto(model: &str) -> bool {
     model.is_empty() || model == "auto" || model == "openrouter/auto"
 }
 
-fn alias(map: &Map, nodes: &dyn Nodes, name: &str, targets: &[String], depth: u8) -> Result<Found, Failure> {
+fn alias(map: &Map, view: &View<'_>, name: &str, targets: &[String], depth: u8) -> Result<Found, Failure> {
     if depth >= ALIAS_DEPTH_MAX {
         return Err(Failure::new(Code::ModelNotFound, format!("the alias `{name}` leads in a circle")).at("model"));
     }
     let mut all = Vec::new();
     let mut first_error = None;
     for target in targets {
-        match target_of(map, nodes, target, depth) {
+        match target_of(map, view, target, depth) {
             Ok((_, candidates)) => all.extend(candidates.into_iter().map(|c| Candidate { reason: "alias", ..c })),
             Err(e) => {
                 first_error.get_or_insert(e);
@@ -127,9 +136,9 @@ fn alias(map: &Map, nodes: &dyn Nodes, name: &str, targets: &[String], depth: u8
 }
 
 /// One target of an alias: `node:model`, `account/model`, or a name.
-fn target_of(map: &Map, nodes: &dyn Nodes, target: &str, depth: u8) -> Result<Found, Failure> {
+fn target_of(map: &Map, view: &View<'_>, target: &str, depth: u8) -> Result<Found, Failure> {
     if let Some(model) = target.strip_prefix("node:") {
-        return fleet(nodes, model).unwrap_or_else(|| Err(unknown(map, nodes, model)));
+        return fleet(view, model).unwrap_or_else(|| Err(unknown(map, view, model)));
     }
     if let Some((name, model)) = target.split_once('/')
         && let Some(account) = map.accounts.iter().find(|a| *a.name == *name)
@@ -137,30 +146,30 @@ fn target_of(map: &Map, nodes: &dyn Nodes, target: &str, depth: u8) -> Result<Fo
         return Ok(("alias", vec![candidate(account, model, "alias")]));
     }
     // An alias may have the name of the model that it stands for.
-    match exact(map, nodes, target) {
+    match exact(map, view, target) {
         Some(found) => found,
-        None => resolve(map, nodes, target, depth + 1),
+        None => resolve(map, view, target, depth + 1),
     }
 }
 
 /// A known name never falls through to a later rule: a private prompt must not drift to a cloud because its node is away.
-fn exact(map: &Map, nodes: &dyn Nodes, model: &str) -> Option<Result<Found, Failure>> {
+fn exact(map: &Map, view: &View<'_>, model: &str) -> Option<Result<Found, Failure>> {
     let mut listed = accounts(map, model, "exact", |a| a.lists(model) && !a.is_fallback());
-    let on_nodes = fleet(nodes, model);
+    let on_nodes = fleet(view, model);
     if let Some(Ok((_, nodes))) = &on_nodes {
         listed.splice(0..0, nodes.clone());
     }
     if listed.is_empty() {
         listed = accounts(map, model, "exact", |a| a.lists(model));
     }
-    if listed.is_empty() { on_nodes } else { Some(Ok(("exact", listed))) }
+    if listed.is_empty() { on_nodes } else { Some(Ok(("exact", ordered(map, view, listed)))) }
 }
 
-fn fleet(nodes: &dyn Nodes, model: &str) -> Option<Result<Found, Failure>> {
-    match nodes.presence(model) {
+fn fleet(view: &View<'_>, model: &str) -> Option<Result<Found, Failure>> {
+    match view.nodes.presence(model) {
         Presence::Unknown => None,
         Presence::Ready | Presence::Warming => {
-            Some(Ok(("exact", vec![Candidate { target: Target::Fleet, model: model.into(), reason: "node" }])))
+            Some(Ok(("exact", vec![Candidate { target: Target::Fleet, model: model.into(), reason: "node", weighed: None }])))
         }
         Presence::Down => {
             let message = format!("no available target: the nodes that have the model `{model}` are not available now");
@@ -170,7 +179,7 @@ fn fleet(nodes: &dyn Nodes, model: &str) -> Option<Result<Found, Failure>> {
 }
 
 /// `provider:model` and `account:model`, then `provider/model` and `account/model`.
-fn prefixed(map: &Map, model: &str) -> Result<Option<Found>, Failure> {
+fn prefixed(map: &Map, view: &View<'_>, model: &str) -> Result<Option<Found>, Failure> {
     for (mark, rule) in [(':', "prefix"), ('/', "provider")] {
         let Some((prefix, rest)) = model.split_once(mark) else { continue };
         let prefix = config::providers::meant(prefix);
@@ -183,19 +192,19 @@ fn prefixed(map: &Map, model: &str) -> Result<Option<Found>, Failure> {
         }
         let candidates = named.into_iter().filter(|a| a.serves(rest)).map(|a| candidate(a, rest, rule)).collect::<Vec<_>>();
         if !candidates.is_empty() {
-            return Ok(Some((rule, candidates)));
+            return Ok(Some((rule, ordered(map, view, candidates))));
         }
     }
     Ok(None)
 }
 
-fn any_of(map: &Map, nodes: &dyn Nodes, model: &str, depth: u8) -> Result<Found, Failure> {
+fn any_of(map: &Map, view: &View<'_>, model: &str, depth: u8) -> Result<Found, Failure> {
     if depth >= ALIAS_DEPTH_MAX {
-        return Err(unknown(map, nodes, model));
+        return Err(unknown(map, view, model));
     }
     let mut all = Vec::new();
     for part in model.split('|').map(str::trim).filter(|p| !p.is_empty()).take(CANDIDATES_MAX) {
-        if let Ok((_, candidates)) = resolve(map, nodes, part, depth + 1) {
+        if let Ok((_, candidates)) = resolve(map, view, part, depth + 1) {
             all.extend(candidates.into_iter().map(|c| Candidate { reason: "any_of", ..c }));
         }
     }
@@ -216,7 +225,7 @@ fn any_of(map: &Map, nodes: &dyn Nodes, model: &str, depth: u8) -> Result<Found,
         .collect();
     options.sort_by_key(|(is_again, place, _)| (*is_again, *place));
     let all: Vec<Candidate> = options.into_iter().map(|(.., candidate)| candidate).collect();
-    if all.is_empty() { Err(unknown(map, nodes, model)) } else { Ok(("any_of", all)) }
+    if all.is_empty() { Err(unknown(map, view, model)) } else { Ok(("any_of", all)) }
 }
 
 fn accounts(map: &Map, model: &str, reason: &'static str, wanted: impl Fn(&AccountRoutes) -> bool) -> Vec<Candidate> {
@@ -224,13 +233,13 @@ fn accounts(map: &Map, model: &str, reason: &'static str, wanted: impl Fn(&Accou
 }
 
 fn candidate(account: &AccountRoutes, model: &str, reason: &'static str) -> Candidate {
-    Candidate { target: Target::Account { name: account.name.clone() }, model: account.upstream_name(model), reason }
+    Candidate { target: Target::Account { name: account.name.clone() }, model: account.upstream_name(model), reason, weighed: None }
 }
 
 /// 404 that offers the nearest names.
-fn unknown(map: &Map, nodes: &dyn Nodes, model: &str) -> Failure {
+fn unknown(map: &Map, view: &View<'_>, model: &str) -> Failure {
     let mut names: Vec<Arc<str>> = map.names().map(|(n, _)| n.into()).chain(map.aliases.keys().map(|n| n.as_str().into())).collect();
-    names.extend(nodes.names().into_iter().map(Into::into));
+    names.extend(view.nodes.names().into_iter().map(Into::into));
     names.sort();
     names.dedup();
     let mut near: Vec<(f64, Arc<str>)> =
@@ -264,6 +273,27 @@ mod tests {
         }
     }
 
+    use wire::Dialect;
+
+    use crate::{Figures, Nodes};
+
+    struct Unknown;
+    impl Figures for Unknown {
+        fn price(&self, _: &str) -> Option<(f64, f64)> {
+            None
+        }
+        fn latency_s(&self, _: &str) -> Option<f64> {
+            None
+        }
+        fn tokens_per_s(&self, _: &str) -> Option<f64> {
+            None
+        }
+    }
+
+    fn plan(map: &Map, nodes: &dyn Nodes, model: &str, fallbacks: &[&str], caller: Dialect) -> Result<Plan, Failure> {
+        super::plan(map, &View { nodes, caller, figures: &Unknown, chance: &|| 0.5 }, model, fallbacks)
+    }
+
     fn account(name: &str, provider: &str, models: &[&str]) -> AccountRoutes {
         AccountRoutes {
             name: name.into(),
@@ -273,6 +303,7 @@ mod tests {
             reach: Reach::Listed,
             discovered: None,
             priority: 0,
+            weight: None,
             name_prefixes: &[],
             foreign_prefixes: &[],
             speaks: vec![Dialect::Chat],

@@ -271,6 +271,27 @@ impl Account {
         Ok(request)
     }
 
+    /// A POST of a form, whose model is `model` there.
+    ///
+    /// # Errors
+    /// As [`Self::post`].
+    pub fn post_form(
+        &self,
+        wire: Dialect,
+        path: &str,
+        model: &str,
+        form: net::Body,
+        kind: HeaderValue,
+    ) -> Result<Request<net::Body>, Failure> {
+        // Where a path names the model it is read of the body.
+        let named = serde_json::json!({ "model": model }).to_string();
+        let mut request = self.request(wire, path, named.into(), false)?;
+        *request.method_mut() = Method::POST;
+        *request.body_mut() = form;
+        request.headers_mut().insert(CONTENT_TYPE, kind);
+        Ok(request)
+    }
+
     /// A GET of the models that the account has.
     ///
     /// # Errors

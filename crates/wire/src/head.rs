@@ -105,6 +105,8 @@ pub struct Head {
     pub metadata: Option<Range<usize>>,
     model_at: Option<Range<usize>>,
     stream_options_at: Option<Range<usize>>,
+    /// The model was named elsewhere, so the body may name another or none.
+    is_renamed: bool,
     /// A control is present, so the members must be written anew.
     has_controls: bool,
 }
@@ -164,13 +166,25 @@ impl Head {
             metadata: members.metadata.map(span),
             model_at: members.model.map(span),
             stream_options_at: members.stream_options.map(span),
+            is_renamed: false,
             has_controls: controls.iter().any(Option::is_some),
         })
     }
 
+    /// The head of what is no JSON; `model` may be empty.
+    pub fn naming(model: &str) -> Self {
+        Self { model: Some(model.to_owned()).filter(|m| !m.is_empty()), ..Self::default() }
+    }
+
+    /// Names the model from without: what the body says of it does not count.
+    pub fn rename(&mut self, model: &str) {
+        self.model = Some(model.to_owned());
+        self.is_renamed = true;
+    }
+
     /// The body as it goes to an upstream; the same bytes where nothing has to change.
     pub fn rewrite(&self, body: &Bytes, edits: Edits<'_>) -> Bytes {
-        let model = edits.model.filter(|m| self.model.as_deref() != Some(*m));
+        let model = edits.model.filter(|m| self.is_renamed || self.model.as_deref() != Some(*m));
         let usage = edits.include_usage && !self.include_usage;
         if self.has_controls || (model.is_some() && self.model_at.is_none()) {
             return self.write_anew(body, model, usage).unwrap_or_else(|| body.clone());

@@ -20,6 +20,7 @@ pub mod ir;
 pub mod json;
 pub mod losses;
 pub mod messages;
+pub mod multipart;
 mod names;
 pub mod preferences;
 mod refusals;

@@ -68,6 +68,61 @@ pub fn whole(body: &[u8]) -> Option<Seen> {
     Some(Seen { usage: answer.usage.as_ref().map(ir::Usage::from_chat), model: answer.model, finish, done: true, error, frames: 0 })
 }
 
+/// Counts under any of the names that answers beyond generations have for them: OpenAI's pictures and transcripts, rerankers.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Counts {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    total_tokens: Option<u64>,
+}
+
+impl Counts {
+    fn usage(&self) -> Option<ir::Usage> {
+        let output = self.output_tokens.or(self.completion_tokens);
+        let input = self.input_tokens.or(self.prompt_tokens).or_else(|| Some(self.total_tokens?.saturating_sub(output.unwrap_or(0))));
+        (input.is_some() || output.is_some()).then(|| ir::Usage { in_fresh: input, out_text: output, ..ir::Usage::default() })
+    }
+}
+
+/// Usage in an answer of another kind.
+pub fn usage_of_other(body: &[u8]) -> Option<ir::Usage> {
+    #[derive(Deserialize)]
+    struct Other {
+        usage: Counts,
+    }
+    serde_json::from_slice::<Other>(body).ok()?.usage.usage()
+}
+
+/// The end of a long answer, where its usage stands.
+#[derive(Debug, Default)]
+pub struct Tail(BytesMut);
+
+/// How much of a long answer's end is kept.
+const TAIL_BYTES_MAX: usize = 4 << 10;
+
+impl Tail {
+    /// Reads a piece.
+    pub fn feed(&mut self, piece: &[u8]) {
+        let piece = &piece[piece.len().saturating_sub(TAIL_BYTES_MAX)..];
+        let over = (self.0.len() + piece.len()).saturating_sub(2 * TAIL_BYTES_MAX);
+        if over > 0 {
+            let gone = self.0.len().saturating_sub(TAIL_BYTES_MAX);
+            let _ = self.0.split_to(gone);
+        }
+        self.0.extend_from_slice(piece);
+    }
+
+    /// The last `"usage"` in it.
+    pub fn usage(&self) -> Option<ir::Usage> {
+        let at = memchr::memmem::rfind(&self.0, b"\"usage\"")? + b"\"usage\"".len();
+        let value = self.0[at..].trim_ascii_start().strip_prefix(b":")?;
+        serde_json::Deserializer::from_slice(value).into_iter::<Counts>().next()?.ok()?.usage()
+    }
+}
+
 fn message_of(error: &serde_json::Value) -> String {
     error["message"].as_str().or(error.as_str()).unwrap_or("the upstream reported an error").to_owned()
 }
@@ -92,7 +147,7 @@ impl Tap {
 
     /// For a stream of nobody knows which kind: usage is read where it looks like chat's, and any end is a normal one.
     pub fn lenient() -> Self {
-        Self::Frames(Frames { seen: Seen { done: true, ..Seen::default() }, ..Frames::default() })
+        Self::Frames(Frames { seen: Seen { done: true, ..Seen::default() }, is_lenient: true, ..Frames::default() })
     }
 
     /// What was read so far.
@@ -173,6 +228,8 @@ pub struct Frames {
     strip_usage: bool,
     /// The held bytes were given up on; they pass until the next frame.
     skipping: bool,
+    /// Usage may have any of its names.
+    is_lenient: bool,
     seen: Seen,
 }
 
@@ -254,7 +311,7 @@ impl Frames {
             self.seen.finish = Some(reason);
         }
         if let Some(usage) = read.usage {
-            self.seen.usage = Some(ir::Usage::from_chat(&usage));
+            self.seen.usage = if self.is_lenient { usage_of_other(data).or(self.seen.usage) } else { Some(ir::Usage::from_chat(&usage)) };
             return no_choices;
         }
         false
@@ -316,6 +373,30 @@ mod tests {
             (Some(5), Some("m"), Some("length"))
         );
         assert_eq!(whole(b"<html>"), None);
+    }
+
+    #[test]
+    fn other_answers_count_in_their_own_words() {
+        let count = |text: &str| usage_of_other(text.as_bytes()).map(|u| (u.input(), u.output()));
+        assert_eq!(count(r#"{"data":[],"usage":{"input_tokens":7,"output_tokens":9,"total_tokens":16}}"#), Some((7, 9)));
+        assert_eq!(count(r#"{"usage":{"prompt_tokens":3,"completion_tokens":2}}"#), Some((3, 2)));
+        assert_eq!(count(r#"{"results":[],"usage":{"total_tokens":12}}"#), Some((12, 0)));
+        assert_eq!((count(r#"{"text":"hi","usage":{"type":"duration","seconds":3}}"#), count("[]")), (None, None));
+        let mut tap = Tap::lenient();
+        tap.feed(Bytes::from_static(b"data: {\"type\":\"transcript.text.done\",\"usage\":{\"input_tokens\":5,\"output_tokens\":1}}\n\n"));
+        assert_eq!(tap.seen().usage.map(|u| (u.input(), u.output())), Some((5, 1)));
+    }
+
+    #[test]
+    fn a_long_answers_usage_stands_at_its_end() {
+        let long =
+            format!(r#"{{"data":[{{"b64_json":"{}"}}],"usage": {{"input_tokens":7,"output_tokens":9}}, "x":1}}"#, "A".repeat(100_000));
+        for size in [1, 100, 5000, 200_000] {
+            let mut tail = Tail::default();
+            long.as_bytes().chunks(size).for_each(|piece| tail.feed(piece));
+            assert_eq!(tail.usage().map(|u| (u.input(), u.output())), Some((7, 9)), "{size}");
+            assert!(tail.0.len() <= 2 * TAIL_BYTES_MAX);
+        }
     }
 
     #[test]

@@ -202,7 +202,7 @@ fn every_field_of_an_account() {
         (oauth.expires_at, oauth.client_id.as_deref(), oauth.account_id.as_deref(), oauth.token_url.as_deref()),
         (Some(1_700_000_000), Some("c"), Some("acc"), Some("http://t"))
     );
-    assert_eq!((a.enabled, a.priority, a.weight, a.wire, a.reach), (false, -1, 2.5, Wire::Responses, Reach::Listed));
+    assert_eq!((a.enabled, a.priority, a.weight, a.wire, a.reach), (false, -1, Some(2.5), Wire::Responses, Reach::Listed));
     assert_eq!(a.limits, AccountLimits { rpm: Some(1), tpm: Some(2), concurrency: Some(3) });
     let s = Duration::from_secs;
     assert_eq!(a.timeouts, Timeouts { connect: s(1), first_byte: s(2), idle: s(3), total: s(4) });
@@ -237,17 +237,13 @@ fn litellm_entries_become_accounts() {
         [found[0].upstream_name("team"), found[1].upstream_name("team"), found[3].upstream_name("gpt-4o")],
         [Some("gpt-4o"), Some("gpt-4o-mini"), Some("gpt-4o")]
     );
-    assert_eq!((found[0].weight, found[1].timeouts.first_byte), (3.0, Duration::from_secs(9)));
+    assert_eq!((found[0].weight, found[1].timeouts.first_byte), (Some(3.0), Duration::from_secs(9)));
     assert_eq!((found[2].api_key_variable.as_deref(), found[3].api_key_variable.as_deref()), (Some("NOT_SET"), Some("OPENAI_API_KEY")));
     assert_eq!(
-        (loaded.config.retry.max_attempts, loaded.config.timeouts.total, loaded.config.group_strategy.as_deref()),
-        (3, Duration::from_secs(30), Some("simple-shuffle"))
+        (loaded.config.retry.max_attempts, loaded.config.timeouts.total, loaded.config.strategy),
+        (3, Duration::from_secs(30), Some(crate::config::Strategy::Shuffle))
     );
-    assert!(
-        loaded.warnings.contains(&"account team: accepted, but without effect in this version: weight".to_owned()),
-        "{:?}",
-        loaded.warnings
-    );
+    assert!(!loaded.warnings.iter().any(|w| w.contains("weight") || w.contains("routing_strategy")), "{:?}", loaded.warnings);
     assert!(
         loaded.warnings.iter().any(|w| w.contains("litellm_params.odd")) && loaded.warnings.iter().any(|w| w.contains("NOT_SET")),
         "{:?}",

@@ -6,12 +6,13 @@ use axum::{Json, extract::State};
 use bytes::Bytes;
 use config::account::Account;
 use journey::{Candidate, Target};
+use routing::View;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use wire::{Code, Dialect, Failure, head::Head};
 
 use super::{Answer, Known, operate::accounts, read};
-use crate::{app::App, settle::decision, snapshot::FleetNodes};
+use crate::{app::App, chance::chance, settle::decision, snapshot::FleetNodes};
 
 /// How the router chooses.
 #[derive(Serialize, ToSchema)]
@@ -103,7 +104,9 @@ pub async fn route(State(app): State<Arc<App>>, Known(caller): Known, body: Byte
     let house = app.house();
     let view = app.fleet.view();
     let fallbacks: Vec<&str> = house.config.fallback_models.iter().filter(|name| caller.may_use(name)).map(String::as_str).collect();
-    let plan = routing::plan(&house.map, &FleetNodes(&view, &house), model, &fallbacks, Dialect::Chat)?;
+    let nodes = FleetNodes(&view, &house);
+    let view = View { nodes: &nodes, caller: Dialect::Chat, figures: &*house, chance: &chance };
+    let plan = routing::plan(&house.map, &view, model, &fallbacks)?;
     let mut models = decision::models(&plan).into_iter().map(str::to_owned);
     let selected_model = models.next().ok_or_else(|| Failure::new(Code::NoAvailableTarget, "nothing can be chosen now"))?;
     let alternatives = models.map(|model| Alternative { model, score: 0.0 }).collect();
@@ -150,7 +153,7 @@ pub async fn policy(State(app): State<Arc<App>>, Known(caller): Known) -> Json<P
         name: account.name.clone(),
         provider: account.provider.clone(),
         priority: account.priority,
-        weight: account.weight,
+        weight: account.weight.unwrap_or(1.0),
         models: allowed(&account.models),
     };
     Json(Policy {

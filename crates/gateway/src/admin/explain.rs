@@ -74,6 +74,9 @@ pub struct Considered {
     target: Value,
     model: Value,
     reason: Value,
+    /// `{by, figure}`: the strategy that set it before or behind its equals, and by what; null where none did.
+    #[schema(value_type = Object)]
+    weighed: Value,
     /// `served`, how its last attempt ended, why it was passed by (`limited`, `cooling`, `circuit_open`, `skipped`), or `not_tried`.
     result: Value,
 }
@@ -209,7 +212,13 @@ fn considered(mut candidate: Value, attempts: &Value, is_node: bool) -> Consider
     };
     let last = attempts.as_array().into_iter().flatten().rfind(is_its);
     let result = last.map_or_else(|| Value::from("not_tried"), |attempt| attempt["outcome"].clone());
-    Considered { model: candidate["model"].take(), reason: candidate["reason"].take(), target, result }
+    Considered {
+        model: candidate["model"].take(),
+        reason: candidate["reason"].take(),
+        weighed: candidate["weighed"].take(),
+        target,
+        result,
+    }
 }
 
 #[cfg(test)]

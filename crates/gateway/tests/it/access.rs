@@ -257,7 +257,8 @@ async fn inference_needs_its_scope() {
     let router = Setup::new().env("LLM_ROUTER_ADMIN_PASSWORD", "the-password").start();
     let callers = Callers::of(&router).await;
     let body = json!({"model": "dummy", "messages": [{"role": "user", "content": "x"}], "prompt": "x", "input": "x"});
-    for path in ["/v1/chat/completions", "/completions", "/v1/embeddings"] {
+    let media = ["/v1/images/generations", "/audio/speech", "/v1/moderations", "/v2/rerank", "/openai/deployments/dummy/chat/completions"];
+    for path in ["/v1/chat/completions", "/completions", "/v1/embeddings"].into_iter().chain(media) {
         for (who, key, refusal) in [
             ("nobody", None, Some(401)),
             ("a wrong key", Some("sk_wrong"), Some(401)),

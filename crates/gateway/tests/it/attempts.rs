@@ -190,3 +190,27 @@ async fn at_the_deadline_the_caller_hears_and_the_upstream_is_left() {
     let row = router.record("late").await;
     assert_eq!((row.status, &*row.outcome, row.error_code.as_deref()), (504, "error", Some("upstream_timeout")));
 }
+
+#[tokio::test]
+async fn weights_share_the_requests_among_equals_and_the_record_says_so() {
+    let upstream = FakeUpstream::start(Script::default());
+    let more = |weight: f64| json!({"weight": weight});
+    let setup = Setup::new()
+        .account("often", &upstream.base_url(), &["gpt-mock"], more(3.0))
+        .account("seldom", &upstream.base_url(), &["gpt-mock"], more(1.0))
+        .account("never", &upstream.base_url(), &["gpt-mock"], more(0.0));
+    let router = setup.start();
+    let mut served = std::collections::HashMap::new();
+    for number in 0..200 {
+        let answer = router.chat("gpt-mock", json!({})).header("x-request-id", &format!("weighed-{number}")).send().await;
+        *served.entry(answer.header("x-llm-router-target").to_owned()).or_insert(0) += 1;
+    }
+    assert!((110..=190).contains(&served["often"]) && served["seldom"] >= 10 && !served.contains_key("never"), "{served:?}");
+    let decision: serde_json::Value = serde_json::from_str(&router.record("weighed-0").await.decision.unwrap()).unwrap();
+    let last = &decision["candidates"][2];
+    assert_eq!(
+        (&last["target"]["name"], &last["weighed"]),
+        (&json!("never"), &json!({"by": "simple-shuffle", "figure": 0.0})),
+        "{decision}"
+    );
+}

@@ -30,7 +30,7 @@ pub(crate) struct Answer {
 pub(crate) struct Stream {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    body: ResponseBody,
+    pub(crate) body: ResponseBody,
     seen: Vec<u8>,
 }
 

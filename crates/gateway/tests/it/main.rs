@@ -18,6 +18,7 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod login;
+mod media;
 mod mixtures;
 mod nodes;
 mod operating;

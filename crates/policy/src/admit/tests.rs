@@ -23,6 +23,8 @@ fn call(body: &str) -> Call {
     Call {
         operation: Operation::Generate(Dialect::Chat),
         in_path: None,
+        deployment: None,
+        upload: None,
         forwarded: None,
         query_key: None,
         request_id: "r".into(),

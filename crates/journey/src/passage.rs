@@ -1,0 +1,73 @@
+//! An answer of any kind that passes as it comes (sound, pictures, long JSON) and is settled when it ends, however it ends.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use wire::{Code, tap::Tail};
+
+use crate::{
+    flow::{BodyError, Stream},
+    permit::Permit,
+    receipt::Outcome,
+};
+
+/// The body of a metered answer. Dropping it before its end records a cancelled request; an upstream that breaks off breaks it off.
+pub struct Passage {
+    stream: Stream,
+    tail: Tail,
+    /// Bytes still to come, where the upstream said how many: nobody asks for more than those.
+    left: Option<u64>,
+    permit: Option<Permit>,
+}
+
+impl Passage {
+    /// Meters an answer of so many bytes, if that is known.
+    pub fn new(stream: Stream, bytes: Option<u64>, permit: Permit) -> Self {
+        Self { stream, tail: Tail::default(), left: bytes, permit: Some(permit) }
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        let Some(mut permit) = self.permit.take() else { return };
+        let receipt = permit.receipt();
+        receipt.outcome = outcome;
+        receipt.usage = self.tail.usage();
+        if outcome == Outcome::Error {
+            receipt.error_code = Some(Code::UpstreamError.as_str().to_owned());
+        }
+    }
+}
+
+impl Body for Passage {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        loop {
+            let frame = ready!(this.stream.as_mut().poll_frame(cx));
+            match &frame {
+                Some(Ok(frame)) => {
+                    let Some(data) = frame.data_ref() else { continue };
+                    this.tail.feed(data);
+                    if let Some(permit) = &mut this.permit {
+                        let elapsed_ms = permit.elapsed_ms();
+                        let receipt = permit.receipt();
+                        receipt.first_byte_ms.get_or_insert(elapsed_ms);
+                        receipt.bytes_out += data.len() as u64;
+                    }
+                    this.left = this.left.map(|left| left.saturating_sub(data.len() as u64));
+                    if this.left == Some(0) {
+                        this.settle(Outcome::Success);
+                    }
+                }
+                Some(Err(_)) => this.settle(Outcome::Error),
+                None => this.settle(Outcome::Success),
+            }
+            return Poll::Ready(frame);
+        }
+    }
+}
