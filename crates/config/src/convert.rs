@@ -139,7 +139,7 @@ fn of_litellm(root: &Value, path: &Path, notes: &mut Vec<String>) -> Result<Map<
                 None if name == "router_settings.num_retries" => {}
                 // What has no word of ours is read from where it stands.
                 None if *section == "router_settings" && litellm_router::READ.contains(&key.as_str()) => {
-                    put(&mut ours, &name, value.clone())
+                    put(&mut ours, &name, value.clone());
                 }
                 None => notes.push(format!("{name} has no counterpart: left out")),
             }

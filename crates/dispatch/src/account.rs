@@ -79,7 +79,7 @@ pub(crate) async fn account_once(
             Err(fault) if fault.is_language && is_whole() => {}
             // A token may end before its time: once, another is asked for.
             Err(fault) if fault.status == Some(401) && !is_renewed && is_whole() && account.renewed(sent.as_ref()).await => {
-                is_renewed = true
+                is_renewed = true;
             }
             Err(fault) => {
                 faults.push(fault);

@@ -209,13 +209,15 @@ async fn rounds(
     }
 }
 
+/// What the record of an attempt says where a form went with it.
+const WHY: &str = "; the form had passed on and was too large to be held, so nobody else was asked";
+
 /// Why a form cannot be sent another time: the client broke it off, or it has passed on and is no longer held.
 fn cannot_be_sent(request: &Request, faults: &mut [Fault], trail: &mut Trail<'_>) -> Option<Failure> {
     let form = request.upload.as_ref().filter(|form| !form.is_whole())?;
     if let Some(failure) = form.failure() {
         return Some(failure);
     }
-    const WHY: &str = "; the form had passed on and was too large to be held, so nobody else was asked";
     if let Some(error) = trail.attempts.last_mut().and_then(|attempt| attempt.error.as_mut()) {
         error.push_str(WHY);
     }

@@ -37,6 +37,9 @@ pub struct Upload {
     announced: Option<u64>,
 }
 
+/// A piece of a form, and its model where that ends in it.
+type Piece = (Bytes, Option<Named>);
+
 struct Tape {
     /// What was read from the beginning on.
     held: Vec<Bytes>,
@@ -56,7 +59,7 @@ struct Tape {
 
 impl Tape {
     /// Takes the next piece of the client's body.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<(Bytes, Option<Named>)>, Failure>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Piece>, Failure>> {
         loop {
             let Some(rest) = &mut self.rest else { return Poll::Ready(Ok(None)) };
             let piece = match std::task::ready!(rest.as_mut().poll_frame(cx)) {

@@ -69,6 +69,7 @@ pub fn whole(body: &[u8]) -> Option<Seen> {
 }
 
 /// Counts under any of the names that answers beyond generations have for them: OpenAI's pictures and transcripts, rerankers.
+#[expect(clippy::struct_field_names, reason = "they are the fields' names on the wire")]
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Counts {

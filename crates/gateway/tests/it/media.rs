@@ -209,7 +209,7 @@ async fn long_answers_pass_and_are_counted() {
     let router = Setup::new().upstream("mock", &upstream).start();
     let answer =
         router.post("/v1/images/generations", &json!({"model": "gpt-mock", "prompt": "a cat"})).header("x-request-id", "long").send().await;
-    assert!(answer.status == 200 && answer.text() == said.to_string());
+    assert!(answer.status == 200 && answer.json() == said);
     let row = router.record("long").await;
     assert_eq!((&*row.outcome, row.prompt_tokens, row.completion_tokens), ("success", Some(40), Some(1056)));
 }
