@@ -1,9 +1,8 @@
 // A generated password is changed before anything else is done.
 
 import { useState, type FormEvent } from "react";
-import { users } from "../api/endpoints";
-import { holdToken, hasCookieSession } from "../api/http";
-import { session } from "../api/endpoints";
+import { session, users } from "../api/endpoints";
+import { ApiError, holdToken, hasCookieSession } from "../api/http";
 import type { Me } from "../api/types";
 import { Button, Field } from "../parts/basics";
 import { Refused } from "../parts/dialog";
@@ -42,6 +41,12 @@ export function ChangePassword({ me, old, onDone, onLogout }: { me: Me; old?: st
       say("The password is changed.");
       await onDone();
     } catch (failure) {
+      if (failure instanceof ApiError && failure.isMissing) {
+        // Nobody is locked out by a part that is not there.
+        say("This router has no way to change a password from here.", { tone: "bad" });
+        await onDone();
+        return;
+      }
       setError(failure);
       setBusy(false);
     }

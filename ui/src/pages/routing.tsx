@@ -45,12 +45,12 @@ export default function RoutingPage() {
           {stats.length > 0 && (
             <ul className="divide-y divide-line rounded-md border border-line">
               {stats.map(([name, { requests, failures, rate_limited }]) => (
-                <li key={name} className="grid grid-cols-[1fr_auto] items-center gap-x-4 gap-y-1 px-3 py-2 sm:grid-cols-[10rem_1fr_auto]">
+                <li key={name} className="grid grid-cols-[1fr_auto] items-center gap-x-4 gap-y-1 px-3 py-2 sm:grid-cols-[10rem_1fr_17rem]">
                   <span className="truncate font-medium">{name}</span>
                   <span className="max-sm:hidden">
                     <Meter value={requests} max={most} tone="accent" label={`${requests} of ${all} requests`} />
                   </span>
-                  <span className="flex items-center gap-2 text-muted">
+                  <span className="flex items-center justify-end gap-2 text-muted">
                     {count(requests)} · {all ? percent((requests / all) * 100) : "0 %"}
                     {failures > 0 && <Badge tone={failures / Math.max(1, requests) >= 0.1 ? "bad" : "warn"}>{count(failures)} failed</Badge>}
                     {rate_limited > 0 && <Badge tone="warn">{count(rate_limited)} limited</Badge>}
