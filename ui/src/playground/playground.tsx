@@ -55,6 +55,12 @@ export default function Playground() {
     });
   }, []);
 
+  // After the last piece has been drawn.
+  const [finished, setFinished] = useState(0);
+  useEffect(() => {
+    if (finished > 0 && latest.current.threads.some((thread) => thread.length > 0)) keep(latest.current);
+  }, [finished, keep]);
+
   const run = async (threads: Message[][], only?: number) => {
     let bodies: (Record<string, unknown> | null)[];
     try {
@@ -69,17 +75,15 @@ export default function Playground() {
     }
     const stop = new AbortController();
     setRunning(stop);
-    setCurrent((session) => ({ ...session, threads }));
-    const show = (n: number) => (message: Message) => setCurrent((session) => ({ ...session, threads: session.threads.map((thread, at) => (at === n ? [...(threads[n] ?? []), message] : thread)) }));
-    const answers = await Promise.all(bodies.map((body, n) => (body ? ask(body, key, stop.signal, show(n)) : null)));
+    // Somebody may open another conversation while this one is still answered.
+    const own = (change: (session: Session) => Session) => setCurrent((session) => (session.id === current.id ? change(session) : session));
+    own((session) => ({ ...session, threads }));
+    const show = (n: number) => (message: Message) => own((session) => ({ ...session, threads: session.threads.map((thread, at) => (at === n ? [...(threads[n] ?? []), message] : thread)) }));
+    await Promise.all(bodies.map((body, n) => (body ? ask(body, key, stop.signal, show(n)) : null)));
     setRunning(null);
-    const done = threads.map((thread, n) => {
-      const answer = answers[n];
-      return answer ? [...thread, answer] : thread;
-    });
-    const session = { ...latest.current, threads: done, title: titleOf(done), changed: Date.now() };
-    setCurrent(session);
-    keep(session);
+    // What was shown stays as it is: an error may have been dismissed while another model still answered.
+    own((session) => ({ ...session, title: titleOf(session.threads), changed: Date.now() }));
+    setFinished((times) => times + 1);
     return true;
   };
 

@@ -323,7 +323,14 @@ test("the playground: streams, stops, compares, calls tools, keeps its conversat
   await page.reload();
   await page.getByRole("button", { name: /What is quicksort/ }).first().click();
   await expect(page.getByText("slowly, please")).toBeVisible();
+  await message.fill("slowly, please");
+  await message.press("Enter");
+  await expect(page.getByText("Answering…")).toHaveCount(0);
   await page.getByRole("button", { name: "New conversation" }).click();
+  // What was still being answered does not follow.
+  await expect(page.getByText("Ask something", { exact: true })).toBeVisible();
+  await expect(page.getByRole("button", { name: "Stop" })).toHaveCount(0);
+  await expect(page.getByText("slowly, please")).toHaveCount(0);
   await page.getByRole("button", { name: "Compare" }).click();
   await page.getByLabel("Model 2").selectOption("house-model");
   await message.fill("Both of you");
