@@ -4,7 +4,9 @@ pub mod blob;
 pub mod cache;
 pub mod choices;
 pub mod credentials;
+pub mod dashboard;
 pub mod explain;
+pub mod history;
 pub mod keys;
 pub mod models;
 pub mod nodes;
@@ -14,6 +16,8 @@ pub mod probes;
 pub mod registry;
 pub mod session;
 pub mod settings;
+pub mod usage;
+pub mod users;
 
 use std::sync::Arc;
 
@@ -137,21 +141,33 @@ impl FromRequestParts<Arc<App>> for Asked {
 
 async fn caller(app: &App, parts: &Parts) -> Result<Caller, Failure> {
     let query_key = is_gemini(parts).then(|| parts.uri.query().and_then(crate::routes::query_key)).flatten();
-    identify(app, &app.house(), &parts.headers, query_key.as_deref(), Timestamp::now()).await
+    let asks = Asks { headers: &parts.headers, query_key: query_key.as_deref(), is_change: !parts.method.is_safe() };
+    identify(app, &app.house(), asks, Timestamp::now()).await
 }
 
-/// Finds the caller by key, else by a session's token, else by a token of the identity provider.
+/// What a request shows of who it is from.
+#[derive(Debug, Clone, Copy)]
+pub struct Asks<'a> {
+    pub headers: &'a HeaderMap,
+    /// `?key=` of Gemini's paths.
+    pub query_key: Option<&'a str>,
+    /// It may change or cost something: a browser's cookie alone does not do for it.
+    pub is_change: bool,
+}
+
+/// Finds the caller by key, else by a session's token or cookie, else by a token of the identity provider.
 ///
 /// # Errors
-/// [`Code::InvalidApiKey`], and what [`policy::Issuer::identify`] says of a token.
-pub async fn identify(app: &App, house: &House, headers: &HeaderMap, query_key: Option<&str>, now: Timestamp) -> Result<Caller, Failure> {
-    let shown = house.credentials(headers, query_key);
+/// [`Code::InvalidApiKey`], [`Code::PermissionDenied`] for a session that may not do this yet, and what [`policy::Issuer::identify`] says of a
+/// token.
+pub async fn identify(app: &App, house: &House, asks: Asks<'_>, now: Timestamp) -> Result<Caller, Failure> {
+    let shown = house.credentials(asks.headers, asks.query_key);
     let failure = match house.keys.identify(&shown, now) {
         Ok(caller) => return Ok(caller),
         Err(failure) => failure,
     };
-    if let Some(caller) = shown.iter().find_map(|token| session::caller(app, token)) {
-        return Ok(caller);
+    if let Some(session) = session::present(app, house, asks)? {
+        return session.caller();
     }
     let Some(issuer) = &house.issuer else { return Err(failure) };
     // Of several the first speaks for all: nobody gets many verifications out of one request.

@@ -1,7 +1,9 @@
 //! The house as a whole: built once, shared by everybody.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -41,6 +43,9 @@ use crate::{
 
 /// How long an answer waits to learn whether somebody else has changed the store.
 const LOOK_TIME_MAX: Duration = Duration::from_millis(200);
+
+/// How often counts are brought to where others see them.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why the house cannot be opened, in words for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -265,18 +270,39 @@ impl App {
         });
         let (app, stop) = (self.clone(), self.stop.clone());
         self.tasks.spawn(async move {
-            let mut tick = tokio::time::interval(Duration::from_secs(5));
+            let mut tick = tokio::time::interval(LOOK_INTERVAL);
+            let mut noted = HashMap::new();
             loop {
                 tokio::select! {
                     _ = tick.tick() => {
                         app.look_at_ledger();
                         app.look_at_redis();
                         app.metrics.cache_bytes.set(app.answered.bytes());
+                        app.note_uses(&mut noted).await;
                     }
-                    () = stop.cancelled() => return,
+                    () = stop.cancelled() => return app.note_uses(&mut noted).await,
                 }
             }
         });
+    }
+
+    /// Stores when keys were last used; `noted` is what was stored before.
+    async fn note_uses(&self, noted: &mut HashMap<Arc<str>, i64>) {
+        let uses = self.tally.last_uses();
+        let is_new = |(id, at_ms): &&(Arc<str>, i64)| noted.get(id) != Some(at_ms);
+        let rows: Vec<_> = uses.iter().filter(is_new).map(|(id, at_ms)| (id.to_string(), *at_ms)).collect();
+        if rows.is_empty() {
+            return;
+        }
+        match store::keys::touch(&self.store, &rows).await {
+            Ok(()) => *noted = uses.into_iter().collect(),
+            Err(error) => tracing::warn!(%error, "the last uses of keys can't be stored"),
+        }
+    }
+
+    /// The newest file of the log, if there is one.
+    pub fn log_path(&self) -> Option<PathBuf> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Logs::path)
     }
 
     fn look_at_redis(&self) {

@@ -53,7 +53,8 @@ async fn live(shard: &Shard, call: &Call, standing: &mut Option<Standing>) -> Re
     };
     let desk = Admission { limits: &house.limits, counters: &app.counters, sink: &app.sink };
     policy::arrive(&desk, call, standing).await.map_err(refuse)?; // not too often from one address
-    let caller = admin::identify(app, &house, &call.headers, call.query_key.as_deref(), call.received_at).await.map_err(refuse)?; // who
+    let asks = admin::Asks { headers: &call.headers, query_key: call.query_key.as_deref(), is_change: true };
+    let caller = admin::identify(app, &house, asks, call.received_at).await.map_err(refuse)?; // who
     let request = Request::read(call).map_err(refuse)?; // what: the head; the bytes stay as they came
     let mut permit = policy::admit(&desk, &caller, call, &request, standing).await.map_err(refuse)?; // may they; from here on one receipt
     let place = match app.enter(house.config.server.max_requests) {
@@ -117,7 +118,7 @@ async fn carry_out(
     waited_ms: f64,
     permit: &mut Permit,
 ) -> Result<Flow, Failure> {
-    let may_leave = |credential: &str| !house.is_own(credential) && admin::session::caller(&shard.app, credential).is_none();
+    let may_leave = |credential: &str| !house.is_own(credential) && !admin::session::is_made_here(&shard.app, credential);
     let engine = Dispatch {
         client: &shard.client,
         accounts: &house.accounts,

@@ -188,12 +188,14 @@ pub fn control(app: &Arc<App>) -> Router {
         .route("/api/nodes/adopt", post(admin::nodes::adopt))
         .route("/api/nodes/join-tokens", get(admin::nodes::join_tokens).post(admin::nodes::make_join_token))
         .route("/api/nodes/join-tokens/{id}", delete(admin::nodes::revoke_join_token))
-        .route("/api/dashboard/metrics/{node_id}", get(admin::nodes::history))
+        .merge(dashboard())
         .merge(registry())
         .merge(pages())
         .route("/api/auth/login", post(admin::session::login))
         .route("/api/auth/logout", post(admin::session::logout))
         .route("/api/auth/me", get(admin::session::me))
+        .route("/api/users", get(admin::users::list).post(admin::users::create))
+        .route("/api/users/{id}", put(admin::users::change).delete(admin::users::remove))
         .route("/api/api-keys", get(admin::keys::list).post(admin::keys::create))
         .route("/api/api-keys/{id}", put(admin::keys::change).delete(admin::keys::revoke))
         .route("/api/api-keys/{id}/rotate", post(admin::keys::rotate))
@@ -215,11 +217,26 @@ pub fn control(app: &Arc<App>) -> Router {
         .route("/auth/reset-metrics", post(admin::credentials::reset_metrics))
         .route("/auth/reload-keys", post(admin::credentials::reload))
         .route("/api/cache/flush", post(admin::cache::flush))
+        .route("/api/usage", get(admin::usage::usage))
         .route("/api/requests/{id}/explain", get(admin::explain::explain))
         .fallback(admin::probes::nowhere)
         .method_not_allowed_fallback(admin::probes::wrong_method)
         .layer(DefaultBodyLimit::max(CONTROL_BYTES_MAX))
         .with_state(app.clone())
+}
+
+/// The paths of the dashboard's data.
+fn dashboard() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/dashboard/overview", get(admin::dashboard::overview))
+        .route("/api/dashboard/nodes", get(admin::dashboard::nodes))
+        .route("/api/dashboard/stats", get(admin::dashboard::stats))
+        .route("/api/dashboard/request-history", get(admin::dashboard::request_history))
+        .route("/api/dashboard/metrics/{node_id}", get(admin::nodes::history))
+        .route("/api/dashboard/request-responses", get(admin::history::list))
+        .route("/api/dashboard/request-responses/export", get(admin::history::export))
+        .route("/api/dashboard/request-responses/{id}", get(admin::history::one))
+        .route("/api/dashboard/logs/router", get(admin::dashboard::log))
 }
 
 /// The paths of models whose files are here.

@@ -20,7 +20,7 @@ use routing::{AccountRoutes, Figures, Map, Nodes, Presence};
 use upstream::{Account, Grants, catalog};
 use wire::Dialect;
 
-use crate::{discovery::Lists, first_run, stored::Stored};
+use crate::{admin::session::Seat, discovery::Lists, first_run, stored::Stored};
 
 /// The capability of a model that thinks with tools at hand on Responses only.
 const THINKING_TOOLS_ON_RESPONSES: &str = "thinking_tools_on_responses";
@@ -44,6 +44,8 @@ pub struct House {
     pub passes_credentials: bool,
     /// Models whose files the router keeps: known, even where no node has them yet.
     pub files: HashSet<String>,
+    /// Who may have a session, by id.
+    pub users: HashMap<String, Seat>,
     /// The operator's own header for keys.
     pub key_header: Option<HeaderName>,
 }
@@ -98,6 +100,7 @@ impl House {
             issuer: None,
             limits: limits(&config, &stored.keys),
             files: stored.files.iter().cloned().collect(),
+            users: stored.users.iter().map(|user| (user.id.clone(), Seat::of(user))).collect(),
             map,
             accounts,
             vitals,

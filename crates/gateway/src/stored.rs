@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use config::{Account, Config};
-use store::{Store, StoreError, keys::Key, models::Model};
+use store::{Store, StoreError, keys::Key, models::Model, users::User};
 
 /// What a snapshot is built from beside the configuration.
 #[derive(Debug, Default)]
 pub struct Stored {
     pub keys: Vec<Key>,
     pub models: Vec<Model>,
+    pub users: Vec<User>,
     /// Models whose files the router keeps.
     pub files: Vec<String>,
 }
@@ -22,7 +23,8 @@ impl Stored {
     pub async fn read(store: &Store) -> Result<Self, StoreError> {
         let files =
             store::model_files::list(store).await?.into_iter().filter(|file| file.status == "ready").map(|file| file.name).collect();
-        Ok(Self { keys: store::keys::list(store).await?, models: store::models::list(store).await?, files })
+        let users = store::users::list(store).await?;
+        Ok(Self { keys: store::keys::list(store).await?, models: store::models::list(store).await?, users, files })
     }
 
     /// The accounts in use: those of the configuration, with the registered models that they serve, and those that registered models alone need.

@@ -14,7 +14,12 @@ pub type Hash = [u8; 32];
 
 /// The hash under which a secret is stored and looked up.
 pub fn hash(secret: &str) -> Hash {
-    Sha256::digest(secret.as_bytes()).into()
+    hash_bytes(secret.as_bytes())
+}
+
+/// The same of a secret that may be no text.
+pub fn hash_bytes(secret: &[u8]) -> Hash {
+    Sha256::digest(secret).into()
 }
 
 /// A key as it is honoured.

@@ -11,5 +11,5 @@ mod limit;
 pub use admit::{Admission, admit, arrive, may_call, may_use};
 pub use credentials::Credentials;
 pub use issuer::Issuer;
-pub use keys::{Hash, KeyEntry, Keys, hash};
+pub use keys::{Hash, KeyEntry, Keys, hash, hash_bytes};
 pub use limit::{Bounds, Counters, Full, Hold, Limits, Reading, Standing, Subject, What, Window, estimate};

@@ -129,12 +129,12 @@ pub async fn get(store: &Store, id: &str) -> Result<Option<Key>, StoreError> {
     row.as_ref().map(read).transpose()
 }
 
-/// Ends a key's life; its row stays. True also when it was revoked before; false: no such key.
+/// Ends a key's life; its row stays. False: no such key, or one that was revoked before.
 ///
 /// # Errors
 /// The database's.
 pub async fn revoke(store: &Store, id: &str, at_ms: i64) -> Result<bool, StoreError> {
-    let query = sqlx::query("UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?").bind(at_ms).bind(id);
+    let query = sqlx::query("UPDATE keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL").bind(at_ms).bind(id);
     Ok(store.execute(query).await? > 0)
 }
 

@@ -17,6 +17,7 @@ mod watch;
 
 pub mod answers;
 pub mod counters;
+pub mod history;
 pub mod join_tokens;
 pub mod keys;
 pub mod meta;

@@ -248,7 +248,7 @@ pub async fn purge(store: &Store, before_ms: i64, page: u32) -> Result<u64, Stor
     }
 }
 
-fn read(row: &SqliteRow) -> Result<Stored, StoreError> {
+pub(crate) fn read(row: &SqliteRow) -> Result<Stored, StoreError> {
     let text = |name: &str| -> Result<Text, sqlx::Error> { Ok(Text::Owned(row.try_get(name)?)) };
     let optional = |name: &str| -> Result<Option<Text>, sqlx::Error> { Ok(row.try_get::<Option<String>, _>(name)?.map(Text::Owned)) };
     let count = |name: &str| -> Result<u64, sqlx::Error> { Ok(row.try_get::<i64, _>(name)?.unsigned_abs()) };

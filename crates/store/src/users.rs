@@ -56,6 +56,47 @@ pub async fn list(store: &Store) -> Result<Vec<User>, StoreError> {
     rows.iter().map(read).collect()
 }
 
+/// The user with this id.
+///
+/// # Errors
+/// The database's.
+pub async fn get_by_id(store: &Store, id: &str) -> Result<Option<User>, StoreError> {
+    let row = sqlx::query("SELECT * FROM users WHERE id = ?").bind(id).fetch_optional(store.readers()).await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// What of a user is to be another than before.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    pub username: Option<String>,
+    /// A PHC string.
+    pub password_hash: Option<String>,
+    /// `admin` or `viewer`.
+    pub role: Option<String>,
+    pub must_change_password: Option<bool>,
+}
+
+/// Changes a user, unless nobody would be left to administer. False: no such user, or the last administrator would be none any more.
+///
+/// # Errors
+/// [`StoreError::Exists`] where the new name is taken.
+pub async fn change(store: &Store, id: &str, change: &Change) -> Result<bool, StoreError> {
+    let query = sqlx::query(
+        "UPDATE users SET username = coalesce(?1, username), password_hash = coalesce(?2, password_hash), role = coalesce(?3, role), \
+         must_change_password = coalesce(?4, must_change_password) WHERE id = ?5 \
+         AND (coalesce(?3, role) = 'admin' OR role <> 'admin' OR (SELECT count(*) FROM users WHERE role = 'admin') > 1)",
+    )
+    .bind(&change.username)
+    .bind(&change.password_hash)
+    .bind(&change.role)
+    .bind(change.must_change_password)
+    .bind(id);
+    match store.execute(query).await {
+        Err(e) if is_duplicate(&e) => Err(StoreError::Exists("this user name")),
+        other => Ok(other? > 0),
+    }
+}
+
 /// Replaces a password's hash. False: no such user.
 ///
 /// # Errors

@@ -11,7 +11,10 @@ use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use super::{blob, cache, choices, credentials, explain, keys, models, nodes, operate, probes, registry, session, settings};
+use super::{
+    blob, cache, choices, credentials, dashboard, explain, history, keys, models, nodes, operate, probes, registry, session, settings,
+    usage, users,
+};
 use crate::ui;
 
 const INFERENCE: &str = include_str!("openapi/inference.json");
@@ -31,9 +34,10 @@ const PAGE_POLICY: &str =
         (name = "models", description = "Which models there are"),
         (name = "probes", description = "Health and metrics"),
         (name = "operating", description = "How the router chooses and how its services do"),
+        (name = "dashboard", description = "What the first pages of the dashboard show"),
         (name = "requests", description = "Records of requests"),
         (name = "keys", description = "API keys and their use"),
-        (name = "users", description = "Sessions of users"),
+        (name = "users", description = "Users and their sessions"),
         (name = "nodes", description = "Own nodes and agents"),
         (name = "configuration", description = "Settings"),
         (name = "documentation", description = "These pages")
@@ -51,7 +55,15 @@ const PAGE_POLICY: &str =
         credentials::reload,
         credentials::reset_metrics,
         credentials::status,
+        dashboard::log,
+        dashboard::nodes,
+        dashboard::overview,
+        dashboard::request_history,
+        dashboard::stats,
         explain::explain,
+        history::export,
+        history::list,
+        history::one,
         keys::change,
         keys::create,
         keys::list,
@@ -103,6 +115,11 @@ const PAGE_POLICY: &str =
         settings::reload,
         settings::reload_strategies,
         settings::show,
+        usage::usage,
+        users::change,
+        users::create,
+        users::list,
+        users::remove,
         document,
         page,
         script,

@@ -10,24 +10,37 @@ use std::{
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderName, StatusCode, header},
+    response::{AppendHeaders, IntoResponse, Response},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use bytes::Bytes;
 use journey::{Caller, KeyRef, Scope, Scopes};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use store::users::User;
 use tokio::sync::Semaphore;
 use wire::{Code, Failure};
 
-use super::{Answer, Asked, read};
+use super::{Answer, Asked, Asks, read};
 use crate::{
     app::App,
     first_run::{self, is_password},
+    snapshot::House,
 };
 
 /// How long a token is good.
 const TOKEN_SECONDS: i64 = 86_400;
+
+/// The cookie that carries the token, and the one whose value a change repeats in [`CSRF_HEADER`].
+const COOKIE: &str = "session";
+const CSRF_COOKIE: &str = "csrf";
+const CSRF_HEADER: &str = "x-csrf-token";
+const CSRF_LETTERS: usize = 32;
+
+/// Of the hash of a password's hash, how much a token repeats.
+const STAMP_BYTES: usize = 12;
 
 /// Failed log-ins of one user from one address within [`FAILURES_WINDOW`] before both wrong and right passwords are refused.
 const FAILURES_MAX: usize = 10;
@@ -44,7 +57,7 @@ pub struct Sessions {
     sign: EncodingKey,
     verify: DecodingKey,
     failures: Mutex<HashMap<(String, IpAddr), Vec<Instant>>>,
-    checks: Semaphore,
+    pub(super) checks: Semaphore,
     /// A hash that no password has, made at the first need: an unknown user costs as much time as a known one.
     nobody: OnceLock<String>,
 }
@@ -55,6 +68,65 @@ struct Claims {
     role: String,
     name: String,
     exp: i64,
+    /// [`Seat::stamp`] when it was signed.
+    #[serde(default)]
+    stamp: String,
+    /// What a change has to say where the token comes as a cookie.
+    #[serde(default)]
+    csrf: String,
+}
+
+/// A user as sessions know them.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    pub username: String,
+    /// `admin` or `viewer`.
+    pub role: String,
+    pub must_change_password: bool,
+    /// Another one with every password: it ends the sessions of the one before.
+    stamp: String,
+}
+
+impl Seat {
+    /// The place of a stored user.
+    pub fn of(user: &User) -> Self {
+        let digest = policy::hash(&user.password_hash);
+        Self {
+            username: user.username.clone(),
+            role: user.role.clone(),
+            must_change_password: user.must_change_password,
+            stamp: STANDARD_NO_PAD.encode(&digest[..STAMP_BYTES]),
+        }
+    }
+}
+
+/// A session that is in force.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// The user's id.
+    pub id: String,
+    pub seat: Seat,
+    /// The token came as a cookie.
+    pub is_cookie: bool,
+}
+
+impl Session {
+    /// Who this is to the rest of the house.
+    ///
+    /// # Errors
+    /// [`Code::PermissionDenied`] where the password must be changed first.
+    pub fn caller(self) -> Result<Caller, Failure> {
+        let Self { id, seat, .. } = self;
+        if seat.must_change_password {
+            let message = format!("the password must be changed first: PUT /api/users/{id} with a new `password`");
+            return Err(Failure::new(Code::PermissionDenied, message));
+        }
+        let scopes = match seat.role.as_str() {
+            "admin" => Scopes::ALL,
+            _ => [Scope::Inference, Scope::Read].into_iter().collect(),
+        };
+        Ok(Caller { key: Some(KeyRef { id: id.into(), name: seat.username.into() }), scopes, allowed_models: None })
+    }
 }
 
 impl Sessions {
@@ -95,20 +167,72 @@ impl Sessions {
     }
 }
 
-/// The caller of a session token; `None` for anything else.
-pub fn caller(app: &App, token: &str) -> Option<Caller> {
-    let claims = claims(app, token)?;
-    let scopes = match claims.role.as_str() {
-        "admin" => Scopes::ALL,
-        _ => [Scope::Inference, Scope::Read].into_iter().collect(),
-    };
-    let key = KeyRef { id: claims.sub.into(), name: claims.name.into() };
-    Some(Caller { key: Some(key), scopes, allowed_models: None })
+/// The session that a request shows: a token like a key, else the cookie of a browser. `None`: none that is in force.
+///
+/// # Errors
+/// [`Code::PermissionDenied`]: a change by cookie without the word that only our own pages can read.
+pub fn present(app: &App, house: &House, asks: Asks<'_>) -> Result<Option<Session>, Failure> {
+    let shown = house.credentials(asks.headers, asks.query_key);
+    if !shown.is_empty() {
+        return Ok(shown.iter().find_map(|token| in_force(house, claims(app, token)?, false)));
+    }
+    let Some(claims) = cookie(asks.headers, COOKIE).and_then(|token| claims(app, token)) else { return Ok(None) };
+    let said = asks.headers.get(CSRF_HEADER).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    let is_said = !claims.csrf.is_empty() && policy::hash_bytes(said) == policy::hash(&claims.csrf);
+    match in_force(house, claims, true) {
+        Some(_) if asks.is_change && !is_said => {
+            let message = format!("a session by cookie needs `{CSRF_HEADER}`, equal to the cookie `{CSRF_COOKIE}`, to change something");
+            Err(Failure::new(Code::PermissionDenied, message))
+        }
+        session => Ok(session),
+    }
+}
+
+/// A token lasts no longer than its user and the password that it was given for.
+fn in_force(house: &House, claims: Claims, is_cookie: bool) -> Option<Session> {
+    let seat = house.users.get(&claims.sub).filter(|seat| seat.stamp == claims.stamp)?.clone();
+    Some(Session { id: claims.sub, seat, is_cookie })
+}
+
+/// Whether a text is a token of a session here, in force or not.
+pub fn is_made_here(app: &App, token: &str) -> bool {
+    claims(app, token).is_some()
 }
 
 fn claims(app: &App, token: &str) -> Option<Claims> {
     let validation = Validation::new(Algorithm::HS256);
     jsonwebtoken::decode::<Claims>(token, &app.sessions.verify, &validation).ok().map(|data| data.claims)
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok()).flat_map(|text| text.split(';'));
+    pairs.filter_map(|pair| pair.trim().split_once('=')).find(|(n, _)| *n == name).map(|(_, value)| value)
+}
+
+/// A token for a user, and the cookies that carry it in a browser.
+///
+/// # Errors
+/// [`Code::InternalError`]: it cannot be signed.
+pub fn open(app: &App, id: &str, seat: &Seat, headers: &HeaderMap) -> Result<(String, AppendHeaders<[(HeaderName, String); 2]>), Failure> {
+    let exp = jiff::Timestamp::now().as_second() + TOKEN_SECONDS;
+    let csrf = first_run::random(CSRF_LETTERS);
+    let Seat { username, role, stamp, .. } = seat.clone();
+    let claims = Claims { sub: id.to_owned(), role, name: username, exp, stamp, csrf };
+    let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &app.sessions.sign)
+        .map_err(|_| Failure::new(Code::InternalError, "the token could not be signed"))?;
+    let cookies = cookies(&token, &claims.csrf, TOKEN_SECONDS, headers);
+    Ok((token, cookies))
+}
+
+/// Two cookies: the token, which no script sees, and the word that our pages repeat.
+fn cookies(token: &str, csrf: &str, seconds: i64, headers: &HeaderMap) -> AppendHeaders<[(HeaderName, String); 2]> {
+    // Only what the browser itself sent or its proxy added: whoever invents it makes their own cookies safer.
+    let is_https = headers.get("x-forwarded-proto").is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
+    let secure = if is_https { "; Secure" } else { "" };
+    AppendHeaders([
+        (header::SET_COOKIE, format!("{COOKIE}={token}; Path=/; Max-Age={seconds}; SameSite=Strict; HttpOnly{secure}")),
+        (header::SET_COOKIE, format!("{CSRF_COOKIE}={csrf}; Path=/; Max-Age={seconds}; SameSite=Strict{secure}")),
+    ])
 }
 
 #[derive(Deserialize)]
@@ -127,7 +251,7 @@ struct LogIn {
     responses((status = 200, description = "A token for a day", body = serde_json::Value)),
     security(())
 )]
-pub async fn login(State(app): State<Arc<App>>, asked: Asked, body: Bytes) -> Answer<Json<Value>> {
+pub async fn login(State(app): State<Arc<App>>, asked: Asked, headers: HeaderMap, body: Bytes) -> Answer<Response> {
     let LogIn { username, password } = read(&body)?;
     let pair = (username.chars().take(128).collect::<String>(), asked.peer.address);
     // Before the count is looked at, so that guesses sent all at once are counted too.
@@ -142,17 +266,19 @@ pub async fn login(State(app): State<Arc<App>>, asked: Asked, body: Bytes) -> An
         app.sessions.failed(pair);
         return Err(Failure::new(Code::InvalidApiKey, "Invalid username or password").into());
     };
-    let exp = jiff::Timestamp::now().as_second() + TOKEN_SECONDS;
-    let claims = Claims { sub: user.id.clone(), role: user.role.clone(), name: user.username.clone(), exp };
-    let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &app.sessions.sign);
-    let token = token.map_err(|_| Failure::new(Code::InternalError, "the token could not be signed"))?;
+    let seat = Seat::of(&user);
+    let (token, cookies) = open(&app, &user.id, &seat, &headers)?;
     store::users::logged_in(&app.store, &user.id, store::now_ms()).await?;
+    // A user whom another process made just now: the token is good when it is out.
+    if app.house().users.get(&user.id).is_none_or(|known| known.stamp != seat.stamp) {
+        app.refresh().await.map_err(|e| Failure::new(Code::InternalError, e.to_string()))?;
+    }
     tracing::info!(user = user.username, "logged in");
     let who = json!({"id": user.id, "username": user.username, "role": user.role, "must_change_password": user.must_change_password});
-    Ok(Json(json!({"token": token, "expires_in": TOKEN_SECONDS, "user": who})))
+    Ok((cookies, Json(json!({"token": token, "expires_in": TOKEN_SECONDS, "user": who}))).into_response())
 }
 
-/// `POST /api/auth/logout`: tokens are not stored, so there is nothing to forget.
+/// `POST /api/auth/logout`: a browser forgets its cookies. Tokens are not stored, so there is nothing else to forget.
 #[utoipa::path(
     post,
     path = "/api/auth/logout",
@@ -161,8 +287,8 @@ pub async fn login(State(app): State<Arc<App>>, asked: Asked, body: Bytes) -> An
     responses((status = 204, description = "Nothing is kept of sessions")),
     security(())
 )]
-pub async fn logout() -> StatusCode {
-    StatusCode::NO_CONTENT
+pub async fn logout(headers: HeaderMap) -> Response {
+    (StatusCode::NO_CONTENT, cookies("", "", 0, &headers)).into_response()
 }
 
 /// `GET /api/auth/me`.
@@ -175,9 +301,9 @@ pub async fn logout() -> StatusCode {
     security(("bearer" = ["session"]))
 )]
 pub async fn me(State(app): State<Arc<App>>, headers: HeaderMap) -> Answer<Json<Value>> {
-    let house = app.house();
-    let shown = house.credentials(&headers, None);
-    let claims = shown.iter().find_map(|token| claims(&app, token));
-    let claims = claims.ok_or_else(|| Failure::new(Code::InvalidApiKey, "this path needs the token of a session"))?;
-    Ok(Json(json!({"user_id": claims.sub, "username": claims.name, "role": claims.role})))
+    let asks = Asks { headers: &headers, query_key: None, is_change: false };
+    let session = present(&app, &app.house(), asks)?;
+    let Session { id, seat, .. } = session.ok_or_else(|| Failure::new(Code::InvalidApiKey, "this path needs the token of a session"))?;
+    let must = seat.must_change_password;
+    Ok(Json(json!({"user_id": id, "username": seat.username, "role": seat.role, "must_change_password": must})))
 }

@@ -18,6 +18,27 @@ const NAMES_MAX: usize = 10_000;
 pub struct Tally {
     services: RwLock<Services>,
     keys: RwLock<Keys>,
+    ended: Sum,
+}
+
+/// Requests by how they ended; never set back.
+#[derive(Debug, Default)]
+struct Sum {
+    successes: AtomicU64,
+    errors: AtomicU64,
+    cancelled: AtomicU64,
+    /// Microseconds that the successful ones took.
+    took_us: AtomicU64,
+}
+
+/// How requests ended since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Ended {
+    pub successes: u64,
+    pub errors: u64,
+    pub cancelled: u64,
+    /// Of the successful ones.
+    pub average_ms: Option<f64>,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +123,33 @@ impl Tally {
     pub fn settled(&self, receipt: &Receipt) {
         self.count_services(receipt);
         self.count_key(receipt);
+        let count = match receipt.outcome {
+            Outcome::Success => {
+                self.ended.took_us.fetch_add((receipt.duration_ms * 1e3) as u64, Relaxed);
+                &self.ended.successes
+            }
+            Outcome::Error => &self.ended.errors,
+            Outcome::Cancelled => &self.ended.cancelled,
+        };
+        count.fetch_add(1, Relaxed);
+    }
+
+    /// How requests ended since the start.
+    pub fn ended(&self) -> Ended {
+        let successes = self.ended.successes.load(Relaxed);
+        let took_ms = self.ended.took_us.load(Relaxed) as f64 / 1e3;
+        Ended {
+            successes,
+            errors: self.ended.errors.load(Relaxed),
+            cancelled: self.ended.cancelled.load(Relaxed),
+            average_ms: (successes > 0).then(|| took_ms / successes as f64),
+        }
+    }
+
+    /// When each key was last used (unix milliseconds).
+    pub fn last_uses(&self) -> Vec<(Arc<str>, i64)> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.by_id.iter().map(|(id, key)| (id.clone(), key.last_ms.load(Relaxed))).collect()
     }
 
     fn count_services(&self, receipt: &Receipt) {
