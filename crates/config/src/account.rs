@@ -8,6 +8,10 @@ use crate::config::RateLimit;
 use crate::secret::Secret;
 use crate::setting::words;
 
+/// Of which providers LLM Router's dashboard says whether there is a key: the word that says so, and their names.
+pub const SHOWN_KEYS: [(&str, &[&str]); 3] =
+    [("openai_key_present", &["openai"]), ("google_key_present", &["google", "gemini"]), ("anthropic_key_present", &["anthropic"])];
+
 /// One way to reach a provider.
 #[derive(Debug, Clone)]
 pub struct Account {

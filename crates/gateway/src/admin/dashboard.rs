@@ -1,6 +1,6 @@
 //! What the first pages of the dashboard show: nodes, sums, the last hour, the log.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use axum::{
     Json,
@@ -26,9 +26,9 @@ const LOG_ENTRIES: usize = 200;
 pub struct Stats {
     #[serde(flatten)]
     nodes: Summary,
-    openai_key_present: bool,
-    google_key_present: bool,
-    anthropic_key_present: bool,
+    /// Of some providers, whether an account has a key.
+    #[serde(flatten)]
+    keys: BTreeMap<&'static str, bool>,
     last_registered_at: Option<String>,
     last_seen_at: Option<String>,
 }
@@ -132,7 +132,8 @@ pub async fn log(State(app): State<Arc<App>>, _: Reader, Query(query): Query<Log
 
 fn sums(app: &App, nodes: &[NodeView]) -> Stats {
     let ended = app.tally.ended();
-    let has_key = |provider: &str| app.house().written.iter().any(|account| account.provider == provider && account.api_key.is_some());
+    let house = app.house();
+    let has_key = |providers: &[&str]| house.written.iter().any(|a| providers.contains(&a.provider.as_str()) && a.api_key.is_some());
     Stats {
         nodes: Summary {
             total_requests: ended.successes + ended.errors + ended.cancelled,
@@ -142,9 +143,7 @@ fn sums(app: &App, nodes: &[NodeView]) -> Stats {
             average_response_time_ms: ended.average_ms,
             ..app.fleet.summary()
         },
-        openai_key_present: has_key("openai"),
-        google_key_present: has_key("google") || has_key("gemini"),
-        anthropic_key_present: has_key("anthropic"),
+        keys: config::account::SHOWN_KEYS.into_iter().map(|(word, providers)| (word, has_key(providers))).collect(),
         last_registered_at: nodes.iter().map(|node| node.registered_at.clone()).max(),
         last_seen_at: nodes.iter().map(|node| node.last_seen.clone()).max(),
     }
