@@ -52,6 +52,9 @@ const PAIRS_MAX: usize = 10_000;
 /// Passwords that are checked at once: each check takes a core and megabytes for tens of milliseconds.
 const CHECKS_MAX: usize = 2;
 
+/// The cookies of a session, as headers of an answer.
+pub type Cookies = AppendHeaders<[(HeaderName, String); 2]>;
+
 /// Signs tokens and counts failures.
 pub struct Sessions {
     sign: EncodingKey,
@@ -213,7 +216,7 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 ///
 /// # Errors
 /// [`Code::InternalError`]: it cannot be signed.
-pub fn open(app: &App, id: &str, seat: &Seat, headers: &HeaderMap) -> Result<(String, AppendHeaders<[(HeaderName, String); 2]>), Failure> {
+pub fn open(app: &App, id: &str, seat: &Seat, headers: &HeaderMap) -> Result<(String, Cookies), Failure> {
     let exp = jiff::Timestamp::now().as_second() + TOKEN_SECONDS;
     let csrf = first_run::random(CSRF_LETTERS);
     let Seat { username, role, stamp, .. } = seat.clone();
@@ -225,7 +228,7 @@ pub fn open(app: &App, id: &str, seat: &Seat, headers: &HeaderMap) -> Result<(St
 }
 
 /// Two cookies: the token, which no script sees, and the word that our pages repeat.
-fn cookies(token: &str, csrf: &str, seconds: i64, headers: &HeaderMap) -> AppendHeaders<[(HeaderName, String); 2]> {
+fn cookies(token: &str, csrf: &str, seconds: i64, headers: &HeaderMap) -> Cookies {
     // Only what the browser itself sent or its proxy added: whoever invents it makes their own cookies safer.
     let is_https = headers.get("x-forwarded-proto").is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
     let secure = if is_https { "; Secure" } else { "" };
