@@ -25,6 +25,7 @@ mod nodes;
 mod operating;
 mod raw;
 mod records;
+mod registry;
 mod reload;
 mod remembered;
 mod router;
