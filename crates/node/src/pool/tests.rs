@@ -162,6 +162,29 @@ async fn the_longest_unused_model_makes_room_and_one_in_use_never() {
 }
 
 #[tokio::test]
+async fn a_model_stays_for_its_least_time_before_another_one_takes_its_place() {
+    let least = Duration::from_millis(300);
+    let test = pool(&["a.gguf", "b.gguf"], Options { loaded_max: Some(1), min_residency: least, ..options() });
+    let before = Instant::now();
+    drop(test.pool.acquire("a").await.unwrap());
+    drop(test.pool.acquire("b").await.unwrap());
+    assert!(before.elapsed() >= least, "it went after {:?}", before.elapsed());
+    assert_eq!(test.loaded(), ["b"]);
+}
+
+#[tokio::test]
+async fn a_model_that_its_least_time_keeps_goes_when_it_is_told_to() {
+    let test = pool(&["a.gguf", "b.gguf"], Options { loaded_max: Some(1), min_residency: Duration::from_hours(1), ..options() });
+    drop(test.pool.acquire("a").await.unwrap());
+    let mut waiting = Box::pin(test.pool.acquire("b"));
+    assert!(timeout(Duration::from_millis(100), &mut waiting).await.is_err());
+    assert_eq!(test.started(), 1);
+    assert!(test.pool.unload("a").await.unwrap());
+    assert_eq!(waiting.await.unwrap().model.id, "b");
+    assert_eq!(test.loaded(), ["b"]);
+}
+
+#[tokio::test]
 async fn what_can_never_fit_is_said_at_once() {
     let test = pool(&["a.gguf"], Options { memory_bytes_max: Some(1 << 20), ..options() });
     assert_eq!(test.pool.acquire("a").await.err().unwrap().code, Code::InsufficientStorage);
