@@ -223,7 +223,7 @@ pub(crate) const KEYS: &[Key] = &[
         .env(&["LLM_DL_MAX_BPS"]),
     Key::value("downloads.chunk", "64MiB", "Length of a piece that is checked, and fetched again, on its own.").env(&["LLM_DL_CHUNK"]),
     Key::value("downloads.disk_reserve", "1GiB", "What downloads leave free on the disk."),
-    Key::value("convert.python", "python3", "The Python (3.10 or newer) that converts models to GGUF.").env(&["LLM_CONVERT_PYTHON"]),
+    Key::value("convert.python", "python3", "The Python (3.11 or newer) that converts models to GGUF.").env(&["LLM_CONVERT_PYTHON"]),
     Key::value("convert.script", "", "llama.cpp's `convert_hf_to_gguf.py`.")
         .by_default("the one of the environment below the data directory")
         .env(&["LLM_CONVERT_SCRIPT"]),
