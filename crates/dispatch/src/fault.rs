@@ -121,7 +121,7 @@ pub(crate) fn fault_of(name: &Arc<str>, error: &net::Error) -> Fault {
 /// What a client may read of a fault: no address of ours.
 fn public(error: &net::Error) -> String {
     match error {
-        net::Error::Connect { .. } => "the connection could not be made".to_owned(),
+        net::Error::Connect { .. } | net::Error::Barred { .. } => "the connection could not be made".to_owned(),
         net::Error::Closed { .. } => "the connection was closed before an answer".to_owned(),
         other => other.to_string(),
     }

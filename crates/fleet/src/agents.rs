@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::Uri;
+use net::Reach;
 use uuid::Uuid;
 use wire::{Code, Failure};
 
@@ -117,7 +118,7 @@ pub(crate) fn base_url(endpoint: &str) -> Result<String, Failure> {
     if uri.authority().is_some_and(|a| a.as_str().contains('@')) || uri.query().is_some() {
         return Err(wrong("it may have no user name and no query"));
     }
-    if literal(&uri).is_some_and(|ip| ip.is_unspecified() || ip.is_multicast() || is_link_local(ip)) {
+    if literal(&uri).is_some_and(|ip| Reach::of(ip) >= Reach::LinkLocal) {
         return Err(wrong("not the address of an agent"));
     }
     let base = endpoint.trim_end_matches('/');
@@ -127,14 +128,6 @@ pub(crate) fn base_url(endpoint: &str) -> Result<String, Failure> {
 /// The host where it is an address.
 pub(crate) fn literal(uri: &Uri) -> Option<IpAddr> {
     uri.host()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
-}
-
-/// Where cloud machines keep their credentials.
-fn is_link_local(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    }
 }
 
 #[cfg(test)]
@@ -159,6 +152,9 @@ mod tests {
             "http://u:p@a",
             "http://a?x=1",
             "http://169.254.169.254",
+            "http://[::ffff:169.254.169.254]",
+            "http://[fd00:ec2::254]",
+            "http://168.63.129.16",
             "http://0.0.0.0:1",
             "http://[fe80::1]:1",
         ] {

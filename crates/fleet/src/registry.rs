@@ -101,7 +101,8 @@ impl Fleet {
         let view = ArcSwap::from_pointee(registry.view(&clock, &settings, &queue));
         Ok(Arc::new(Self {
             store,
-            client,
+            // Whoever registers or is adopted names its own address: it is never a cloud's service that gives out credentials.
+            client: client.within(net::Reach::LinkLocal),
             clock,
             settings: ArcSwap::from_pointee(settings),
             registry: Mutex::new(registry),

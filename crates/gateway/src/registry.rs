@@ -335,6 +335,7 @@ fn may_pass(error: &PullError) -> bool {
     match error {
         PullError::Hub(HubError::Busy { .. } | HubError::Failed(_) | HubError::Away(_)) => true,
         PullError::File { error, .. } => match error {
+            DownloadError::Net { error: net::Error::Barred { .. }, .. } => false,
             DownloadError::Net { .. } | DownloadError::Busy => true,
             DownloadError::Refused { status, .. } => status.is_server_error() || *status == http::StatusCode::TOO_MANY_REQUESTS,
             _ => false,

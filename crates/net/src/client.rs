@@ -13,6 +13,7 @@ use crate::{
     body::{Body, ResponseBody},
     connect::Connector,
     error::{Error, Phase},
+    guard::Reach,
     h1::{Fault, Outgoing, talk},
     pool::{Host, Key, Line, Pool},
     proxy::{Proxies, ProxySettings, Route},
@@ -90,12 +91,18 @@ impl Client {
     /// A client with the same settings and TLS configuration and a pool of its own, for another runtime.
     #[must_use]
     pub fn sibling(&self) -> Self {
-        Self(Arc::new(Inner {
-            pool: Arc::default(),
-            connector: self.0.connector.clone(),
-            proxies: self.0.proxies.clone(),
-            settings: self.0.settings.clone(),
-        }))
+        self.with(self.0.connector.clone())
+    }
+
+    /// A sibling that goes no nearer to this machine than `reach`, for destinations that others name. Its pool is its own, so no line of
+    /// another client leads it elsewhere. Where a proxy looks names up, only addresses that stand in the URL are checked.
+    #[must_use]
+    pub fn within(&self, reach: Reach) -> Self {
+        self.with(self.0.connector.within(reach))
+    }
+
+    fn with(&self, connector: Connector) -> Self {
+        Self(Arc::new(Inner { pool: Arc::default(), connector, proxies: self.0.proxies.clone(), settings: self.0.settings.clone() }))
     }
 
     /// Sends a request with an absolute `http` or `https` URL and waits for the answer's head (any status).

@@ -1,21 +1,24 @@
 //! From a destination to a line: name, TCP, proxy, TLS.
 
 use std::{
+    convert::Infallible,
+    future::ready,
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
 use http::Uri;
 use hyper_util::{
-    client::legacy::connect::{HttpConnector, proxy::Tunnel},
+    client::legacy::connect::{HttpConnector, dns::Name, proxy::Tunnel},
     rt::TokioIo,
 };
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tower::{Service, ServiceExt};
+use tower::{Service, ServiceExt, service_fn};
 
 use crate::{
     error::Error,
+    guard::Reach,
     pool::{Host, Line},
     proxy::Route,
     stream::Stream,
@@ -30,15 +33,17 @@ const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
 pub(crate) struct Connector {
     http: HttpConnector,
     tls: Tls,
+    /// Where it is set, nothing nearer is connected to.
+    reach: Option<Reach>,
 }
 
 impl Connector {
     pub(crate) fn new() -> Self {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_keepalive(Some(TCP_KEEPALIVE));
-        Self { http, tls: Tls::default() }
+        Self { http: usual(HttpConnector::new()), tls: Tls::default(), reach: None }
+    }
+
+    pub(crate) fn within(&self, reach: Reach) -> Self {
+        Self { reach: Some(reach), ..self.clone() }
     }
 
     /// A new line to the host. The caller limits the time.
@@ -57,7 +62,14 @@ impl Connector {
 
     async fn tcp(&self, host: &Host) -> Result<TcpStream, Error> {
         let fail = |error: &dyn std::error::Error| Error::connect(host.name(), error);
+        self.reach.map_or(Ok(()), |reach| reach.check_literal(&host.origin))?;
         let io = match &host.route {
+            Route::Direct if let Some(reach) = self.reach => {
+                let pinned = reach.pin(&host.origin).await?;
+                let known = service_fn(move |_: Name| ready(Ok::<_, Infallible>(pinned.clone().into_iter())));
+                let http = usual(HttpConnector::new_with_resolver(known));
+                http.oneshot(host.origin.clone()).await.map_err(|error| fail(&error))?
+            }
             Route::Direct => self.dial(host.origin.clone()).await.map_err(|error| fail(&error))?,
             Route::Forward { proxy, .. } => self.dial(plain_proxy(proxy, host)?).await.map_err(|error| fail(&error))?,
             Route::Tunnel { proxy, authorization } => {
@@ -75,6 +87,13 @@ impl Connector {
     async fn dial(&self, uri: Uri) -> Result<TokioIo<TcpStream>, impl std::error::Error + use<>> {
         self.http.clone().oneshot(uri).await
     }
+}
+
+fn usual<R>(mut http: HttpConnector<R>) -> HttpConnector<R> {
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_keepalive(Some(TCP_KEEPALIVE));
+    http
 }
 
 fn plain_proxy(proxy: &Uri, host: &Host) -> Result<Uri, Error> {

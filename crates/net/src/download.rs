@@ -20,6 +20,7 @@ use http::{HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use tokio::{
     io::{AsyncSeekExt, AsyncWriteExt, BufWriter},
+    sync::OnceCell,
     time::Instant,
 };
 
@@ -138,6 +139,7 @@ impl DownloadError {
     /// Whether another try at the same source can help.
     fn may_pass(&self) -> bool {
         match self {
+            Self::Net { error: Error::Barred { .. }, .. } => false,
             Self::Net { .. } | Self::Damaged(_) => true,
             Self::Refused { status, .. } => status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429),
             Self::Busy | Self::NoSpace { .. } | Self::Different { .. } | Self::Disk { .. } => false,
@@ -167,7 +169,10 @@ pub async fn download(
     for is_last in [false, true] {
         let fetching = Fetching {
             client,
-            sources: sources.iter().map(|source| Known { source, is_useless: AtomicBool::new(false), etag: Mutex::default() }).collect(),
+            sources: sources
+                .iter()
+                .map(|source| Known { source, away: OnceCell::new(), is_useless: AtomicBool::new(false), etag: Mutex::default() })
+                .collect(),
             partial: &partial,
             options,
             paid_until: Mutex::new(Instant::now()),
@@ -192,6 +197,8 @@ pub fn forget(partial: &Path) {
 
 struct Known<'a> {
     source: &'a Source,
+    /// Follows it to where it sends.
+    away: OnceCell<Client>,
     /// It has answered that it does not have the file.
     is_useless: AtomicBool,
     /// What it calls this version of the file.
@@ -250,7 +257,7 @@ impl Fetching<'_> {
             return Ok(());
         }
         let etag = known.etag.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let opened = known.source.open(self.client, &self.options.timeouts, (from, to), etag).await?;
+        let opened = known.source.open((self.client, &known.away), &self.options.timeouts, (from, to), etag).await?;
         let Opened { body, skip, etag } = opened.checked(host, (from, to), self.partial.bytes()).map_err(now)?;
         *known.etag.lock().unwrap_or_else(PoisonError::into_inner) = etag;
         let mut body = std::pin::pin!(body.with_idle_timeout(self.options.timeouts.idle));

@@ -1,6 +1,6 @@
 //! What can go wrong on the way out, by what the caller can do about it.
 
-use std::{fmt, io, sync::Arc};
+use std::{fmt, io, net::IpAddr, sync::Arc};
 
 /// A boxed cause.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -38,6 +38,9 @@ pub enum Error {
     /// No connection could be made: name, route, refusal, proxy or TLS. Nothing was sent.
     #[error("cannot connect to {host}: {cause}")]
     Connect { host: String, cause: String },
+    /// The destination is where this client may not go ([`crate::Client::within`]). Nothing was sent.
+    #[error("{host} is at {address}, and nothing may be sent there")]
+    Barred { host: String, address: IpAddr },
     /// A timer ran out.
     #[error("timed out ({0})")]
     Timeout(Phase),
@@ -66,7 +69,7 @@ impl Error {
     /// Whether the other side may have seen the request. Where it is false, sending it again (to anybody) repeats nothing.
     pub fn was_sent(&self) -> bool {
         match self {
-            Self::Url(_) | Self::Connect { .. } | Self::Timeout(Phase::Connect) => false,
+            Self::Url(_) | Self::Connect { .. } | Self::Barred { .. } | Self::Timeout(Phase::Connect) => false,
             Self::Closed { sent, .. } => *sent,
             Self::Timeout(_) | Self::Protocol(_) | Self::RequestBody(_) | Self::Body(_) | Self::TooLarge { .. } => true,
         }

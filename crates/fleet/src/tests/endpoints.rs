@@ -128,6 +128,10 @@ async fn what_is_no_server_is_not_adopted() {
     ] {
         assert_eq!(world.fleet.adopt(bad).await.expect_err(param).param.as_deref(), Some(param));
     }
+    // A name for 169.254.169.254, as far as the system is concerned.
+    let hidden = Adoption { endpoint: "http://2852039166".to_owned(), ..server.adoption(Some("openai")) };
+    let said = world.fleet.adopt(hidden).await.expect_err("a cloud's credentials").message;
+    assert!(said.contains("nothing may be sent there"), "{said}");
     assert!(world.fleet.list().is_empty());
 }
 

@@ -8,8 +8,10 @@ use http::{
     uri::{Authority, Scheme},
 };
 
+use tokio::sync::OnceCell;
+
 use super::DownloadError;
-use crate::{Body, Client, Error, ResponseBody, Timeouts};
+use crate::{Body, Client, Error, Reach, ResponseBody, Timeouts};
 
 /// Most redirects that are followed for one piece.
 const REDIRECTS_MAX: usize = 5;
@@ -48,10 +50,11 @@ impl Source {
         &self.host
     }
 
-    /// Asks for the bytes from `from` up to and without `to`. With the error comes how long to leave the source alone.
+    /// Asks for the bytes from `from` up to and without `to`. Where it sends elsewhere, a client is made for that: it goes no nearer to this machine
+    /// than the source itself is. With the error comes how long to leave the source alone.
     pub(super) async fn open(
         &self,
-        client: &Client,
+        (client, away): (&Client, &OnceCell<Client>),
         timeouts: &Timeouts,
         (from, to): (u64, u64),
         etag: Option<HeaderValue>,
@@ -62,7 +65,8 @@ impl Source {
             let mut request = Request::new(Body::empty());
             *request.uri_mut() = url.clone();
             let headers = request.headers_mut();
-            if is_same_origin(&url, &self.url) {
+            let is_own = is_same_origin(&url, &self.url);
+            if is_own {
                 headers.extend(self.proof.iter().map(|(name, value)| (name.clone(), value.clone())));
             }
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -70,6 +74,11 @@ impl Source {
             if let Some(etag) = &etag {
                 headers.insert(IF_RANGE, etag.clone());
             }
+            let client = if is_own {
+                client
+            } else {
+                away.get_or_init(|| async { client.within(Reach::of_host(&self.url, timeouts.connect).await) }).await
+            };
             let (head, body) = client.send(request, timeouts).await.map_err(net)?.into_parts();
             if !head.status.is_redirection() {
                 return Ok(Answer { status: head.status, headers: head.headers, body }).and_then(|answer| answer.accepted(&self.host));

@@ -291,6 +291,17 @@ async fn the_token_is_not_shown_to_whom_a_source_sends_to() {
 }
 
 #[tokio::test]
+async fn a_source_can_not_send_to_what_is_barred() {
+    let data = noise(10_000);
+    for to in ["http://169.254.169.254/latest/meta-data/", "http://[fe80::1]/", "http://0.0.0.0/"] {
+        let hub = Server::start(&[], (0..9).map(|_| Fault::To(to.to_owned()))).await;
+        let said = Place::new().get(&[hub.source()], &wanted(&data, 10_000, true), &quick()).await.unwrap_err();
+        assert!(matches!(&said, DownloadError::Net { error: net::Error::Barred { .. }, .. }), "{said}");
+        assert_eq!(hub.asked().len(), 1, "it is not tried again");
+    }
+}
+
+#[tokio::test]
 async fn a_server_without_ranges_will_do() {
     let data = noise(90_000);
     let server = Server::start(&data, []).await;

@@ -4,6 +4,7 @@ mod cancel;
 mod deadlines;
 mod download;
 mod exchanges;
+mod guard;
 mod proxies;
 mod raw;
 mod tls;
