@@ -126,6 +126,10 @@ async fn a_fresh_router_shows_its_secrets_once() {
     assert_eq!(login.json()["user"]["must_change_password"], true);
     let me = router.get("/api/auth/me").key(&token).send().await.json();
     assert_eq!((&me["username"], &me["role"]), (&json!("admin"), &json!("admin")));
+    assert_eq!(router.get("/api/api-keys").key(&token).send().await.status, 403, "a password that was made has to be changed first");
+    let own = format!("/api/users/{}", me["user_id"].as_str().unwrap());
+    let changed = router.ask(http::Method::PUT, &own).key(&token).json(&json!({"password": "chosen by myself"})).send().await;
+    let token = changed.json()["token"].as_str().unwrap().to_owned();
     assert_eq!(router.get("/api/api-keys").key(&token).send().await.status, 200);
     assert_eq!(router.chat("dummy", json!({})).key(&token).send().await.status, 200, "a session's token counts as a key");
     router.stop();
