@@ -139,8 +139,8 @@ impl DownloadError {
     /// Whether another try at the same source can help.
     fn may_pass(&self) -> bool {
         match self {
-            Self::Net { error: Error::Barred { .. }, .. } => false,
-            Self::Net { .. } | Self::Damaged(_) => true,
+            Self::Net { error, .. } => !matches!(error, Error::Barred { .. }),
+            Self::Damaged(_) => true,
             Self::Refused { status, .. } => status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429),
             Self::Busy | Self::NoSpace { .. } | Self::Different { .. } | Self::Disk { .. } => false,
         }

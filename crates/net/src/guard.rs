@@ -50,7 +50,7 @@ impl Reach {
     fn of_v4(ip: Ipv4Addr) -> Self {
         match ip.octets() {
             _ if METADATA_V4.contains(&ip) => Self::Barred,
-            [0, ..] | [192, 0, 0, _] | [224..=255, ..] => Self::Barred,
+            [0 | 224..=255, ..] | [192, 0, 0, _] => Self::Barred,
             [127, ..] => Self::Loopback,
             [169, 254, ..] => Self::LinkLocal,
             [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] | [198, 18 | 19, ..] => Self::Private,
