@@ -14,6 +14,8 @@ fn call(operation: Operation, body: &Value, headers: &[(&str, &str)]) -> Call {
         operation,
         in_path: None,
         forwarded: None,
+        deployment: None,
+        upload: None,
         query_key: None,
         request_id: "r".into(),
         path: "/v1/chat/completions".into(),
