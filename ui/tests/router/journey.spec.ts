@@ -47,7 +47,8 @@ test("the first log-in, a key, a request, its record, and the key's end", async 
     await expect(page.getByRole("table", { name: "Candidates" })).toContainText("answered");
     await page.screenshot({ path: "artefacts/router/decision.png" });
     await page.getByRole("tab", { name: "Request", exact: true }).click();
-    await expect(page.getByText("a word from the journey")).toBeVisible();
+    // The router keeps no bodies by now, and the page says so.
+    await expect(page.getByText("The body was not kept")).toBeVisible();
   });
 
   await test.step("the playground answers with the session alone", async () => {
@@ -75,16 +76,20 @@ test("the first log-in, a key, a request, its record, and the key's end", async 
       await page.locator("main h1").first().waitFor({ state: "attached" });
       await expect(page.locator("[aria-busy=true], .skeleton")).toHaveCount(0);
       await page.screenshot({ path: `artefacts/router/page${place.replace("/", "-") || "-overview"}.png` });
-      await expect.soft(page.getByRole("alert"), place).toHaveCount(0);
+      // What the router does not offer by now is said in a notice.
+      await expect.soft(page.getByRole("alert"), place).toHaveCount(place === "/audit" ? 1 : 0);
       await accessible(page, place);
     }
   });
 });
+
+/** What the dashboard is ready for and the router does not offer by now; its pages say so. A path that is offered leaves this list. */
+const UNOFFERED = ["/api/audit", "/api/config/versions", "/api/feedback", "/api/models/load", "/api/models/unload"];
 
 test("every path that the dashboard asks is one that the router describes", async ({ real: { paths } }) => {
   test.skip(!paths.has("/api/users"), "this router has no users to change");
   const source = readFileSync(new URL("../../src/api/endpoints.ts", import.meta.url), "utf8");
   const asked = [...source.matchAll(/["`](\/(?:api|v1|router|backend|config|health)[^"`]*)["`]/g)].map(([, path = ""]) => path.replace(/\$\{[^}]*\}/g, "{}").replace(/\/$/, "/{}"));
   expect(asked.length).toBeGreaterThan(30);
-  expect(asked.filter((path) => !paths.has(path))).toEqual([]);
+  expect(asked.filter((path) => !paths.has(path)).sort()).toEqual(UNOFFERED);
 });
