@@ -29,14 +29,12 @@ pub(crate) async fn attempt(
     let (strip_usage, mut losses) = (way.letter.strip_usage, std::mem::take(&mut way.letter.losses));
     let deadline = deadline.min(began + way.timeouts.total);
     let (peer, pick) = (way.peer.take(), way.pick);
-    let exchange = timeout_at(deadline, Exchange::carry_out(d, way, request, deadline, &mut guard));
-    let result = match &peer {
+    // Not named, for a named future would take its place in this one's twice.
+    let result = tokio::select! {
+        biased;
+        result = timeout_at(deadline, Exchange::carry_out(d, way, request, deadline, &mut guard)) => result,
         // What was sent to a node that is gone will never be answered, however long nodes may take.
-        Some(peer) => tokio::select! {
-            result = exchange => result,
-            () = d.fleet.gone(peer) => Ok(Err(fault(&name, AttemptOutcome::Broken, None, format!("`{name}` fell silent")))),
-        },
-        None => exchange.await,
+        () = gone(d, peer.as_deref()) => Ok(Err(fault(&name, AttemptOutcome::Broken, None, format!("`{name}` fell silent")))),
     };
     let result = match result {
         Ok(result) => result,
@@ -77,4 +75,12 @@ pub(crate) async fn attempt(
     let attempts = trail.tries();
     let served = Served { target: name, provider, node, model, attempts, strip_usage, waited_ms: trail.waited_ms, losses };
     Ok(Flow { status: answer.status, headers: answer.headers, body: answer.body, served, may_fit_elsewhere: answer.may_fit_elsewhere })
+}
+
+/// Ends when the node is gone; accounts have none that could be.
+async fn gone(d: &Dispatch<'_>, peer: Option<&fleet::Peer>) {
+    match peer {
+        Some(peer) => d.fleet.gone(peer).await,
+        None => std::future::pending().await,
+    }
 }
