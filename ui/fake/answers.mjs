@@ -29,10 +29,10 @@ export function explanation(row) {
   const moved = row.attempts > 1;
   const wait = row.first_byte_ms === null ? row.duration_ms - 1 : row.first_byte_ms - 0.8;
   const attempts = [
-    ...(moved ? [{ target: "openai", provider: "openai", model: "gpt-5-mini", outcome: "refused", status: 500, duration_ms: wait * 0.4, message: "The server had an error while processing your request." }] : []),
+    ...(moved ? [{ target: "openai", provider: "openai", model: "gpt-5-mini", outcome: "refused", status: 500, duration_ms: wait * 0.4, error: "The server had an error while processing your request." }] : []),
     failed
-      ? { target: "team-vllm", provider: "vllm", model: "house-model", outcome: "broken", status: null, duration_ms: wait * (moved ? 0.6 : 1), message: row.status.message }
-      : { target: row.target, provider: row.provider, model: row.model_served, outcome: "served", status: 200, duration_ms: wait * (moved ? 0.6 : 1) },
+      ? { target: "team-vllm", provider: "vllm", model: "house-model", outcome: "broken", status: null, duration_ms: wait * (moved ? 0.6 : 1), error: row.status.message }
+      : { target: row.target, provider: row.provider, model: row.model_served, outcome: "served", status: 200, duration_ms: wait * (moved ? 0.6 : 1), ...(row.node_id ? { pick: { policy: "auto", reason: "fewest_requests", candidates: 3, active: 2 } } : {}) },
   ];
   const isAnthropic = row.provider === "anthropic";
   return {
@@ -46,10 +46,10 @@ export function explanation(row) {
     source: row.model === "auto" ? "auto" : "request",
     rule: { auto: "auto", fast: "alias" }[row.model] ?? "exact",
     candidates: [
-      ...(moved ? [{ target: "openai", model: "gpt-5-mini", reason: "first_priority", result: "refused", score: 0.914 }] : []),
-      { target: failed ? "team-vllm" : row.node_id ? "node" : row.target, model: failed ? "house-model" : row.model_served, reason: "exact_model", result: failed ? "broken" : "served", score: 0.871 },
-      { target: "anthropic", model: "claude-sonnet-5", reason: "fallback", result: "limited", score: 0.402 },
-      { target: "google", model: "gemini-3-flash", reason: "fallback", result: "not_tried", score: 0.377 },
+      ...(moved ? [{ target: "openai", model: "gpt-5-mini", reason: "first_priority", result: "refused", weighed: { by: "latency-based-routing", figure: 0.298 } }] : []),
+      { target: failed ? "team-vllm" : row.node_id ? "node" : row.target, model: failed ? "house-model" : row.model_served, reason: "exact_model", result: failed ? "broken" : "served", weighed: { by: "latency-based-routing", figure: 0.412 } },
+      { target: "anthropic", model: "claude-sonnet-5", reason: "fallback", result: "limited" },
+      { target: "google", model: "gemini-3-flash", reason: "fallback", result: "not_tried" },
     ],
     attempts,
     served: { target: row.target, provider: row.provider, node_id: row.node_id, model: row.model_served },
@@ -64,6 +64,7 @@ export function explanation(row) {
       lines: row.cost_usd ? [{ what: "prompt", tokens: row.prompt_tokens, usd_per_million: 1.25, usd: row.cost_usd * 0.4 }, { what: "completion", tokens: row.completion_tokens, usd_per_million: 10, usd: row.cost_usd * 0.6 }] : [],
     },
     limits: { "key requests a minute": "12 of 600", "account requests a minute": "61 of 100" },
+    cache: row.cache === "hit" ? { state: "hit", request_id: row.id, age_ms: 42_000 } : { state: "miss" },
     losses: isAnthropic ? { dropped: ["seed"], changed: ["max_tokens"] } : { dropped: [], changed: [] },
     bytes_in: 412,
     bytes_out: 2210,
@@ -151,7 +152,9 @@ const CHANGES = [
   ["mara", "config.update", "version 13", "success"],
   ["admin", "model.register", "bartowski/Llama-3.3-70B-Instruct-GGUF", "success"],
 ];
-export const audit = (now) => CHANGES.map(([actor, action, resource, outcome], n) => ({ id: 900 - n, timestamp: iso(now - (n + 1) ** 3 * 900_000), actor, action, resource, outcome, client_ip: "10.1.4.7", request_id: `req-${900 - n}`, details: { before: null, after: { name: resource } } }));
+// Older ones, all alike: enough for a second page.
+const OLDER = Array.from({ length: 58 }, (_, n) => ["admin", "node.settings", `machine ${n + 1}`, "success"]);
+export const audit = (now) => [...CHANGES, ...OLDER].map(([actor, action, resource, outcome], n) => ({ id: 900 - n, timestamp: iso(now - (n + 1) ** 2 * 900_000), actor, action, resource, outcome, client_ip: "10.1.4.7", request_id: `req-${900 - n}`, details: { before: null, after: { name: resource } } }));
 
 export const HUB = ["Llama-3.2-3B-Instruct", "Qwen3-14B", "Mistral-Small-3.2-24B-Instruct", "gemma-3-12b-it", "Phi-4-mini-instruct", "SmolLM2-135M-Instruct"].flatMap((name, n) =>
   ["Q4_K_M", "Q8_0"].map((quantization, m) => ({

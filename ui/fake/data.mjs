@@ -85,17 +85,18 @@ export function points(node, now, random) {
       average_response_time_ms: (node.average_response_time_ms ?? 900) * (0.9 + random() * 0.2),
       tokens_per_second: hasGpu ? 38 + random() * 14 : 21 + random() * 3,
       is_stale: false,
+      instances: node.loaded_models.map((model, m) => ({ model, slots_total: 8, slots_busy: Math.min(8, Math.max(0, Math.round(node.active_requests / (m + 1)))), queue_len: m === 0 && node.state === "degraded" ? 3 : 0, kv_used: 5200 + 900 * m, kv_total: 16_384, backlog_tokens: 0, prefill_tps: hasGpu ? 2140 : 310, tpot_ms: hasGpu ? 21 + 4 * m : 47 })),
     };
   });
 }
 
 export const MODELS = [
   { id: "auto", owned_by: "llm-router" },
-  { id: "claude-sonnet-5", service: "anthropic", backend_type: "anthropic", context_length: 1_000_000, max_output: 64_000, capabilities: ["tools", "vision", "reasoning"], price: { input_per_million: 3, output_per_million: 15, source: "anthropic.com" } },
+  { id: "claude-sonnet-5", service: "anthropic", backend_type: "anthropic", context_length: 1_000_000, max_output: 64_000, capabilities: ["tools", "vision", "reasoning"], price: { input: 3, output: 15, source: "anthropic.com" } },
   { id: "fast", owned_by: "llm-router", alias_of: ["qwen3-14b", "gpt-5-mini"] },
-  { id: "gemini-3-flash", service: "google", backend_type: "google", context_length: 1_048_576, capabilities: ["tools", "vision", "audio"], price: { input_per_million: 0.3, output_per_million: 2.5, source: "ai.google.dev" } },
-  { id: "gpt-5", service: "openai", backend_type: "openai", context_length: 400_000, capabilities: ["tools", "vision", "reasoning"], price: { input_per_million: 1.25, output_per_million: 10, source: "openai.com" } },
-  { id: "gpt-5-mini", service: "openai", backend_type: "openai", context_length: 400_000, capabilities: ["tools", "vision"], price: { input_per_million: 0.25, output_per_million: 2, source: "openai.com" } },
+  { id: "gemini-3-flash", service: "google", backend_type: "google", context_length: 1_048_576, capabilities: ["tools", "vision", "audio"], price: { input: 0.3, output: 2.5, source: "ai.google.dev" } },
+  { id: "gpt-5", service: "openai", backend_type: "openai", context_length: 400_000, capabilities: ["tools", "vision", "reasoning"], price: { input: 1.25, output: 10, source: "openai.com" } },
+  { id: "gpt-5-mini", service: "openai", backend_type: "openai", context_length: 400_000, capabilities: ["tools", "vision"], price: { input: 0.25, output: 2, source: "openai.com" } },
   { id: "house-model", service: "team-vllm", backend_type: "vllm", context_length: 32_768, capabilities: ["tools"] },
   { id: "llama-3.3-70b-instruct", backend_type: "node", service: "atlas", nodes: ["atlas"], loaded: true, ready: true, context_length: 131_072, capabilities: ["tools"] },
   { id: "mistral-small-3.2", backend_type: "node", service: "calypso", nodes: ["calypso"], loaded: true, ready: true, context_length: 131_072, capabilities: ["tools", "vision"] },
@@ -123,7 +124,7 @@ export function keys(now, random) {
     owner,
     tags,
     limits,
-    budget,
+    budget: budget && { ...budget, resets_at: iso(now + (budget.window === "month" ? 9 : 2) * 86_400_000 + 3_600_000) },
     metadata: {},
     created_by: "admin",
     created_at: iso(now - (60 - n * 7) * 86_400_000),
@@ -188,7 +189,7 @@ export function record(now, ago, random, state) {
     prompt_tokens: failed ? null : prompt,
     completion_tokens: failed ? null : out,
     cached_tokens: failed ? null : random() < 0.3 ? Math.round(prompt * 0.7) : 0,
-    cost_usd: failed ? 0 : node ? 0 : price ? (prompt * price.input_per_million + out * price.output_per_million) / 1e6 : null,
+    cost_usd: failed ? 0 : node ? 0 : price ? (prompt * price.input + out * price.output) / 1e6 : null,
     cache: random() < 0.08 ? "hit" : "miss",
     stream: !isEmbedding && random() < 0.7,
     attempts: failed ? 2 : random() < 0.07 ? 2 : 1,

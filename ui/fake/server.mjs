@@ -54,6 +54,9 @@ export function makeState(kind, now) {
       : [],
     requests: [],
     audit: isSeeded ? audit(now) : [],
+    feedback: new Map(),
+    /** Open streams of new records. */
+    tails: new Set(),
     config: { text: CONFIG_TEXT, version: 14, versions: isSeeded ? versions(now) : [] },
   };
   if (isSeeded) state.requests = requests(now, random, state);
@@ -66,10 +69,16 @@ function who(state, request) {
   const cookies = Object.fromEntries((request.headers.cookie ?? "").split("; ").map((pair) => pair.split("=")));
   const bearer = /^Bearer (.+)$/.exec(request.headers.authorization ?? "")?.[1];
   const session = state.sessions.get(cookies.session ?? "") ?? null;
-  if (bearer) return state.sessions.get(bearer)?.user ?? (state.keys.some((key) => key.secret === bearer) ? { username: "a key", role: "key" } : null);
+  if (bearer) return state.sessions.get(bearer)?.user ?? keyHolder(state, bearer);
   if (!session) return null;
   if (request.method !== "GET" && request.headers["x-csrf-token"] !== session.csrf) no(403, "permission_denied", "the CSRF token is missing or wrong");
   return session.user;
+}
+
+/** A key is a user of its own: what it may is in its scopes. */
+function keyHolder(state, secret) {
+  const key = state.keys.find((one) => one.secret === secret);
+  return key ? { id: key.id, username: key.name, role: key.scopes.includes("admin") ? "admin" : key.scopes.includes("read") ? "viewer" : "key" } : null;
 }
 
 const shownUser = ({ password: _password, ...user }) => user;
@@ -114,23 +123,27 @@ function minutes(state) {
   return list;
 }
 
-function filtered(state, query) {
+function filtered(state, query, rows = state.requests) {
   const has = (name) => query.get(name)?.toLowerCase() ?? "";
   const start = query.get("start_time");
-  if (query.get("status") && !["success", "error"].includes(query.get("status"))) no(400, "invalid_request", "`status` may be success or error", "status");
-  return state.requests.filter(
+  if (query.get("status") && !["success", "error", "cancelled"].includes(query.get("status"))) no(400, "invalid_request", "`status` is one of success, error and cancelled", "status");
+  return rows.filter(
     (row) =>
       row.model.toLowerCase().includes(has("model")) &&
       (!has("node_id") || row.node_id === query.get("node_id")) &&
       (!has("status") || row.status.type === query.get("status")) &&
+      (!has("http_status") || String(row.http_status) === query.get("http_status")) &&
+      (!has("client_ip") || row.client_ip.includes(has("client_ip"))) &&
       (!has("key") || row.key_name.toLowerCase().includes(has("key")) || row.key_id === query.get("key")) &&
       (!has("account") || (row.target ?? "").toLowerCase().includes(has("account"))) &&
       (!has("search") || JSON.stringify(detail(row)).toLowerCase().includes(has("search"))) &&
-      (!start || row.timestamp >= start),
+      (!start || row.timestamp >= start) &&
+      (!query.get("end_time") || row.timestamp <= query.get("end_time")),
   );
 }
 
-const services = (state) => (state.kind === "seeded" ? ACCOUNTS : []);
+/** Accounts that are written down and not switched off. */
+const services = (state) => (state.kind === "seeded" ? ACCOUNTS.filter(([name]) => !new RegExp(`- name: ${name}\\n(    .*\\n)*    enabled: false`).test(state.config.text)) : []);
 
 function backend(state) {
   const list = services(state);
@@ -207,6 +220,7 @@ function usage(state, query) {
 
 const admin = "admin";
 const read = "read";
+const known = "known";
 const ROUTES = [
   ["GET", "/health", null, (s) => ({ status: s.kind === "seeded" ? "healthy" : "healthy", version: "0.1.0", mode: "router", details: { store: "ok", targets: s.kind === "seeded" ? "ok" : "missing", uptime_seconds: 93_000 } })],
   ["GET", "/api/auth/me", read, (_, { user }) => ({ user_id: user.id, username: user.username, role: user.role, must_change_password: user.must_change_password ?? false })],
@@ -292,9 +306,9 @@ const ROUTES = [
     note(s, user, "node.settings", found.machine_name);
     return Object.assign(found, body);
   }],
-  ...["drain", "approve", "disconnect"].map((verb) => ["POST", `/api/nodes/:id/${verb}`, admin, (s, { id, user }) => {
+  ...["drain", "approve", "disconnect"].map((verb) => ["POST", `/api/nodes/:id/${verb}`, admin, (s, { id, body, user }) => {
     const found = s.nodes.find((one) => one.id === id) ?? missing("such node");
-    Object.assign(found, { drain: { state: "draining" }, approve: { status: "online", state: "ready", online_since: iso(Date.now()) }, disconnect: { status: "offline", state: "gone" } }[verb]);
+    Object.assign(found, { drain: { state: body.draining === false ? "ready" : "draining" }, approve: { status: "online", state: "ready", online_since: iso(Date.now()) }, disconnect: { status: "offline", state: "gone" } }[verb]);
     note(s, user, `node.${verb}`, found.machine_name);
     return [202, null];
   }]),
@@ -309,7 +323,7 @@ const ROUTES = [
     if (found.status === "offline") no(503, "no_available_target", `the node \`${found.machine_name}\` is offline`);
     return logs(Date.now(), Number(query.get("tail") ?? 200), `node:${found.machine_name}`);
   }],
-  ["GET", "/v1/models", read, (s) => ({ object: "list", data: s.models })],
+  ["GET", "/v1/models", known, (s) => ({ object: "list", data: s.models })],
   ["GET", "/api/models/registered", read, (s) => s.registered],
   ["GET", "/api/models/available", read, (_, { query }) => {
     const wanted = (query.get("search") ?? "").toLowerCase();
@@ -326,8 +340,19 @@ const ROUTES = [
     note(s, user, "model.register", body.repo);
     return [201, { name, status: "registered", size_bytes: 2e9, required_memory_bytes: 3e9, warnings: [] }];
   }],
-  ["POST", "/api/models/load", admin, () => [202, null]],
-  ["POST", "/api/models/unload", admin, () => [202, null]],
+  ["POST", "/api/models/load", admin, (s, { body, user }) => {
+    const able = s.nodes.filter((node) => node.status === "online" && (!body.node_id || node.id === body.node_id));
+    const node = able.find((one) => one.available_models.includes(body.model)) ?? able.find((one) => !one.loaded_models.includes(body.model)) ?? no(503, "no_available_target", `no node can load \`${body.model}\``);
+    node.loaded_models = [...new Set([...node.loaded_models, body.model])];
+    node.available_models = [...new Set([...node.available_models, body.model])];
+    note(s, user, "model.load", body.model);
+    return [202, null];
+  }],
+  ["POST", "/api/models/unload", admin, (s, { body, user }) => {
+    for (const node of s.nodes) if (!body.node_id || node.id === body.node_id) node.loaded_models = node.loaded_models.filter((name) => name !== body.model);
+    note(s, user, "model.unload", body.model);
+    return [202, null];
+  }],
   ["GET", "/api/models/convert", read, (s) => s.conversions],
   ["POST", "/api/models/convert", admin, (s, { body, user }) => {
     const task = { id: randomUUID(), filename: null, revision: null, quantization: null, ...body, status: "queued", progress: 0, error: null, path: null, created_at: iso(Date.now()), updated_at: iso(Date.now()) };
@@ -357,20 +382,25 @@ const ROUTES = [
     const page = Math.max(1, Number(query.get("page") ?? 1));
     return { records: found.slice((page - 1) * per_page, page * per_page), total_count: found.length, page, per_page };
   }],
-  ["GET", "/api/dashboard/request-responses/:id", read, (s, { id }) => detail(s.requests.find((row) => row.id === id) ?? missing("record of such a request"))],
+  ["GET", "/api/dashboard/request-responses/:id", read, (s, { id }) => ({ ...detail(s.requests.find((row) => row.id === id) ?? missing("record of such a request")), feedback: s.feedback.get(id) ?? [] })],
   ["GET", "/api/dashboard/logs/router", read, (s, { query }) => (s.kind === "seeded" ? logs(Date.now(), Number(query.get("limit") ?? 200), "router") : { source: "router", path: "/var/lib/llm-router/logs/router.log", entries: [] })],
-  ["GET", "/api/requests/:id/explain", read, (s, { id }) => explanation(s.requests.find((row) => row.id === id) ?? missing("record of such a request"))],
-  ["POST", "/api/feedback", read, () => [202, null]],
-  ["GET", "/api/usage", read, (s, { query }) => usage(s, query)],
-  ["GET", "/backend/info", read, backend],
-  ["GET", "/router/info", read, () => ({ registered_strategies: ["priority", "round-robin", "lowest-latency", "task-complexity"], strategy_count: 4, hot_reload_enabled: false })],
-  ["POST", "/router/route", read, (s, { body }) => {
+  ["GET", "/api/requests/:id/explain", known, (s, { id }) => explanation(s.requests.find((row) => row.id === id) ?? missing("record of such a request"))],
+  ["POST", "/api/feedback", known, (s, { body }) => {
+    if (!s.requests.some((row) => row.id === body.request_id)) missing("record of such a request");
+    if (typeof body.score !== "number" || body.score < 0 || body.score > 1) no(400, "invalid_request", "`score` must be a number from 0 to 1", "score");
+    s.feedback.set(body.request_id, [{ score: body.score, label: null, comment: body.comment ?? null, created_at: iso(Date.now()) }, ...(s.feedback.get(body.request_id) ?? [])]);
+    return [201, null];
+  }],
+  ["GET", "/api/usage", known, (s, { query, user }) => usage(user.role === "key" ? { ...s, requests: s.requests.filter((row) => row.key_id === user.id) } : s, query)],
+  ["GET", "/backend/info", known, backend],
+  ["GET", "/router/info", known, () => ({ registered_strategies: ["priority", "round-robin", "lowest-latency", "task-complexity"], strategy_count: 4, hot_reload_enabled: false })],
+  ["POST", "/router/route", known, (s, { body }) => {
     if (s.kind !== "seeded") no(404, "model_not_found", `The model \`${body.model}\` does not exist`, "model");
     return { selected_model: "qwen3-14b", confidence: 1, rule: body.model === "auto" ? "auto" : "alias", alternatives: [{ model: "gpt-5-mini", score: 0.41 }], candidates: [{ target: "node", model: "qwen3-14b", reason: "alias_order" }, { target: "openai", model: "gpt-5-mini", reason: "alias_order" }] };
   }],
   ["POST", "/router/reset-stats", admin, () => ({ status: "success", message: "Router statistics reset" })],
-  ["GET", "/v1/router/policy", read, (s) => ({ object: "router.policy", default_model: s.kind === "seeded" ? "fast" : null, fallback_models: s.kind === "seeded" ? ["claude-sonnet-5", "gemini-3-flash"] : [], retry_statuses: s.kind === "seeded" ? [530] : [], max_attempts: 4, retry_budget: 0.2, accounts: services(s).map(([name, provider, , priority, weight, models]) => ({ name, provider, priority, weight, models })) })],
-  ["GET", "/v1/router/live-metrics", read, live],
+  ["GET", "/v1/router/policy", known, (s) => ({ object: "router.policy", default_model: s.kind === "seeded" ? "fast" : null, fallback_models: s.kind === "seeded" ? ["claude-sonnet-5", "gemini-3-flash"] : [], retry_statuses: s.kind === "seeded" ? [530] : [], max_attempts: 4, retry_budget: 0.2, accounts: services(s).map(([name, provider, , priority, weight, models]) => ({ name, provider, priority, weight, models })) })],
+  ["GET", "/v1/router/live-metrics", known, live],
   ["POST", "/config/reload", admin, () => ({ status: "success", message: "Config reloaded", synced_from_remote: false, warnings: [] })],
   ["GET", "/api/config", admin, (s) => ({ file: "/etc/llm-router/router.yaml", version: s.config.version, text: s.config.text, settings: SETTINGS, warnings: s.kind === "seeded" ? ["`litellm_settings.drop_params` has no effect here"] : [] })],
   ["PUT", "/api/config", admin, (s, { body, user }) => {
@@ -388,7 +418,12 @@ const ROUTES = [
     return { version: s.config.version, warnings: [] };
   }],
   ["GET", "/api/config/versions", admin, (s) => ({ versions: s.config.versions })],
-  ["GET", "/api/audit", admin, (s, { query }) => ({ rows: s.audit.filter((row) => row.actor.includes(query.get("actor") ?? "") && row.action.includes(query.get("action") ?? "")), has_more: false })],
+  ["GET", "/api/audit", admin, (s, { query }) => {
+    const has = (name) => query.get(name) ?? "";
+    const like = s.audit.filter((row) => ["actor", "action", "resource"].every((name) => row[name].includes(has(name))) && (!has("outcome") || row.outcome === has("outcome")) && row.timestamp >= has("start_time") && (!has("after") || row.id < Number(has("after"))));
+    const limit = Number(query.get("limit") ?? 50);
+    return { rows: like.slice(0, limit), has_more: like.length > limit };
+  }],
 ];
 
 function find(method, path) {
@@ -416,6 +451,20 @@ function login(state, { username, password }) {
 
 const SENTENCE = "Quicksort picks one number, puts the smaller ones to its left and the larger ones to its right, and does the same with both sides until nothing is left to move.";
 
+/** A record is there: whoever follows gets it. */
+function put(state, row) {
+  state.requests.unshift(row);
+  for (const { query, response } of state.tails) if (filtered(state, query, [row]).length > 0) response.write(`event: request\nid: ${row.id}\ndata: ${JSON.stringify(row)}\n\n`);
+}
+
+function follow(state, query, response) {
+  const tail = { query, response };
+  response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
+  response.write(": here\n\n");
+  state.tails.add(tail);
+  response.on("close", () => state.tails.delete(tail));
+}
+
 async function chat(state, body, response, id) {
   const row = record(Date.now(), 0, dice(Date.now() % 1000), state.keys.length ? state : { ...state, keys: Array(5).fill({ id: "k", name: "session" }) });
   Object.assign(row, { id, timestamp: iso(Date.now()), model: body.model, model_served: body.model, key_name: "session", status: { type: "success" }, http_status: 200, error_code: null, request_type: "chat", prompt_tokens: 24, completion_tokens: 33, stream: body.stream === true });
@@ -424,7 +473,7 @@ async function chat(state, body, response, id) {
   const headers = { "x-request-id": id, "x-llm-router-model": body.model, "x-llm-router-target": row.target ?? "openai", "x-llm-router-fidelity": "exact" };
   const usage = { prompt_tokens: 24, completion_tokens: 33, total_tokens: 57 };
   const calls = body.tools ? [{ index: 0, id: "call_1", type: "function", function: { name: body.tools[0].function?.name ?? "tool", arguments: '{"place": "Oslo"}' } }] : undefined;
-  state.requests.unshift(row);
+  put(state, row);
   if (!body.stream) {
     response.writeHead(200, { ...headers, "content-type": "application/json", "x-llm-router-cost": "0.000312" });
     response.end(JSON.stringify({ id: "chatcmpl-1", object: "chat.completion", model: body.model, choices: [{ index: 0, message: { role: "assistant", content: text, tool_calls: calls }, finish_reason: calls ? "tool_calls" : "stop" }], usage }));
@@ -488,9 +537,14 @@ export function serve({ kind = "seeded", port = 0, root }) {
         if (!user) no(401, "invalid_api_key", "this key is not known");
         return await chat(state, body, response, id);
       }
+      if (url.pathname === "/api/dashboard/request-responses/stream") {
+        if (!user) no(401, "invalid_api_key", "this path needs the token of a session");
+        return follow(state, url.searchParams, response);
+      }
       const found = find(request.method, url.pathname);
       if (!found) no(404, "not_found", `there is nothing at \`${url.pathname}\``);
       if (found.may && !user) no(401, "invalid_api_key", "this path needs the token of a session");
+      if (found.may === read && user.role === "key") no(403, "permission_denied", "the key lacks the scope `read`");
       if (found.may === admin && user.role !== "admin") no(403, "permission_denied", "Admin access required");
       const said = found.answer(state, { id: found.id, query: url.searchParams, body, user });
       const [status, value] = Array.isArray(said) && typeof said[0] === "number" && said.length === 2 ? said : [said === null ? 204 : 200, said];

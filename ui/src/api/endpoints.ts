@@ -24,6 +24,10 @@ export const session = {
     call<Shape.LoggedIn>("/api/auth/login", { method: "POST", body: { username, password }, keepsSession: true }),
   logout: () => call<null>("/api/auth/logout", { method: "POST", keepsSession: true }),
   me: () => call<Shape.Me>("/api/auth/me", { keepsSession: true }),
+  /** What a key has used, which every key may see; with it, whether the key is known at all. */
+  ownUse: () => call<Shape.Usage>("/api/usage", { query: { group_by: "key" }, keepsSession: true }),
+  mayRead: () => call<unknown>("/api/dashboard/stats", { keepsSession: true }),
+  mayAdminister: () => call<unknown>("/api/config", { keepsSession: true }),
   about: () => call<Shape.About>("/"),
   health: () => call<Shape.Health>("/health"),
 };
@@ -35,6 +39,7 @@ export const dashboard = {
   request: (request: string) => call<Shape.RequestDetail>("/api/dashboard/request-responses/" + id(request)),
   logs: (limit: number) => call<Shape.Logs>("/api/dashboard/logs/router", { query: { limit } }),
   exportPath: "/api/dashboard/request-responses/export",
+  tailPath: "/api/dashboard/request-responses/stream",
 };
 
 export const requests = {
@@ -48,7 +53,7 @@ export const nodes = {
   metrics: async () => rows<Shape.NodeMetrics>(await call("/api/nodes/metrics"), "metrics", "data"),
   settings: (node: string, body: { custom_name: string | null; tags: string[]; notes: string | null }) =>
     call<Shape.Node>(`/api/nodes/${id(node)}/settings`, { method: "PUT", body }),
-  drain: (node: string) => call<null>(`/api/nodes/${id(node)}/drain`, { method: "POST" }),
+  drain: (node: string, draining = true) => call<null>(`/api/nodes/${id(node)}/drain`, { method: "POST", body: { draining } }),
   approve: (node: string) => call<null>(`/api/nodes/${id(node)}/approve`, { method: "POST" }),
   disconnect: (node: string) => call<null>(`/api/nodes/${id(node)}/disconnect`, { method: "POST" }),
   remove: (node: string) => call<null>(`/api/nodes/${id(node)}`, { method: "DELETE" }),
@@ -73,8 +78,10 @@ export const models = {
     call<{ task_id: string; status: string }>("/api/models/convert", { method: "POST", body }),
   conversions: async () => rows<Shape.ConvertTask>(await call("/api/models/convert"), "tasks", "data"),
   removeConversion: (task: string) => call<null>("/api/models/convert/" + id(task), { method: "DELETE" }),
-  load: (model: string) => call<unknown>("/api/models/load", { method: "POST", body: { model } }),
-  unload: (model: string) => call<unknown>("/api/models/unload", { method: "POST", body: { model } }),
+  /** On that node, else on whichever has room. */
+  load: (model: string, node?: string) => call<unknown>("/api/models/load", { method: "POST", body: { model, ...(node ? { node_id: node } : {}) } }),
+  /** From that node, else from all. */
+  unload: (model: string, node?: string) => call<unknown>("/api/models/unload", { method: "POST", body: { model, ...(node ? { node_id: node } : {}) } }),
 };
 
 export const services = {

@@ -23,12 +23,19 @@ export class ApiError extends Error {
 
 const CSRF_COOKIE = "csrf";
 
-/** Where no cookie can be kept, the session lives as long as the page: nothing secret goes into the browser's storage. */
-let sessionToken: string | null = null;
+/** What proves who asks where no cookie does: a session's token, or a key. It lives as long as the page: nothing secret goes into the browser's storage. */
+let held: { secret: string; isKey: boolean } | null = null;
 
 export function holdToken(token: string | null): void {
-  sessionToken = token;
+  held = token === null ? null : { secret: token, isKey: false };
 }
+
+/** From now on an API key asks. */
+export function holdKey(key: string): void {
+  held = { secret: key, isKey: true };
+}
+
+export const holdsKey = (): boolean => held?.isKey === true;
 
 function cookie(name: string): string | null {
   const found = document.cookie.split("; ").find((pair) => pair.startsWith(`${name}=`));
@@ -40,7 +47,7 @@ export function proof(method: string): Record<string, string> {
   const headers: Record<string, string> = {};
   const csrf = cookie(CSRF_COOKIE);
   if (csrf && method !== "GET") headers["x-csrf-token"] = csrf;
-  if (sessionToken && !csrf) headers.authorization = `Bearer ${sessionToken}`;
+  if (held && (held.isKey || !csrf)) headers.authorization = `Bearer ${held.secret}`;
   return headers;
 }
 
@@ -83,6 +90,9 @@ let onLoggedOut: Listener = () => {};
 export function whenLoggedOut(listener: Listener): void {
   onLoggedOut = listener;
 }
+
+/** The router said that the session is over. */
+export const loggedOut = (): void => onLoggedOut();
 
 export interface Options {
   method?: "GET" | "POST" | "PUT" | "DELETE";

@@ -13,7 +13,8 @@ export type Role = "admin" | "viewer";
 export interface Me {
   user_id: string;
   username: string;
-  role: Role;
+  /** `key`: no user, but whoever holds an API key. */
+  role: Role | "key";
   must_change_password?: boolean;
 }
 
@@ -95,6 +96,21 @@ export interface MadeJoinToken extends JoinToken {
   token: string;
 }
 
+/** How one model in a node's memory is doing. */
+export interface Instance {
+  model: string;
+  /** 0: it does not say. */
+  slots_total: number;
+  slots_busy: number;
+  queue_len: number;
+  kv_used: number;
+  kv_total: number;
+  /** Tokens a second of prompts; 0 until measured. */
+  prefill_tps: number;
+  /** Milliseconds a token of one answer; 0 until measured. */
+  tpot_ms: number;
+}
+
 /** The last report of a node, and a point of its history. */
 export interface NodeMetrics {
   node_id?: string;
@@ -111,6 +127,7 @@ export interface NodeMetrics {
   tokens_per_second?: number | null;
   average_response_time_ms?: number | null;
   is_stale?: boolean;
+  instances?: Instance[];
 }
 
 export interface Summary {
@@ -191,6 +208,15 @@ export interface RequestDetail extends RequestRow {
   /** What went to the service and came back, where it was translated. */
   upstream_request_body?: unknown;
   upstream_response_body?: unknown;
+  /** What people thought of the answer. */
+  feedback?: Feedback[] | null;
+}
+
+export interface Feedback {
+  score?: number | null;
+  label?: string | null;
+  comment?: string | null;
+  created_at?: string | null;
 }
 
 export interface RequestPage {
@@ -208,6 +234,10 @@ export interface Attempt {
   status?: number | null;
   code?: string | null;
   message?: string | null;
+  /** What went wrong, in words. */
+  error?: string | null;
+  /** Why this node, and how long the request stood in line for it. */
+  pick?: { policy: string; reason: string; candidates: number; active: number; queue_position?: number | null; queue_wait_ms?: number | null } | null;
   started_ms?: number | null;
   duration_ms?: number | null;
   first_byte_ms?: number | null;
@@ -224,7 +254,7 @@ export interface Explanation {
   requested_model: string | null;
   source: string | null;
   rule: string | null;
-  candidates: { target: string | null; model: string | null; reason: string | null; result: string | null; score?: number | null }[];
+  candidates: { target: string | null; model: string | null; reason: string | null; result: string | null; score?: number | null; weighed?: { by: string; figure: number | null } | null }[];
   attempts: Attempt[];
   served: { target: string | null; provider: string | null; node_id: string | null; model: string | null };
   status: number;
@@ -249,6 +279,8 @@ export interface Explanation {
   cost?: { total_usd: number | null; lines?: PriceLine[]; price_book?: string | null } | null;
   limits?: Record<string, unknown> | null;
   losses: { dropped: string[]; changed: string[] };
+  /** What remembered answers had to do with it. */
+  cache?: { state: string; request_id?: string | null; age_ms?: number | null } | null;
   bytes_in: number;
   bytes_out: number;
 }
@@ -276,13 +308,12 @@ export interface Model {
   capabilities?: string[] | Record<string, boolean> | null;
   modalities?: { input?: string[]; output?: string[] } | string[] | null;
   price?: Price | null;
-  pricing?: Price | null;
 }
 
+/** Dollars for a million tokens. */
 export interface Price {
-  input_per_million?: number | null;
-  output_per_million?: number | null;
-  cached_per_million?: number | null;
+  input?: number | null;
+  output?: number | null;
   source?: string | null;
   [more: string]: unknown;
 }
@@ -351,6 +382,8 @@ export interface ServiceHealth {
   backend_type: string;
   base_url?: string;
   has_api_key: boolean;
+  /** Why its credential cannot be used at present. */
+  trouble?: string;
   requests: number;
   failures: number;
   failure_rate: number;
@@ -402,7 +435,7 @@ export interface LiveMetrics {
       first_byte_ms: number | null;
       tokens_per_second: number | null;
       resting_seconds: number;
-      state: "open" | "limited" | "failing";
+      state: "open" | "limited" | "refused" | "failing";
       wires?: Record<string, string>;
     }
   >;
@@ -435,6 +468,8 @@ export interface Budget {
   currency?: string;
   window?: string;
   spent?: number | null;
+  /** When the window begins anew. */
+  resets_at?: string | null;
 }
 
 export interface ApiKey {

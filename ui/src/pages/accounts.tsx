@@ -1,18 +1,21 @@
 // The providers behind the router: how they do, what is left of their limits, whether they answer.
 
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
-import { FlaskConical, Pencil, RotateCcw } from "lucide-react";
-import { useState } from "react";
-import { services } from "../api/endpoints";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { FlaskConical, MoreHorizontal, Pencil, Power, PowerOff, RotateCcw } from "lucide-react";
+import { useMemo, useState } from "react";
+import { services, settings } from "../api/endpoints";
 import { queries } from "../api/queries";
-import type { Backend, LiveMetrics, Policy } from "../api/types";
+import type { Backend, LiveMetrics, Policy, RequestRow } from "../api/types";
 import { Badge, Button, Empty, ErrorNote, Facts, Field, Meter, Section, Tag } from "../parts/basics";
+import { DiffView } from "../parts/diffview";
 import { Confirm, Dialog, FormDialog, Refused } from "../parts/dialog";
+import { Menu } from "../parts/menu";
 import { Breaker, Wellness } from "../parts/states";
 import { TableSkeleton } from "../parts/table";
-import { say } from "../parts/toast";
+import { say, sayFailed } from "../parts/toast";
 import { useSession } from "../shell/session";
+import { item, switched, switchedOff } from "../text/blocks";
 import { count, duration, exact, money, percent, span, speed, UNKNOWN } from "../text/format";
 
 export default function AccountsPage() {
@@ -23,8 +26,14 @@ export default function AccountsPage() {
   const live = useQuery(queries.live());
   const since = new Date(Date.now() - 30 * 86_400_000).toISOString().slice(0, 10);
   const usage = useQuery(queries.usage("account", `${since}T00:00:00Z`));
+  const failed = useQuery(queries.requests({ page: 1, per_page: 100, status: "error" }, 30_000));
+  const failures = useMemo(() => failuresOf(failed.data?.records ?? []), [failed.data]);
   const [testing, setTesting] = useState<string | null>(null);
   const [resetting, setResetting] = useState(false);
+  const config = useQuery({ ...queries.config(), enabled: isAdmin });
+  const text = config.data?.text ?? null;
+  const [switching, setSwitching] = useState<{ name: string; on: boolean } | null>(null);
+  const off = text === null ? [] : switchedOff(text);
   const stats = backend.data?.router_stats;
   const names = stats?.service_order ?? [];
   return (
@@ -68,9 +77,24 @@ export default function AccountsPage() {
       )}
       <div className="grid gap-4 xl:grid-cols-2">
         {names.map((name, n) => (
-          <Account key={name} name={name} place={n + 1} backend={backend.data} policy={policy.data} live={live.data} cost={usage.data?.rows.find((row) => row.group === name || row.name === name)?.cost_usd} onTest={() => setTesting(name)} />
+          <Account key={name} name={name} place={n + 1} backend={backend.data} policy={policy.data} live={live.data} cost={usage.data?.rows.find((row) => row.group === name || row.name === name)?.cost_usd} failures={failures.get(name)} onTest={() => setTesting(name)} written={text !== null && item(text, "accounts", name) !== null} onOff={() => setSwitching({ name, on: false })} />
         ))}
       </div>
+      {off.length > 0 && (
+        <Section title="Switched off" hint="they stand in the configuration and are asked nothing">
+          <ul className="divide-y divide-line rounded-md border border-line">
+            {off.map((name) => (
+              <li key={name} className="flex min-h-10 items-center gap-3 px-3">
+                <span className="min-w-0 flex-1 truncate font-medium">{name}</span>
+                <Button icon={Power} aria-label={`Switch ${name} on`} onClick={() => setSwitching({ name, on: true })}>
+                  Switch on
+                </Button>
+              </li>
+            ))}
+          </ul>
+        </Section>
+      )}
+      {switching && text !== null && <Switch {...switching} text={text} onClose={() => setSwitching(null)} />}
       {testing && <Test account={testing} models={policy.data?.accounts.find((one) => one.name === testing)?.models ?? []} onClose={() => setTesting(null)} />}
       {resetting && (
         <Confirm
@@ -91,6 +115,18 @@ export default function AccountsPage() {
   );
 }
 
+/** How often which kind of failure ended at which account, of the records that are given. */
+export function failuresOf(rows: readonly RequestRow[]): Map<string, Map<string, number>> {
+  const all = new Map<string, Map<string, number>>();
+  for (const { target, error_code, http_status } of rows) {
+    if (!target) continue;
+    const code = error_code ?? (http_status ? `status ${http_status}` : "error");
+    const own = all.get(target) ?? new Map<string, number>();
+    all.set(target, own.set(code, (own.get(code) ?? 0) + 1));
+  }
+  return all;
+}
+
 interface AccountProps {
   name: string;
   place: number;
@@ -98,14 +134,20 @@ interface AccountProps {
   policy?: Policy;
   live?: LiveMetrics;
   cost?: number | null;
+  failures?: Map<string, number>;
   onTest: () => void;
+  /** It stands in the configuration in lines of its own. */
+  written: boolean;
+  onOff: () => void;
 }
 
-function Account({ name, place, backend, policy, live, cost, onTest }: AccountProps) {
+function Account({ name, place, backend, policy, live, cost, failures, onTest, written, onOff }: AccountProps) {
+  const navigate = useNavigate();
   const health = backend?.health.services[name];
   const limit = backend?.router_stats.rate_limiting[name];
   const rule = policy?.accounts.find((one) => one.name === name);
   const now = live?.accounts[name];
+  const spoken = Object.entries(now?.wires ?? {});
   const used = limit?.current_requests ?? null;
   const all = used !== null && typeof limit?.remaining_quota === "number" ? used + limit.remaining_quota : null;
   return (
@@ -120,14 +162,40 @@ function Account({ name, place, backend, policy, live, cost, onTest }: AccountPr
           <Button icon={FlaskConical} onClick={onTest}>
             Test call
           </Button>
+          {written && (
+            <Menu
+              label={`Actions for ${name}`}
+              icon={MoreHorizontal}
+              items={[
+                { label: "Edit", icon: Pencil, onSelect: () => void navigate({ to: "/dashboard/settings", search: { tab: "edit", at: `accounts.${name}` } as never }) },
+                { label: "Switch off", icon: PowerOff, danger: true, onSelect: onOff },
+              ]}
+            />
+          )}
         </>
       }
     >
       <Facts
         rows={[
           ...(health?.base_url ? [["Address", <code key="a" className="break-all">{health.base_url}</code>] as [string, React.ReactNode]] : []),
-          ["Credential", health ? (health.has_api_key ? "there" : <span key="c" className="text-warn">none is set</span>) : UNKNOWN],
+          ["Credential", health?.trouble ? <span key="c" className="text-bad">{health.trouble}</span> : health ? (health.has_api_key ? "there" : <span key="c" className="text-warn">none is set</span>) : UNKNOWN],
           ["Requests", <span key="r">{count(health?.requests)}, of which {count(health?.failures)} failed ({percent(health?.failure_rate)})</span>],
+          ...(failures
+            ? [
+                [
+                  "Failed lately",
+                  <span key="f" className="flex flex-wrap gap-1">
+                    {[...failures].sort(([, a], [, b]) => b - a).map(([code, times]) => (
+                      <Link key={code} to="/dashboard/requests" search={{ account: name, status: "error", q: code } as never}>
+                        <Badge tone="bad">
+                          {times} × {code.replaceAll("_", " ")}
+                        </Badge>
+                      </Link>
+                    ))}
+                  </span>,
+                ] as [string, React.ReactNode],
+              ]
+            : []),
           [
             "Limit",
             limit && all !== null ? (
@@ -148,6 +216,7 @@ function Account({ name, place, backend, policy, live, cost, onTest }: AccountPr
           ],
           ["First byte", duration(now?.first_byte_ms)],
           ["Speed", speed(now?.tokens_per_second)],
+          ...(spoken.length > 0 ? [["Speaks", <span key="w" className="flex flex-wrap gap-1">{spoken.map(([wire, standing]) => <Tag key={wire} title={standing.replaceAll("_", " ")}>{wire}</Tag>)}</span>] as [string, React.ReactNode]] : []),
           ["Cost, 30 days", cost === undefined || cost === null ? <span key="m" className="text-muted">not known</span> : money(cost)],
           ["Priority, weight", rule ? `${rule.priority}, ${rule.weight}` : UNKNOWN],
           [
@@ -166,6 +235,29 @@ function Account({ name, place, backend, policy, live, cost, onTest }: AccountPr
         ]}
       />
     </Section>
+  );
+}
+
+/** Switches an account on or off in the configuration, and shows the line that this changes before it does. */
+function Switch({ name, on, text, onClose }: { name: string; on: boolean; text: string; onClose: () => void }) {
+  const client = useQueryClient();
+  const next = switched(text, name, on) ?? text;
+  const put = (to: string, comment: string) => settings.change(to, comment, false).then(() => client.invalidateQueries());
+  return (
+    <FormDialog
+      title={on ? `Switch ${name} on` : `Switch ${name} off`}
+      submit={on ? "Switch on" : "Switch off"}
+      danger={!on}
+      onClose={onClose}
+      onSubmit={async () => {
+        await put(next, on ? `${name} switched on` : `${name} switched off`);
+        onClose();
+        say(on ? `${name} is asked again.` : `${name} is asked nothing more.`, { undo: () => void put(text, `${name}: taken back`).catch(sayFailed("It was not taken back")) });
+      }}
+    >
+      <p>{on ? "It takes requests from now on." : "Requests go to other accounts that have the model; where there is none, they fail. What is under way there is finished."}</p>
+      <DiffView before={text} after={next} />
+    </FormDialog>
   );
 }
 

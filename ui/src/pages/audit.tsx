@@ -1,17 +1,27 @@
 // What changed, and who changed it.
 
 import { useQuery } from "@tanstack/react-query";
+import { ChevronLeft, ChevronRight, Download, X } from "lucide-react";
 import { useState } from "react";
 import { queries } from "../api/queries";
 import type { AuditRow } from "../api/types";
 import { Ago, Badge, Button, Code, Empty, ErrorNote, Facts, Id } from "../parts/basics";
+import { DiffView } from "../parts/diffview";
 import { Dialog } from "../parts/dialog";
-import { Typed } from "../parts/filters";
+import { Select, Typed } from "../parts/filters";
 import { DataTable, TableSkeleton, createColumnHelper } from "../parts/table";
 import { useFilters } from "../shell/address";
+import { csv, save } from "../text/csv";
 import { stamp, UNKNOWN } from "../text/format";
 
-const PAGE = 100;
+const PAGE = 50;
+const HOUR_MS = 3_600_000;
+
+const SPANS: [string, string, number][] = [
+  ["1d", "last day", 1],
+  ["7d", "last 7 days", 7],
+  ["30d", "last 30 days", 30],
+];
 
 const isWell = (outcome: string) => ["success", "ok", "allowed", "done"].includes(outcome.toLowerCase());
 
@@ -25,29 +35,85 @@ const COLUMNS = [
   column.accessor("client_ip", { header: "From", enableSorting: false, meta: { wide: "lg" }, cell: ({ getValue }) => <span className="text-muted">{getValue() ?? UNKNOWN}</span> }),
 ];
 
+const OUTCOMES: [string, string][] = [
+  ["", "Any outcome"],
+  ["success", "Succeeded"],
+  ["denied", "Denied"],
+  ["failure", "Failed"],
+];
+const NOTHING_FILTERED = { actor: "", action: "", resource: "", outcome: "", span: "", after: "" };
+
 export default function AuditPage() {
   const [filters, change] = useFilters();
-  const found = useQuery(queries.audit({ actor: filters.actor, action: filters.action, after: filters.after, limit: PAGE }));
+  const days = SPANS.find(([id]) => id === filters.span)?.[2];
+  // To the hour, so that the same question keeps its answer.
+  const start_time = days ? new Date(Math.floor(Date.now() / HOUR_MS - days * 24) * HOUR_MS).toISOString() : undefined;
+  const { actor, action, resource, outcome, after } = filters;
+  const found = useQuery(queries.audit({ actor, action, resource, outcome, start_time, after, limit: PAGE }));
   const [open, setOpen] = useState<AuditRow | null>(null);
+  // Where the pages before this one began.
+  const [newer, setNewer] = useState<string[]>([]);
   const rows = found.data?.rows ?? [];
   const last = rows[rows.length - 1];
-  const isFiltered = Boolean(filters.actor || filters.action || filters.after);
+  const isFiltered = Object.keys(NOTHING_FILTERED).some((name) => filters[name]);
+  const filter = (name: keyof typeof NOTHING_FILTERED) => (value: string) => {
+    setNewer([]);
+    change({ [name]: value, after: "" });
+  };
   return (
     <div className="flex flex-col gap-3">
       <h1 className="sr-only">Audit</h1>
       <div className="flex flex-wrap items-center gap-2">
-        <Typed label="Who" placeholder="Who" type="search" value={filters.actor} onChange={(actor) => change({ actor, after: "" })} className="w-44" />
-        <Typed label="What was done" placeholder="What, such as key" value={filters.action} onChange={(action) => change({ action, after: "" })} className="w-44" />
+        <Typed label="Who" placeholder="Who" type="search" value={actor} onChange={filter("actor")} className="w-36" />
+        <Typed label="What was done" placeholder="Did, such as key" value={action} onChange={filter("action")} className="w-40" />
+        <Typed label="To what" placeholder="To what" value={resource} onChange={filter("resource")} className="w-40" />
+        <Select label="Outcome" value={outcome} onChange={filter("outcome")} options={OUTCOMES} />
+        <Select label="Time" value={filters.span} onChange={filter("span")} options={[["", "All that is kept"], ...SPANS.map(([id, name]): [string, string] => [id, name])]} />
+        {isFiltered && (
+          <Button
+            look="quiet"
+            icon={X}
+            onClick={() => {
+              setNewer([]);
+              change(NOTHING_FILTERED);
+            }}
+          >
+            Clear
+          </Button>
+        )}
+        <Button className="ml-auto" icon={Download} disabled={rows.length === 0} onClick={() => save("audit.csv", "text/csv", csv(rows, ["timestamp", "actor", "action", "resource", "outcome", "client_ip", "request_id", "details"]))}>
+          CSV
+        </Button>
       </div>
       {found.error && !found.data && <ErrorNote what="The audit trail" error={found.error} retry={() => void found.refetch()} />}
       {found.isPending && <TableSkeleton />}
-      {found.data && rows.length === 0 && (isFiltered ? <Empty title="No change is like that" action={<Button onClick={() => change({ actor: "", action: "", after: "" })}>Show all</Button>} /> : <Empty title="Nothing was changed yet">Every change of keys, users, nodes, models and settings leaves a row here, with who made it and how it ended.</Empty>)}
+      {found.data && rows.length === 0 && (isFiltered ? <Empty title="No change is like that" action={<Button onClick={() => change(NOTHING_FILTERED)}>Show all</Button>} /> : <Empty title="Nothing was changed yet">Every change of keys, users, nodes, models and settings leaves a row here, with who made it and how it ended.</Empty>)}
       {rows.length > 0 && <DataTable label="Changes" columns={COLUMNS} rows={rows} rowId={(row) => String(row.id ?? `${row.timestamp}-${row.action}-${row.resource}`)} onOpen={setOpen} />}
-      {rows.length > 0 && (
-        <div className="flex justify-end gap-2">
-          {filters.after && <Button onClick={() => change({ after: "" })}>To the newest</Button>}
-          {found.data?.has_more && last?.id !== undefined && <Button onClick={() => change({ after: String(last.id) })}>Older</Button>}
-        </div>
+      {(after || found.data?.has_more) && (
+        <nav aria-label="Pages" className="flex justify-end gap-2">
+          {after && (
+            <Button
+              icon={ChevronLeft}
+              onClick={() => {
+                change({ after: newer[newer.length - 1] ?? "" });
+                setNewer(newer.slice(0, -1));
+              }}
+            >
+              {newer.length > 0 ? "Newer" : "To the newest"}
+            </Button>
+          )}
+          {found.data?.has_more && last?.id !== undefined && (
+            <Button
+              icon={ChevronRight}
+              onClick={() => {
+                setNewer([...newer, after ?? ""]);
+                change({ after: String(last.id) });
+              }}
+            >
+              Older
+            </Button>
+          )}
+        </nav>
       )}
       {open && (
         <Dialog title={open.action.replaceAll(/[._]/g, " ")} onClose={() => setOpen(null)} wide>
@@ -62,10 +128,18 @@ export default function AuditPage() {
                 ["Request", open.request_id ? <Id key="r" id={open.request_id} whole /> : UNKNOWN],
               ]}
             />
-            {open.details !== undefined && open.details !== null && <Code text={JSON.stringify(open.details, null, 2)} label="Details" />}
+            <Details details={open.details} />
           </div>
         </Dialog>
       )}
     </div>
   );
+}
+
+/** What was before and what is now, where that is told; else all that is. */
+function Details({ details }: { details: unknown }) {
+  if (details === null || details === undefined || (typeof details === "object" && Object.keys(details).length === 0)) return null;
+  const { before, after } = typeof details === "object" ? (details as { before?: unknown; after?: unknown }) : {};
+  if (before !== undefined && after !== undefined) return <DiffView before={JSON.stringify(before, null, 2)} after={JSON.stringify(after, null, 2)} />;
+  return <Code text={JSON.stringify(details, null, 2)} label="Details" />;
 }

@@ -1,8 +1,9 @@
 // Why a request went where it went.
 
+import { Link } from "@tanstack/react-router";
 import type { Attempt, Explanation } from "../api/types";
 import { Badge, Code, Empty, Facts, Section, Tag, type Tone } from "../parts/basics";
-import { duration, UNKNOWN } from "../text/format";
+import { count, duration, money, percent, plural, span, UNKNOWN } from "../text/format";
 
 const RESULTS: Record<string, [Tone, string]> = {
   served: ["good", "answered"],
@@ -25,7 +26,7 @@ const Outcome = ({ result }: { result: string | null | undefined }) => {
 };
 
 /** Members that have a column of their own. */
-const SHOWN = new Set(["target", "provider", "model", "outcome", "status", "duration_ms", "started_ms", "first_byte_ms", "message", "code"]);
+const SHOWN = new Set(["target", "provider", "model", "outcome", "status", "duration_ms", "started_ms", "first_byte_ms", "message", "error", "code", "pick"]);
 
 function rest(attempt: Attempt): [string, string][] {
   return Object.entries(attempt)
@@ -33,11 +34,34 @@ function rest(attempt: Attempt): [string, string][] {
     .map(([name, value]) => [name.replaceAll("_", " "), typeof value === "object" ? JSON.stringify(value) : String(value)]);
 }
 
+type Candidate = Explanation["candidates"][number];
+
+/** What the figure of a strategy that orders equals is. */
+const FIGURES: Record<string, (figure: number) => string> = {
+  "simple-shuffle": (share) => `drawn by chance, share ${percent(share * 100)}`,
+  "least-busy": (requests) => `${plural(requests, "request")} under way`,
+  "usage-based-routing": (tokens) => `${count(tokens)} tokens in the last minute`,
+  "latency-based-routing": (seconds) => `${duration(seconds * 1000)} to the first byte`,
+  "cost-based-routing": (usd) => `${money(usd)} a million tokens`,
+};
+
+/** What set a candidate before or behind its equals. */
+export function weight({ score, weighed }: Pick<Candidate, "score" | "weighed">): string {
+  if (weighed) return typeof weighed.figure === "number" ? (FIGURES[weighed.by]?.(weighed.figure) ?? `${weighed.by}: ${count(weighed.figure)}`) : `${weighed.by}: not known yet`;
+  return typeof score === "number" ? score.toFixed(3) : UNKNOWN;
+}
+
+/** Why a node was taken, in a sentence. */
+export function picked({ policy, reason, candidates, active, queue_position, queue_wait_ms }: NonNullable<Attempt["pick"]>): string {
+  const line = queue_wait_ms ? `; it stood in line for ${duration(queue_wait_ms)}${queue_position ? `, as number ${queue_position}` : ""}` : "";
+  return `one of ${plural(candidates, "node")}, by ${policy.replaceAll("_", " ")}: ${reason.replaceAll("_", " ")}, ${plural(active, "request")} in flight there${line}`;
+}
+
 const HEAD = "h-8 px-3 text-left text-xs font-medium text-muted whitespace-nowrap";
 const CELL = "h-8 px-3 py-1";
 
 export function Decision({ why }: { why: Explanation }) {
-  const hasScores = why.candidates.some((candidate) => typeof candidate.score === "number");
+  const isWeighed = why.candidates.some(({ score, weighed }) => typeof score === "number" || weighed);
   return (
     <div className="flex flex-col gap-6">
       <Facts
@@ -45,6 +69,7 @@ export function Decision({ why }: { why: Explanation }) {
           ["Asked for", <b key="m">{why.requested_model ?? UNKNOWN}</b>],
           ["Who chose", why.source === "auto" ? "the router: no model was named" : "the request named the model"],
           ["Rule that found it", why.rule ? <Tag key="r">{why.rule}</Tag> : "none: nothing has that name"],
+          ...(why.cache ? [["Remembered answers", <Remembered key="c" cache={why.cache} />] as [string, React.ReactNode]] : []),
         ]}
       />
       <Section title="Candidates" hint="in the order in which they were to be tried">
@@ -55,7 +80,7 @@ export function Decision({ why }: { why: Explanation }) {
             <table className="w-full" aria-label="Candidates">
               <thead className="bg-sunken">
                 <tr>
-                  {["", "Target", "Model", "Reason", ...(hasScores ? ["Score"] : []), "What came of it"].map((name) => (
+                  {["", "Target", "Model", "Reason", ...(isWeighed ? ["Weighed"] : []), "What came of it"].map((name) => (
                     <th key={name} scope="col" className={HEAD}>
                       {name || <span className="sr-only">Place</span>}
                     </th>
@@ -70,7 +95,7 @@ export function Decision({ why }: { why: Explanation }) {
                     <td className={`${CELL} font-medium`}>{candidate.target ?? UNKNOWN}</td>
                     <td className={CELL}>{candidate.model ?? UNKNOWN}</td>
                     <td className={CELL}>{candidate.reason?.replaceAll("_", " ") ?? UNKNOWN}</td>
-                    {hasScores && <td className={`${CELL} tabular-nums`}>{candidate.score?.toFixed(3) ?? UNKNOWN}</td>}
+                    {isWeighed && <td className={`${CELL} tabular-nums`}>{weight(candidate)}</td>}
                     <td className={CELL}>
                       <Outcome result={candidate.result} />
                     </td>
@@ -94,7 +119,8 @@ export function Decision({ why }: { why: Explanation }) {
                 <Outcome result={attempt.outcome} />
                 {attempt.status !== null && attempt.status !== undefined && <Tag>status {attempt.status}</Tag>}
                 {typeof attempt.duration_ms === "number" && <span className="text-muted">{duration(attempt.duration_ms)}</span>}
-                {attempt.message && <span className="w-full break-words text-muted">{attempt.message}</span>}
+                {(attempt.error ?? attempt.message) && <span className="w-full break-words text-muted">{attempt.error ?? attempt.message}</span>}
+                {attempt.pick && <span className="w-full text-xs text-muted">{picked(attempt.pick)}</span>}
                 {rest(attempt).map(([name, value]) => (
                   <span key={name} className="text-xs text-muted">
                     {name}: {value}
@@ -115,5 +141,19 @@ export function Decision({ why }: { why: Explanation }) {
         <Code className="mt-3" text={JSON.stringify(why, null, 2)} label="The decision as JSON" />
       </details>
     </div>
+  );
+}
+
+/** Where the answer came from one that was made before, which. */
+function Remembered({ cache: { state, request_id, age_ms } }: { cache: NonNullable<Explanation["cache"]> }) {
+  if (!request_id) return <>{state === "miss" ? "none was like it" : state}</>;
+  return (
+    <>
+      {state === "replayed" ? "the answer of the same call" : "an answer"}
+      {typeof age_ms === "number" ? ` of ${span(age_ms / 1000)} before, made for ` : ", made for "}
+      <Link to="/dashboard/requests/$id" params={{ id: request_id }} className="link font-mono text-xs">
+        {request_id}
+      </Link>
+    </>
   );
 }

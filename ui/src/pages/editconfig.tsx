@@ -1,15 +1,16 @@
 // The configuration as a text: checked and compared before it is put in force.
 
 import { useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { settings as api } from "../api/endpoints";
 import type { Config } from "../api/types";
 import { Button, Empty, Field, Section } from "../parts/basics";
 import { DiffView } from "../parts/diffview";
 import { FormDialog, Refused } from "../parts/dialog";
 import { say } from "../parts/toast";
+import { place, range } from "../text/blocks";
 
-export function EditConfig({ config }: { config: Config }) {
+export function EditConfig({ config, at }: { config: Config; at?: string }) {
   const client = useQueryClient();
   const before = config.text ?? "";
   const [text, setText] = useState(before);
@@ -17,6 +18,18 @@ export function EditConfig({ config }: { config: Config }) {
   const [busy, setBusy] = useState(false);
   const [saving, setSaving] = useState(false);
   const [comment, setComment] = useState("");
+  const area = useRef<HTMLTextAreaElement>(null);
+  // Whoever came for one part of it finds that part marked and in sight.
+  useEffect(() => {
+    const element = area.current;
+    const found = at && element ? place(element.value, at) : null;
+    if (!element || !found) return;
+    const [from, to] = range(element.value, found);
+    element.focus({ preventScroll: true });
+    element.setSelectionRange(from, to);
+    const line = element.scrollHeight / Math.max(1, element.value.split("\n").length);
+    element.scrollTop = Math.max(0, (found.from - 3) * line);
+  }, [at]);
   if (config.text === null || config.text === undefined) {
     return (
       <Empty title="The file is edited on its machine" command={`llm-router config check --config ${config.file ?? "router.yaml"}\nllm-router config set-route …`}>
@@ -43,8 +56,9 @@ export function EditConfig({ config }: { config: Config }) {
         {(props) => (
           <textarea
             {...props}
+            ref={area}
             className="input min-h-[26rem] font-mono !text-xs"
-            rows={Math.min(40, Math.max(20, text.split("\n").length + 1))}
+            rows={Math.min(32, Math.max(16, text.split("\n").length + 1))}
             value={text}
             spellCheck={false}
             onChange={(event) => setText(event.target.value)}

@@ -6,7 +6,7 @@ import { useMemo, useState } from "react";
 import { keys as api } from "../api/endpoints";
 import { queries } from "../api/queries";
 import type { ApiKey, MadeKey, UsageRow } from "../api/types";
-import { Ago, Badge, Button, Code, Empty, ErrorNote, Meter, Tag } from "../parts/basics";
+import { Ago, Badge, Button, Code, Empty, ErrorNote, Tag } from "../parts/basics";
 import { Confirm, Dialog } from "../parts/dialog";
 import { Typed } from "../parts/filters";
 import { Menu } from "../parts/menu";
@@ -16,6 +16,7 @@ import { useFilters } from "../shell/address";
 import { useSession } from "../shell/session";
 import { count, instant, money, stamp, UNKNOWN } from "../text/format";
 import { matches } from "../text/search";
+import { Spent } from "./budgets";
 import { KeyForm } from "./keyform";
 
 type Row = ApiKey & { usage?: UsageRow };
@@ -66,9 +67,9 @@ const columns = (act: (action: Action) => void) => [
       return <span className="text-muted">{parts.join(" · ") || "none"}</span>;
     },
   }),
-  column.accessor((key) => key.usage?.cost_usd ?? -1, {
+  column.accessor((key) => key.budget?.spent ?? key.usage?.cost_usd ?? -1, {
     id: "spend",
-    header: "Spend, 30 days",
+    header: "Spend",
     meta: { right: true },
     cell: ({ row: { original: key } }) => <Spend row={key} />,
   }),
@@ -100,18 +101,10 @@ const columns = (act: (action: Action) => void) => [
   }),
 ];
 
-function Spend({ row }: { row: Row }) {
-  const spent = row.budget?.spent ?? row.usage?.cost_usd ?? null;
-  if (row.budget && typeof row.budget.amount === "number") {
-    const words = `${money(spent ?? 0)} of ${money(row.budget.amount)}${row.budget.window ? ` a ${row.budget.window}` : ""}`;
-    return (
-      <span className="inline-flex min-w-32 flex-col items-end gap-1">
-        <span>{words}</span>
-        <Meter value={spent ?? 0} max={row.budget.amount} label={words} />
-      </span>
-    );
-  }
-  return <span>{spent === null ? UNKNOWN : money(spent)}</span>;
+function Spend({ row: { budget, usage } }: { row: Row }) {
+  const used = usage?.cost_usd ?? null;
+  if (budget && typeof budget.amount === "number") return <Spent budget={budget} used={used} />;
+  return <span title="in the last 30 days">{used === null ? UNKNOWN : money(used)}</span>;
 }
 
 export default function KeysPage() {

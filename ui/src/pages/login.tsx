@@ -19,9 +19,10 @@ export function Door({ title, children }: { title: string; children: React.React
   );
 }
 
-export function Login({ onLogin }: { onLogin: (username: string, password: string) => Promise<void> }) {
+export function Login({ onLogin, onKey }: { onLogin: (username: string, password: string) => Promise<void>; onKey: (key: string) => Promise<void> }) {
   const [username, setUsername] = useState("");
   const [password, setPassword] = useState("");
+  const [isKey, setIsKey] = useState(false);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);
   const send = async (event: FormEvent) => {
@@ -29,7 +30,7 @@ export function Login({ onLogin }: { onLogin: (username: string, password: strin
     setBusy(true);
     setError(null);
     try {
-      await onLogin(username.trim(), password);
+      await (isKey ? onKey(password.trim()) : onLogin(username.trim(), password));
     } catch (failure) {
       setError(failure);
       setBusy(false);
@@ -38,17 +39,36 @@ export function Login({ onLogin }: { onLogin: (username: string, password: strin
   return (
     <Door title="LLM Router">
       <form onSubmit={send} className="flex flex-col gap-4">
-        <Field label="User name">
-          {/* The first thing that is done here. */}
-          {(props) => <input {...props} className="input h-9" value={username} onChange={(event) => setUsername(event.target.value)} autoComplete="username" autoCapitalize="none" spellCheck={false} required autoFocus />}
-        </Field>
-        <Field label="Password">
-          {(props) => <input {...props} className="input h-9" type="password" value={password} onChange={(event) => setPassword(event.target.value)} autoComplete="current-password" required />}
-        </Field>
+        {!isKey && (
+          <Field label="User name">
+            {/* The first thing that is done here. */}
+            {(props) => <input {...props} className="input h-9" value={username} onChange={(event) => setUsername(event.target.value)} autoComplete="username" autoCapitalize="none" spellCheck={false} required autoFocus />}
+          </Field>
+        )}
+        {isKey ? (
+          <Field label="API key" hint="It shows what the key has used, and what else it may see. It is kept until the page is closed, and nowhere else.">
+            {(props) => <input {...props} className="input h-9 font-mono" type="password" value={password} onChange={(event) => setPassword(event.target.value)} placeholder="sk_…" autoComplete="off" spellCheck={false} required autoFocus />}
+          </Field>
+        ) : (
+          <Field label="Password">
+            {(props) => <input {...props} className="input h-9" type="password" value={password} onChange={(event) => setPassword(event.target.value)} autoComplete="current-password" required />}
+          </Field>
+        )}
         {error !== null && <Refused error={error} />}
         <Button type="submit" look="primary" busy={busy} className="h-9">
-          Log in
+          {isKey ? "Show its use" : "Log in"}
         </Button>
+        <button
+          type="button"
+          className="link self-start"
+          onClick={() => {
+            setIsKey(!isKey);
+            setPassword("");
+            setError(null);
+          }}
+        >
+          {isKey ? "Log in with a user name" : "I have an API key only"}
+        </button>
       </form>
       <p className="mt-5 text-xs text-muted">
         The first administrator is <code>admin</code>; the router printed the password when it first started. It is lost? <code>llm-router user set-password admin</code> on the router&rsquo;s machine sets another.

@@ -1,25 +1,29 @@
 // What can be asked for, where it lives, and how more of it is brought here.
 
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
-import { MoreHorizontal, Play, Plus, Trash2 } from "lucide-react";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { MoreHorizontal, Play, Plus } from "lucide-react";
 import { useMemo, useState } from "react";
-import { models as api } from "../api/endpoints";
+import { settings } from "../api/endpoints";
 import { queries } from "../api/queries";
-import type { Model, RegisteredModel } from "../api/types";
-import { Badge, Button, Empty, ErrorNote, Meter, Tag } from "../parts/basics";
-import { Confirm } from "../parts/dialog";
+import type { Model } from "../api/types";
+import { Badge, Button, Empty, ErrorNote, Field, Tag } from "../parts/basics";
+import { DiffView } from "../parts/diffview";
+import { FormDialog } from "../parts/dialog";
 import { Typed } from "../parts/filters";
 import { Menu } from "../parts/menu";
 import { DataTable, TableSkeleton, createColumnHelper } from "../parts/table";
 import { Tabs } from "../parts/tabs";
-import { say, sayFailed } from "../parts/toast";
+import { say } from "../parts/toast";
 import { useFilters } from "../shell/address";
 import { useSession } from "../shell/session";
+import { aliased } from "../text/blocks";
 import { count, exact, UNKNOWN } from "../text/format";
 import { matches } from "../text/search";
 import { Conversions } from "./conversions";
 import { Hub } from "./hub";
+import { words } from "./nodeactions";
+import { Registered } from "./registered";
 
 type Tab = "all" | "registered" | "hub" | "conversions";
 
@@ -40,7 +44,7 @@ export function abilities(model: Model): string[] {
 const isOwn = (model: Model) => model.owned_by === "llm-router" && !isLocal(model) && !model.service;
 
 const column = createColumnHelper<Model>();
-const COLUMNS = [
+const columns = (onAlias: ((model: string) => void) | null) => [
   column.accessor("id", {
     header: "Model",
     meta: { grow: true },
@@ -82,27 +86,78 @@ const COLUMNS = [
       </span>
     ),
   }),
-  column.accessor((model) => (model.price ?? model.pricing)?.input_per_million ?? -1, {
+  column.accessor((model) => model.price?.input ?? -1, {
     id: "price",
     header: "$ per million, in / out",
     meta: { right: true, wide: "md" },
     cell: ({ row: { original: model } }) => {
-      const price = model.price ?? model.pricing;
-      if (isLocal(model)) return <span className="text-muted">own machine</span>;
-      if (!price || typeof price.input_per_million !== "number") return <span title="no price is known">{UNKNOWN}</span>;
-      return <span title={price.source ? `from ${price.source}` : undefined}>{`${price.input_per_million} / ${price.output_per_million ?? UNKNOWN}`}</span>;
+      const { price } = model;
+      if (typeof price?.input === "number") return <span title={price.source ? `from ${price.source}` : undefined}>{`${price.input} / ${price.output ?? UNKNOWN}`}</span>;
+      return isLocal(model) ? <span className="text-muted">own machine</span> : <span title="no price is known">{UNKNOWN}</span>;
     },
   }),
   column.display({
     id: "try",
-    header: () => <span className="sr-only">Try</span>,
+    header: () => <span className="sr-only">Actions</span>,
     cell: ({ row }) => (
-      <Link to="/playground" search={{ model: row.original.id } as never} className="inline-flex size-8 items-center justify-center rounded-md text-muted hover:bg-hover hover:text-text" aria-label={`Try ${row.original.id} in the playground`} title="Try in the playground">
-        <Play className="size-3.5" aria-hidden />
-      </Link>
+      <span className="flex">
+        <Link to="/playground" search={{ model: row.original.id } as never} className="inline-flex size-8 items-center justify-center rounded-md text-muted hover:bg-hover hover:text-text" aria-label={`Try ${row.original.id} in the playground`} title="Try in the playground">
+          <Play className="size-3.5" aria-hidden />
+        </Link>
+        {onAlias && <ModelMenu model={row.original} onAlias={onAlias} />}
+      </span>
     ),
   }),
 ];
+
+function ModelMenu({ model, onAlias }: { model: Model; onAlias: (model: string) => void }) {
+  const navigate = useNavigate();
+  const edit = (at: string) => () => void navigate({ to: "/dashboard/settings", search: { tab: "edit", at } as never });
+  return (
+    <Menu
+      label={`Actions for ${model.id}`}
+      icon={MoreHorizontal}
+      items={[
+        { label: "Its requests", onSelect: () => void navigate({ to: "/dashboard/requests", search: { model: model.id } as never }) },
+        { label: "Another name for it", onSelect: () => onAlias(model.id) },
+        { label: model.alias_of === undefined ? "Price and capabilities" : "Edit the alias", onSelect: edit(model.alias_of === undefined ? "models" : "aliases") },
+      ]}
+    />
+  );
+}
+
+/** Writes an alias into the configuration, and shows the line before it does. */
+function Alias({ model, text, onClose }: { model: string; text: string; onClose: () => void }) {
+  const client = useQueryClient();
+  const [name, setName] = useState("");
+  const [more, setMore] = useState("");
+  const wanted = name.trim();
+  const next = wanted ? aliased(text, wanted, [model, ...words(more).filter((other) => other !== model)]) : null;
+  return (
+    <FormDialog
+      title={`Another name for ${model}`}
+      submit="Put in force"
+      wide
+      disabled={next === null}
+      onClose={onClose}
+      onSubmit={async () => {
+        if (next === null) return;
+        await settings.change(next, `${wanted} stands for ${model}`, false);
+        say(`${wanted} can be asked for.`);
+        onClose();
+        await client.invalidateQueries();
+      }}
+    >
+      <Field label="Name" error={wanted && next === null ? "The configuration has that one already, or writes its aliases in a form that is edited by hand: Settings, Edit." : null}>
+        {(props) => <input {...props} className="input" value={name} spellCheck={false} onChange={(event) => setName(event.target.value)} required />}
+      </Field>
+      <Field label="Then" hint="Models that are tried after it, between commas.">
+        {(props) => <input {...props} className="input" value={more} spellCheck={false} onChange={(event) => setMore(event.target.value)} />}
+      </Field>
+      {next !== null && <DiffView before={text} after={next} />}
+    </FormDialog>
+  );
+}
 
 export default function ModelsPage() {
   const [filters, change] = useFilters();
@@ -111,6 +166,10 @@ export default function ModelsPage() {
   const all = useQuery(queries.models());
   const registered = useQuery(queries.registered());
   const conversions = useQuery({ ...queries.conversions(), enabled: tab === "conversions" });
+  const config = useQuery({ ...queries.config(), enabled: isAdmin });
+  const text = config.data?.text ?? null;
+  const [naming, setNaming] = useState<string | null>(null);
+  const table = useMemo(() => columns(text === null ? null : setNaming), [text]);
   const shown = useMemo(
     () => (all.data ?? []).filter((model) => (filters.where === "local" ? isLocal(model) : filters.where === "cloud" ? !isLocal(model) : true)).filter((model) => matches(filters.q ?? "", `${model.id} ${model.service ?? ""} ${model.nodes?.join(" ") ?? ""}`)),
     [all.data, filters.q, filters.where],
@@ -148,9 +207,10 @@ export default function ModelsPage() {
               </Empty>
             )}
             {all.data && all.data.length > 0 && shown.length === 0 && <Empty title="No model is like that" action={<Button onClick={() => change({ q: "", where: "" })}>Show all</Button>} />}
-            {shown.length > 0 && <DataTable label="Models" columns={COLUMNS} rows={shown} rowId={(model) => model.id} pageRows={100} />}
+            {shown.length > 0 && <DataTable label="Models" columns={table} rows={shown} rowId={(model) => model.id} pageRows={100} />}
           </div>
         )}
+        {naming !== null && text !== null && <Alias model={naming} text={text} onClose={() => setNaming(null)} />}
         {tab === "registered" && <Registered models={registered.data} error={registered.error} retry={() => void registered.refetch()} onHub={() => change({ tab: "hub" })} />}
         {tab === "hub" && isAdmin && <Hub registered={registered.data ?? []} />}
         {tab === "conversions" && <Conversions tasks={conversions.data} error={conversions.error} retry={() => void conversions.refetch()} />}
@@ -173,83 +233,5 @@ export function Where({ value, onChange }: { value: string; onChange: (where: st
         </button>
       ))}
     </div>
-  );
-}
-
-function Registered({ models, error, retry, onHub }: { models?: RegisteredModel[]; error: Error | null; retry: () => void; onHub: () => void }) {
-  const { isAdmin } = useSession();
-  const client = useQueryClient();
-  const [removing, setRemoving] = useState<RegisteredModel | null>(null);
-  if (error && !models) return <ErrorNote what="Registered models" error={error} retry={retry} />;
-  if (!models) return <TableSkeleton />;
-  if (models.length === 0) {
-    return (
-      <Empty title="No model is registered" action={isAdmin && <Button look="primary" onClick={onHub}>Find one in the hub</Button>}>
-        A registered model&rsquo;s file lies on the router, and every node fetches it from here.
-      </Empty>
-    );
-  }
-  const again = () => void client.invalidateQueries({ queryKey: ["models"] });
-  const load = (model: RegisteredModel, isLoad: boolean) =>
-    void (isLoad ? api.load(model.name) : api.unload(model.name)).then(() => {
-      say(isLoad ? `${model.name} is loaded.` : `${model.name} is unloaded.`);
-      again();
-    }, sayFailed(isLoad ? "Loading failed" : "Unloading failed"));
-  return (
-    <>
-      <ul className="divide-y divide-line rounded-md border border-line">
-        {models.map((model) => {
-          const isFailed = model.status === "failed" || Boolean(model.error);
-          return (
-            <li key={model.name} className="flex flex-wrap items-center gap-x-4 gap-y-1 px-3 py-2">
-              <div className="min-w-0 flex-1 basis-64">
-                <span className="font-medium break-all">{model.name}</span>
-                <span className="block truncate text-xs text-muted">{[model.repo, model.filename].filter(Boolean).join(" / ") || model.description}</span>
-              </div>
-              <span className="text-muted">{model.size_gb ? `${model.size_gb.toFixed(1)} GB` : UNKNOWN}</span>
-              <span className="text-muted max-sm:hidden">{model.required_memory_gb ? `needs ${model.required_memory_gb.toFixed(1)} GB` : ""}</span>
-              {model.ready ? (
-                <Badge tone="good">ready</Badge>
-              ) : isFailed ? (
-                <Badge tone="bad">failed</Badge>
-              ) : (
-                <span className="flex w-40 flex-col gap-1">
-                  <Badge tone="accent">{model.status === "registered" || !model.status ? "on its way" : model.status.replaceAll("_", " ")}</Badge>
-                  {typeof model.progress === "number" && <Meter value={model.progress <= 1 ? model.progress * 100 : model.progress} max={100} tone="accent" label={`${Math.round(model.progress <= 1 ? model.progress * 100 : model.progress)} % of ${model.name} are here`} />}
-                </span>
-              )}
-              {isAdmin && (
-                <Menu
-                  label={`Actions for ${model.name}`}
-                  icon={MoreHorizontal}
-                  items={[
-                    { label: "Load on a node", disabled: !model.ready, onSelect: () => load(model, true) },
-                    { label: "Unload", disabled: !model.ready, onSelect: () => load(model, false) },
-                    { label: "Delete", icon: Trash2, danger: true, onSelect: () => setRemoving(model) },
-                  ]}
-                />
-              )}
-              {model.error && <p className="w-full break-words text-bad">{model.error}</p>}
-            </li>
-          );
-        })}
-      </ul>
-      {removing && (
-        <Confirm
-          title={`Delete ${removing.name}`}
-          action="Delete"
-          typed={removing.name}
-          onClose={() => setRemoving(null)}
-          onConfirm={async () => {
-            await api.remove(removing.name);
-            say(`${removing.name} is deleted.`);
-            setRemoving(null);
-            again();
-          }}
-        >
-          <p>Its file on the router is removed. Nodes that have a copy keep it until they are told otherwise; requests for the model fail where no node has it.</p>
-        </Confirm>
-      )}
-    </>
   );
 }

@@ -6,17 +6,19 @@ import { ArrowLeft, MoreHorizontal } from "lucide-react";
 import { useState } from "react";
 import { models as modelApi } from "../api/endpoints";
 import { queries } from "../api/queries";
-import type { Node, NodeMetrics } from "../api/types";
-import { Ago, Button, Empty, ErrorNote, Facts, Id, Section, Skeleton, Tag } from "../parts/basics";
+import type { Instance, Node, NodeMetrics } from "../api/types";
+import { Ago, Button, Empty, ErrorNote, Facts, Id, Meter, Section, Skeleton, Tag } from "../parts/basics";
 import { Chart } from "../parts/lines";
 import { LogView } from "../parts/logview";
 import { Menu } from "../parts/menu";
 import { NodeState, nodeState } from "../parts/states";
 import { Tabs } from "../parts/tabs";
 import { say, sayFailed } from "../parts/toast";
+import { useLookingAt } from "../playground/looking";
 import { useFilters } from "../shell/address";
 import { useSession } from "../shell/session";
-import { bytes, count, duration, instant, percent, stamp, UNKNOWN } from "../text/format";
+import { bytes, count, duration, instant, percent, plural, speed, stamp, UNKNOWN } from "../text/format";
+import { decodeSpeed } from "./instances";
 import { NodeActions, nodeItems, type NodeAction } from "./nodeactions";
 
 type Tab = "overview" | "metrics" | "settings" | "logs";
@@ -30,6 +32,7 @@ export default function NodePage() {
   const [action, setAction] = useState<NodeAction | null>(null);
   const nodes = useQuery(queries.nodes());
   const node = nodes.data?.find((one) => one.id === id);
+  useLookingAt(node?.loaded_models[0]);
   const tab = (["metrics", "settings", "logs"].includes(filters.tab ?? "") ? filters.tab : "overview") as Tab;
   const back = (
     <Link to="/dashboard/nodes" className="inline-flex items-center gap-1 text-muted hover:text-text">
@@ -149,10 +152,12 @@ function ModelsHere({ node }: { node: Node }) {
   const { isAdmin } = useSession();
   const client = useQueryClient();
   const [busy, setBusy] = useState<string | null>(null);
+  const metrics = useQuery(queries.nodesMetrics());
+  const said = new Map(metrics.data?.find((point) => point.node_id === node.id)?.instances?.map((one) => [one.model, one]));
   const all = [...new Set([...node.loaded_models, ...(node.available_models ?? [])])].sort();
   const run = (model: string, isLoaded: boolean) => {
     setBusy(model);
-    void (isLoaded ? modelApi.unload(model) : modelApi.load(model))
+    void (isLoaded ? modelApi.unload(model, node.id) : modelApi.load(model, node.id))
       .then(() => say(isLoaded ? `${model} is unloaded.` : `${model} is loaded.`), sayFailed(isLoaded ? "Unloading failed" : "Loading failed"))
       .finally(() => {
         setBusy(null);
@@ -172,6 +177,7 @@ function ModelsHere({ node }: { node: Node }) {
             return (
               <li key={model} className="flex min-h-10 items-center gap-3 px-3">
                 <span className="min-w-0 flex-1 truncate">{model}</span>
+                <Doing instance={said.get(model)} />
                 <span className="text-muted">{isLoaded ? "in memory" : "on disk"}</span>
                 {isAdmin && (
                   <Button busy={busy === model} onClick={() => run(model, isLoaded)}>
@@ -184,6 +190,34 @@ function ModelsHere({ node }: { node: Node }) {
         </ul>
       )}
     </Section>
+  );
+}
+
+/** What a model in memory is doing. */
+function Doing({ instance }: { instance?: Instance }) {
+  if (!instance) return null;
+  const { slots_busy, slots_total, queue_len, kv_used, kv_total, prefill_tps } = instance;
+  const slots = `${slots_busy} of ${plural(slots_total, "slot")} busy`;
+  const cells = `${count(kv_used)} of ${count(kv_total)} cells of the cache`;
+  return (
+    <span className="flex flex-wrap items-center justify-end gap-x-4 gap-y-1 text-xs text-muted max-md:hidden">
+      {slots_total > 0 && (
+        <span className="flex w-28 flex-col gap-1">
+          {slots}
+          <Meter value={slots_busy} max={slots_total} label={slots} />
+        </span>
+      )}
+      {kv_total > 0 && (
+        <span className="flex w-40 flex-col gap-1">
+          {cells}
+          <Meter value={kv_used} max={kv_total} label={cells} />
+        </span>
+      )}
+      {queue_len > 0 && <span className="text-warn">{count(queue_len)} waiting</span>}
+      <span className="tabular-nums" title="tokens a second: of prompts, and of one answer">
+        {prefill_tps > 0 ? count(Math.round(prefill_tps)) : UNKNOWN} / {speed(decodeSpeed(instance))}
+      </span>
+    </span>
   );
 }
 

@@ -1,16 +1,16 @@
 // What can be done to a node, said before it is done.
 
-import { Check, LogOut, PauseCircle, Pencil, Trash2 } from "lucide-react";
+import { Check, LogOut, PauseCircle, Pencil, PlayCircle, Trash2 } from "lucide-react";
 import { useState } from "react";
 import { nodes } from "../api/endpoints";
 import type { Node } from "../api/types";
 import { Field } from "../parts/basics";
 import { Confirm, FormDialog } from "../parts/dialog";
 import type { MenuItem } from "../parts/menu";
-import { say } from "../parts/toast";
+import { say, sayFailed } from "../parts/toast";
 import { plural } from "../text/format";
 
-export type NodeAction = "edit" | "approve" | "drain" | "disconnect" | "remove";
+export type NodeAction = "edit" | "approve" | "drain" | "resume" | "disconnect" | "remove";
 
 export function nodeItems(node: Node, act: (action: NodeAction) => void): MenuItem[] {
   const isPending = node.status === "pending" || node.state === "pending";
@@ -18,7 +18,9 @@ export function nodeItems(node: Node, act: (action: NodeAction) => void): MenuIt
   return [
     ...(isPending ? [{ label: "Approve", icon: Check, onSelect: () => act("approve") }] : []),
     { label: "Name, tags and notes", icon: Pencil, onSelect: () => act("edit") },
-    { label: "Drain", icon: PauseCircle, disabled: !isThere || node.state === "draining", onSelect: () => act("drain") },
+    node.state === "draining" || node.status === "draining"
+      ? { label: "Take requests again", icon: PlayCircle, onSelect: () => act("resume") }
+      : { label: "Drain", icon: PauseCircle, disabled: !isThere, onSelect: () => act("drain") },
     { label: "Disconnect", icon: LogOut, disabled: node.status === "offline", onSelect: () => act("disconnect") },
     { label: "Delete", icon: Trash2, danger: true, onSelect: () => act("remove") },
   ];
@@ -26,9 +28,9 @@ export function nodeItems(node: Node, act: (action: NodeAction) => void): MenuIt
 
 export function NodeActions({ node, action, onClose, onDone }: { node: Node; action: NodeAction; onClose: () => void; onDone: () => void }) {
   const name = node.custom_name ?? node.machine_name;
-  const run = (work: () => Promise<unknown>, words: string) => async () => {
+  const run = (work: () => Promise<unknown>, words: string, back?: () => Promise<unknown>) => async () => {
     await work();
-    say(words);
+    say(words, { undo: back && (() => void back().then(onDone, sayFailed("It was not taken back"))) });
     onDone();
   };
   const inFlight = node.active_requests > 0 ? `${plural(node.active_requests, "request")} in flight there` : "Nothing is in flight there";
@@ -42,10 +44,17 @@ export function NodeActions({ node, action, onClose, onDone }: { node: Node; act
   }
   if (action === "drain") {
     return (
-      <Confirm title={`Drain ${name}`} action="Drain" onClose={onClose} onConfirm={run(() => nodes.drain(node.id), `${name} gets nothing new.`)}>
+      <Confirm title={`Drain ${name}`} action="Drain" onClose={onClose} onConfirm={run(() => nodes.drain(node.id), `${name} gets nothing new.`, () => nodes.drain(node.id, false))}>
         <p>It gets no new requests and finishes what it has. {inFlight}.</p>
-        <p className="text-muted">It takes requests again after it was restarted.</p>
+        <p className="text-muted">It takes requests again when it is told to.</p>
       </Confirm>
+    );
+  }
+  if (action === "resume") {
+    return (
+      <FormDialog title={`Let ${name} take requests again`} submit="Take requests" onClose={onClose} onSubmit={run(() => nodes.drain(node.id, false), `${name} takes requests again.`)}>
+        <p>It gets requests for the models that it has, as the others do.</p>
+      </FormDialog>
     );
   }
   if (action === "disconnect") {

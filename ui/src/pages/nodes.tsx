@@ -4,26 +4,33 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { Download, MoreHorizontal, Plus } from "lucide-react";
 import { useMemo, useState } from "react";
-import { queries } from "../api/queries";
+import { LIVE_MS, queries } from "../api/queries";
 import type { Node, NodeMetrics } from "../api/types";
 import { Ago, Button, Empty, ErrorNote, Meter, Tag } from "../parts/basics";
 import { Select, Typed } from "../parts/filters";
 import { Menu } from "../parts/menu";
+import { Sparkline } from "../parts/sparkline";
 import { NodeState } from "../parts/states";
 import { DataTable, TableSkeleton, createColumnHelper } from "../parts/table";
 import { useFilters } from "../shell/address";
 import { useSession } from "../shell/session";
 import { csv, save } from "../text/csv";
-import { bytes, count, duration, exact, instant, percent, span, speed, UNKNOWN } from "../text/format";
+import { bytes, count, duration, exact, instant, percent, percentile, plural, span, speed, UNKNOWN } from "../text/format";
 import { matches } from "../text/search";
 import { AddNode } from "./addnode";
+import { firstBytes, work, type Work } from "./instances";
 import { NodeActions, nodeItems, type NodeAction } from "./nodeactions";
 
 const PAGE_ROWS = 50;
 const EXPORTED = ["id", "machine_name", "custom_name", "status", "ip_address", "node_api_port", "runtime_version", "loaded_models", "total_requests", "successful_requests", "failed_requests", "average_response_time_ms", "registered_at", "last_seen", "tags", "notes"] as const;
 
+/** Requests whose times to the first token are drawn. */
+const RECENT = 100;
+
 export interface Row extends Node {
   metrics?: NodeMetrics;
+  work: Work | null;
+  firsts: number[];
 }
 
 const name = (node: Node) => node.custom_name ?? node.machine_name;
@@ -53,15 +60,7 @@ function columns(act: (node: Node) => (action: NodeAction) => void, isAdmin: boo
       id: "models",
       header: "Models loaded",
       meta: { wide: "md" },
-      cell: ({ row: { original: node } }) =>
-        node.loaded_models.length === 0 ? (
-          <span className="text-muted">{node.available_models?.length ? `none of ${node.available_models.length}` : "none"}</span>
-        ) : (
-          <span className="flex max-w-56 gap-1" title={node.loaded_models.join("\n")}>
-            <Tag>{node.loaded_models[0]}</Tag>
-            {node.loaded_models.length > 1 && <Tag>+{node.loaded_models.length - 1}</Tag>}
-          </span>
-        ),
+      cell: ({ row: { original: node } }) => <Loaded node={node} />,
     }),
     column.accessor((node) => node.metrics?.gpu_memory_usage ?? node.metrics?.memory_usage ?? -1, {
       id: "memory",
@@ -79,7 +78,34 @@ function columns(act: (node: Node) => (action: NodeAction) => void, isAdmin: boo
       },
     }),
     column.accessor("active_requests", { header: "In flight", meta: { right: true } }),
-    column.accessor((node) => node.metrics?.tokens_per_second ?? -1, { id: "speed", header: "Speed", meta: { right: true, wide: "2xl" }, cell: ({ row }) => speed(row.original.metrics?.tokens_per_second) }),
+    column.accessor((node) => node.work?.queued ?? -1, { id: "queue", header: "Queue", meta: { right: true, wide: "xl" }, cell: ({ row }) => count(row.original.work?.queued) }),
+    column.accessor((node) => node.work?.decode ?? node.metrics?.tokens_per_second ?? -1, {
+      id: "speed",
+      header: "Prefill / decode",
+      meta: { right: true, wide: "xl" },
+      cell: ({ row: { original: node } }) =>
+        node.work ? (
+          <span title="tokens a second: of prompts, and of one answer">
+            {count(node.work.prefill && Math.round(node.work.prefill))} / {speed(node.work.decode)}
+          </span>
+        ) : (
+          speed(node.metrics?.tokens_per_second)
+        ),
+    }),
+    column.accessor((node) => percentile(node.firsts, 0.5) ?? -1, {
+      id: "first",
+      header: "First token",
+      meta: { right: true, wide: "xl" },
+      cell: ({ row: { original: node } }) => {
+        const middle = percentile(node.firsts, 0.5);
+        return (
+          <span className="inline-flex items-center gap-2">
+            <Sparkline values={node.firsts} title={`of its last ${plural(node.firsts.length, "request")}, the newest at the right; median ${duration(middle)}`} />
+            {duration(middle)}
+          </span>
+        );
+      },
+    }),
     column.accessor((node) => node.average_response_time_ms ?? -1, { id: "time", header: "Mean time", meta: { right: true, wide: "2xl" }, cell: ({ row }) => duration(row.original.average_response_time_ms) }),
     column.accessor("total_requests", {
       header: "Total",
@@ -102,6 +128,21 @@ function columns(act: (node: Node) => (action: NodeAction) => void, isAdmin: boo
         ]
       : []),
   ];
+}
+
+/** What is in memory, and how much of what it works on at once is taken. */
+function Loaded({ node }: { node: Row }) {
+  if (node.loaded_models.length === 0) return <span className="text-muted">{node.available_models?.length ? `none of ${node.available_models.length}` : "none"}</span>;
+  const words = node.work && node.work.slots > 0 ? `${node.work.busy} of ${plural(node.work.slots, "slot")} busy` : null;
+  return (
+    <span className="flex max-w-56 flex-col gap-1">
+      <span className="flex gap-1" title={node.loaded_models.join("\n")}>
+        <Tag>{node.loaded_models[0]}</Tag>
+        {node.loaded_models.length > 1 && <Tag>+{node.loaded_models.length - 1}</Tag>}
+      </span>
+      {node.work && words && <Meter value={node.work.busy} max={node.work.slots} label={words} />}
+    </span>
+  );
 }
 
 function Memory({ metrics }: { metrics?: NodeMetrics }) {
@@ -134,16 +175,21 @@ export default function NodesPage() {
   const [filters, change] = useFilters();
   const nodes = useQuery(queries.nodes());
   const metrics = useQuery(queries.nodesMetrics());
+  const recent = useQuery(queries.requests({ page: 1, per_page: RECENT }, LIVE_MS));
+  const firsts = useMemo(() => firstBytes(recent.data?.records ?? []), [recent.data]);
   const [chosen, setChosen] = useState<Record<string, boolean>>({});
   const [action, setAction] = useState<{ node: Node; action: NodeAction } | null>(null);
   const [adding, setAdding] = useState(false);
   const shown = useMemo(() => {
     const byNode = new Map(metrics.data?.map((point) => [point.node_id, point]));
     return (nodes.data ?? [])
-      .map((node): Row => ({ ...node, metrics: byNode.get(node.id) }))
+      .map((node): Row => {
+        const last = byNode.get(node.id);
+        return { ...node, metrics: last, work: work(last), firsts: firsts.get(node.id) ?? [] };
+      })
       .filter((node) => !filters.status || node.status === filters.status || node.state === filters.status)
       .filter((node) => matches(filters.q ?? "", `${node.machine_name} ${node.custom_name ?? ""} ${node.ip_address} ${node.tags.join(" ")} ${node.loaded_models.join(" ")}`));
-  }, [nodes.data, metrics.data, filters.status, filters.q]);
+  }, [nodes.data, metrics.data, firsts, filters.status, filters.q]);
   const table = useMemo(() => columns((node) => (what) => setAction({ node, action: what }), isAdmin), [isAdmin]);
   const marked = shown.filter((node) => chosen[node.id]);
   const exported = marked.length > 0 ? marked : shown;
@@ -162,7 +208,7 @@ export default function NodesPage() {
             label="Export"
             icon={Download}
             items={[
-              { label: `JSON, ${what}`, icon: Download, disabled: exported.length === 0, onSelect: () => save(`nodes-${date}.json`, "application/json", JSON.stringify(exported.map(({ metrics: _metrics, ...node }) => node), null, 2)) },
+              { label: `JSON, ${what}`, icon: Download, disabled: exported.length === 0, onSelect: () => save(`nodes-${date}.json`, "application/json", JSON.stringify(exported.map(({ metrics: _metrics, work: _work, firsts: _firsts, ...node }) => node), null, 2)) },
               { label: `CSV, ${what}`, icon: Download, disabled: exported.length === 0, onSelect: () => save(`nodes-${date}.csv`, "text/csv", csv(exported, EXPORTED)) },
             ]}
           />

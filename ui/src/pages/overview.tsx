@@ -9,8 +9,10 @@ import type { Minute, Overview, RequestRow } from "../api/types";
 import { Ago, Badge, Empty, ErrorNote, Facts, Section, Skeleton, classes } from "../parts/basics";
 import { Chart } from "../parts/lines";
 import { Breaker, NodeState, RequestState } from "../parts/states";
+import { useSession } from "../shell/session";
 import { count, duration, exact, instant, money, percent, percentile, plural, speed, UNKNOWN } from "../text/format";
 import { problems } from "../text/problems";
+import { budgetWords, spentShare, tightest } from "./budgets";
 import { drawn, useSamples } from "./samples";
 
 /** The figures of speed are those of so many last requests. */
@@ -25,6 +27,9 @@ export default function OverviewPage() {
   const today = new Date();
   today.setHours(0, 0, 0, 0);
   const spend = useQuery(queries.usage("day", today.toISOString()));
+  const { isAdmin } = useSession();
+  const keys = useQuery({ ...queries.keys(), enabled: isAdmin });
+  const tight = tightest(keys.data ?? [])[0];
   const samples = drawn(useSamples(live.data, live.dataUpdatedAt), Date.now());
 
   if (overview.error && !overview.data) return <ErrorNote what="The overview" error={overview.error} retry={() => void overview.refetch()} />;
@@ -45,15 +50,16 @@ export default function OverviewPage() {
       <h1 className="sr-only">Overview</h1>
       {isNew && <FirstSteps />}
       <div className="grid grid-cols-2 gap-px overflow-hidden rounded-md border border-line bg-line sm:grid-cols-3 xl:grid-cols-6">
-        <Tile name="Requests, last hour" value={count(asked)} title={exact(asked)} more={`${count(stats.total_requests)} ${plural(stats.total_requests, "request").split(" ")[1]} in all`} to="/dashboard/requests" />
+        <Tile name="Requests, last hour" value={count(asked)} title={exact(asked)} more={`${count(stats.total_requests)} since the start, ${count(stats.failed_requests)} failed`} to="/dashboard/requests" />
         <Tile name="Errors, last hour" value={asked ? percent((lastHour.error / asked) * 100) : UNKNOWN} more={plural(lastHour.error, "failed request")} tone={asked && lastHour.error / asked >= 0.05 ? "bad" : undefined} to="/dashboard/requests" search={{ status: "error" }} />
         <FirstToken rows={rows} />
         <Speed rows={rows} />
         <Tile
+          tone={tight && spentShare(tight.budget) >= 1 ? "bad" : undefined}
           name="Spend today"
           value={spend.data ? money(spend.data.totals.cost_usd) : UNKNOWN}
           title={spend.data?.totals.cost_usd ? `$${spend.data.totals.cost_usd}` : undefined}
-          more={spend.error ? "no prices known" : spend.data?.totals.unpriced_requests ? `${plural(spend.data.totals.unpriced_requests, "request")} without a known price` : "all priced"}
+          more={tight ? `${tight.name}: ${budgetWords(tight.budget)}` : spend.error ? "no prices known" : spend.data?.totals.unpriced_requests ? `${plural(spend.data.totals.unpriced_requests, "request")} without a known price` : "all priced"}
           to="/dashboard/usage"
         />
         <Tile name="Now" value={count(live.data?.active_requests)} more={`${count(live.data?.open_streams)} streams · ${count(live.data?.queued_requests)} queued`} to="/dashboard/requests" search={{ live: "1" }} />
@@ -87,7 +93,7 @@ export default function OverviewPage() {
           label="In flight, since this page was opened"
           times={samples.map(({ at }) => at)}
           least={5}
-      format={(value) => count(Math.round(value))}
+          format={(value) => count(Math.round(value))}
           series={[
             { name: "requests", tone: "accent", as: "area", values: samples.map(({ active }) => active) },
             { name: "queued", tone: "warn", values: samples.map(({ queued }) => queued) },

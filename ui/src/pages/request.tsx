@@ -1,18 +1,20 @@
 // One request: where the time went, why it went there, what it cost, and what was said.
 
-import { useQuery } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
-import { ArrowLeft, CodeXml, Play, ThumbsDown, ThumbsUp } from "lucide-react";
-import { useState } from "react";
+import { ArrowLeft, CodeXml, MessageSquareText, Play, ThumbsDown, ThumbsUp } from "lucide-react";
+import { useMemo, useState } from "react";
 import { requests } from "../api/endpoints";
 import { ApiError } from "../api/http";
 import { queries } from "../api/queries";
-import type { Explanation, RequestDetail } from "../api/types";
-import { Ago, Badge, Button, Code, Empty, ErrorNote, Facts, Id, Section, Skeleton, Tag } from "../parts/basics";
-import { Dialog } from "../parts/dialog";
+import type { Explanation, Feedback, RequestDetail } from "../api/types";
+import { Ago, Badge, Button, Code, Empty, ErrorNote, Facts, Field, Id, Section, Skeleton, Tag } from "../parts/basics";
+import { Dialog, FormDialog } from "../parts/dialog";
 import { RequestState } from "../parts/states";
 import { Tabs } from "../parts/tabs";
 import { say, sayFailed } from "../parts/toast";
+import { useLookingAt } from "../playground/looking";
+import { asChat } from "../playground/recorded";
 import { replay } from "../playground/replay";
 import { useFilters } from "../shell/address";
 import { bytes, count, exact, money, stamp, UNKNOWN } from "../text/format";
@@ -95,41 +97,73 @@ export default function RequestPage() {
 
 function Actions({ id, detail, why }: { id: string; detail?: RequestDetail; why?: Explanation }) {
   const [code, setCode] = useState(false);
-  const [sent, setSent] = useState<number | null>(null);
   const navigate = useNavigate();
-  const body = detail?.request_body && typeof detail.request_body === "object" ? (detail.request_body as Record<string, unknown>) : null;
-  const rate = (score: number) => {
-    setSent(score);
-    void requests.feedback(id, score).then(
-      () => say("Thank you: it is kept with the request."),
-      (error: unknown) => {
-        setSent(null);
-        sayFailed("The feedback was not kept")(error);
-      },
-    );
-  };
+  const kept = detail?.request_body;
+  const body = kept && typeof kept === "object" ? (kept as Record<string, unknown>) : null;
+  const path = why?.path ?? "/v1/chat/completions";
+  const chat = useMemo(() => body && asChat(body, path, detail?.model ?? ""), [body, path, detail?.model]);
+  useLookingAt(detail?.model, chat);
+  const missing = body ? undefined : "The body was not kept";
   return (
     <div className="ml-auto flex flex-wrap items-center gap-1">
-      <Button look="quiet" icon={ThumbsUp} aria-label="Good answer" title="Good answer" aria-pressed={sent === 1} onClick={() => rate(1)} />
-      <Button look="quiet" icon={ThumbsDown} aria-label="Bad answer" title="Bad answer" aria-pressed={sent === 0} onClick={() => rate(0)} />
-      <Button icon={CodeXml} disabled={!body} title={body ? undefined : "The body was not kept"} onClick={() => setCode(true)}>
+      <Opinion id={id} said={detail?.feedback ?? []} />
+      <Button icon={CodeXml} disabled={!body} title={missing} onClick={() => setCode(true)}>
         Code
       </Button>
       <Button
         icon={Play}
         look="primary"
-        disabled={!body}
-        title={body ? undefined : "The body was not kept"}
+        disabled={!chat}
+        title={missing ?? (chat ? undefined : "The playground asks for texts, and this request asked for something else")}
         onClick={() => {
-          if (!body) return;
-          replay.put(body);
+          if (!chat) return;
+          replay.put(chat);
           void navigate({ to: "/playground" });
         }}
       >
         Replay
       </Button>
-      {code && body && <Snippets path={why?.path ?? "/v1/chat/completions"} body={body} onClose={() => setCode(false)} />}
+      {code && body && <Snippets path={path} body={body} onClose={() => setCode(false)} />}
     </div>
+  );
+}
+
+/** Whether the answer was good, and why. The newest word counts. */
+function Opinion({ id, said }: { id: string; said: Feedback[] }) {
+  const client = useQueryClient();
+  const [sent, setSent] = useState<number | null>(null);
+  const [isSaying, setSaying] = useState(false);
+  const [comment, setComment] = useState("");
+  const score = sent ?? said[0]?.score ?? null;
+  const isGood = score === null ? null : score > 0;
+  const send = async (to: number, words?: string) => {
+    await requests.feedback(id, to, words);
+    setSent(to);
+    await client.invalidateQueries({ queryKey: ["request", id] });
+  };
+  const rate = (to: number) => void send(to).then(() => say("It is kept with the request."), sayFailed("The feedback was not kept"));
+  return (
+    <>
+      <Button look="quiet" icon={ThumbsUp} aria-label="Good answer" title="Good answer" aria-pressed={isGood === true} className="aria-pressed:text-good" onClick={() => rate(1)} />
+      <Button look="quiet" icon={ThumbsDown} aria-label="Bad answer" title="Bad answer" aria-pressed={isGood === false} className="aria-pressed:text-bad" onClick={() => rate(0)} />
+      {score !== null && <Button look="quiet" icon={MessageSquareText} aria-label="Say why" title="Say why" onClick={() => setSaying(true)} />}
+      {isSaying && score !== null && (
+        <FormDialog
+          title={isGood ? "Why the answer was good" : "Why the answer was bad"}
+          submit="Keep it"
+          disabled={!comment.trim()}
+          onClose={() => setSaying(false)}
+          onSubmit={async () => {
+            await send(score, comment.trim());
+            setSaying(false);
+            setComment("");
+            say("It is kept with the request.");
+          }}
+        >
+          <Field label="Comment">{(props) => <textarea {...props} className="input" rows={4} value={comment} onChange={(event) => setComment(event.target.value)} required />}</Field>
+        </FormDialog>
+      )}
+    </>
   );
 }
 
@@ -167,6 +201,7 @@ function Overview({ detail, why, whyError }: { detail?: RequestDetail; why?: Exp
               ["Asked for", why?.requested_model ?? detail?.model ?? UNKNOWN],
               ["Answered by", why?.served.target ?? detail?.node_machine_name ?? detail?.target ?? "nobody"],
               ["Model there", why?.served.model ?? detail?.model_served ?? UNKNOWN],
+              ["Remembered", why?.cache ? <Tag key="r">{why.cache.state}</Tag> : "not looked for"],
               ["Provider", why?.served.provider ?? detail?.provider ?? UNKNOWN],
               ["Attempts", why ? String(why.attempts.length) : (detail?.attempts ?? UNKNOWN)],
               ["Rule", why?.rule ?? UNKNOWN],
@@ -177,8 +212,8 @@ function Overview({ detail, why, whyError }: { detail?: RequestDetail; why?: Exp
           <Facts
             rows={[
               ["Received", <span key="t">{stamp(why?.received_at ?? detail?.timestamp)} (<Ago time={why?.received_at ?? detail?.timestamp} />)</span>],
-              ["Key", why?.key?.name ?? why?.key?.id ?? detail?.key_name ?? UNKNOWN],
-              ["Address", detail?.client_ip ?? UNKNOWN],
+              ["Key", <KeyLink key="k" name={why?.key?.name ?? detail?.key_name ?? why?.key?.id} />],
+              ["Address", detail?.client_ip ? <Link key="a" to="/dashboard/requests" search={{ ip: detail.client_ip } as never} className="link" title="Its other requests">{detail.client_ip}</Link> : UNKNOWN],
               ["Path", <code key="p">{why?.path ?? UNKNOWN}</code>],
               ["Dialect", why?.dialect ?? UNKNOWN],
               ["Bytes", why ? `${bytes(why.bytes_in)} in, ${bytes(why.bytes_out)} out` : UNKNOWN],
@@ -212,7 +247,37 @@ function Overview({ detail, why, whyError }: { detail?: RequestDetail; why?: Exp
           {why?.cost?.price_book && <p className="text-xs text-muted">Price book {why.cost.price_book}</p>}
         </Section>
       </div>
+      <Opinions said={detail?.feedback ?? []} />
     </div>
+  );
+}
+
+const KeyLink = ({ name }: { name?: string | null }) =>
+  name ? (
+    <Link to="/dashboard/requests" search={{ key: name } as never} className="link" title="Its other requests">
+      {name}
+    </Link>
+  ) : (
+    <>{UNKNOWN}</>
+  );
+
+function Opinions({ said }: { said: Feedback[] }) {
+  if (said.length === 0) return null;
+  return (
+    <Section title="What people thought of it">
+      <ul className="divide-y divide-line rounded-md border border-line">
+        {said.map(({ score, label, comment, created_at }, n) => (
+          <li key={n} className="flex flex-wrap items-center gap-x-3 gap-y-1 px-3 py-2">
+            {typeof score === "number" && <Badge tone={score > 0 ? "good" : "bad"}>{score === 1 ? "good" : score === 0 ? "bad" : `score ${score}`}</Badge>}
+            {label && <Tag>{label}</Tag>}
+            <span className="min-w-0 flex-1 break-words">{comment}</span>
+            <span className="text-xs text-muted">
+              <Ago time={created_at} />
+            </span>
+          </li>
+        ))}
+      </ul>
+    </Section>
   );
 }
 

@@ -7,16 +7,18 @@ import { useMemo, useRef, useState } from "react";
 import { dashboard } from "../api/endpoints";
 import { withQuery, type Query } from "../api/http";
 import { queries } from "../api/queries";
+import { useTail, type TailState } from "../api/tail";
 import type { RequestRow } from "../api/types";
 import { Ago, Button, Empty, ErrorNote, Id, Tag } from "../parts/basics";
 import { Select, Typed } from "../parts/filters";
 import { Menu } from "../parts/menu";
 import { RequestState } from "../parts/states";
 import { DataTable, Pager, TableSkeleton, createColumnHelper } from "../parts/table";
-import { useFilters } from "../shell/address";
-import { count, duration, exact, money, UNKNOWN } from "../text/format";
+import { useFilters, type Filters } from "../shell/address";
+import { count, duration, exact, instant, money, UNKNOWN } from "../text/format";
 
 const PAGE_SIZES = [25, 50, 100];
+/** How often rows are asked for where the router has no stream of them. */
 const TAIL_MS = 2000;
 
 const SPANS: [string, string, number][] = [
@@ -25,6 +27,43 @@ const SPANS: [string, string, number][] = [
   ["24h", "last day", 1440],
   ["7d", "last 7 days", 10_080],
 ];
+
+/** A span of one's own, whose ends stand in the address. */
+const OWN_SPAN = "own";
+
+/** The choices of the filter by status: outcomes, and what clients are most often answered. */
+const STATUSES: [string, string][] = [
+  ["", "Any status"],
+  ["success", "Succeeded"],
+  ["error", "Failed"],
+  ["cancelled", "Cancelled"],
+  ...[400, 401, 403, 404, 409, 413, 429, 499, 500, 502, 503, 504].map((status): [string, string] => [String(status), `Status ${status}`]),
+];
+const FILTERS = ["model", "node", "status", "key", "account", "q", "ip", "span", "from", "to"];
+const NOTHING_FILTERED = Object.fromEntries(["page", ...FILTERS].map((name) => [name, ""]));
+
+/** What the address says, as the router is asked. */
+export function question(filters: Filters, now: number): Query {
+  const minutes = SPANS.find(([id]) => id === filters.span)?.[2];
+  const isCode = /^\d{3}$/.test(filters.status ?? "");
+  const own = (name: "from" | "to") => {
+    const at = filters.span === OWN_SPAN ? instant(filters[name]) : null;
+    return at === null ? undefined : new Date(at).toISOString();
+  };
+  return {
+    model: filters.model,
+    node_id: filters.node,
+    status: isCode ? undefined : filters.status,
+    http_status: isCode ? filters.status : undefined,
+    key: filters.key,
+    account: filters.account,
+    search: filters.q,
+    client_ip: filters.ip,
+    // To the minute, so that the same question keeps its answer.
+    start_time: minutes ? new Date(Math.floor(now / 60_000 - minutes) * 60_000).toISOString() : own("from"),
+    end_time: own("to"),
+  };
+}
 
 const total = (row: RequestRow) => (row.prompt_tokens === null && row.completion_tokens === null ? null : (row.prompt_tokens ?? 0) + (row.completion_tokens ?? 0));
 
@@ -61,26 +100,15 @@ export default function RequestsPage() {
   const page = Math.max(1, Number(filters.page) || 1);
   const perPage = PAGE_SIZES.includes(Number(filters.per_page)) ? Number(filters.per_page) : 50;
   const isTail = filters.live === "1";
-  const asked = useMemo<Query>(() => {
-    const minutes = SPANS.find(([id]) => id === filters.span)?.[2];
-    return {
-      model: filters.model,
-      node_id: filters.node,
-      status: filters.status,
-      key: filters.key,
-      account: filters.account,
-      search: filters.q,
-      client_ip: filters.ip,
-      // To the minute, so that the same question keeps its answer.
-      start_time: minutes ? new Date(Math.floor(Date.now() / 60_000 - minutes) * 60_000).toISOString() : undefined,
-    };
-  }, [filters]);
-  const found = useQuery(queries.requests({ ...asked, page: isTail ? 1 : page, per_page: perPage }, isTail ? TAIL_MS : page === 1 ? 5000 : undefined));
-  const records = found.data?.records ?? [];
+  const asked = useMemo(() => question(filters, Date.now()), [filters]);
+  const tail = useTail(asked, perPage, isTail);
+  const isAsking = !isTail || tail.state === "absent";
+  const found = useQuery({ ...queries.requests({ ...asked, page: isTail ? 1 : page, per_page: perPage }, isTail ? TAIL_MS : page === 1 ? 5000 : undefined), enabled: isAsking });
+  const records = isAsking || (tail.rows.length === 0 && found.data) ? (found.data?.records ?? []) : tail.rows;
   const [chosen, setChosen] = useState<Record<string, boolean>>({});
   const two = Object.keys(chosen).filter((id) => chosen[id]);
   const isNew = useNewest(records, isTail);
-  const isFiltered = ["model", "node", "status", "key", "account", "q", "ip", "span"].some((name) => filters[name]);
+  const isFiltered = FILTERS.some((name) => filters[name]);
   const setFilter = (name: string) => (value: string) => change({ [name]: value, page: undefined });
 
   return (
@@ -89,13 +117,18 @@ export default function RequestsPage() {
       <div className="flex flex-wrap items-center gap-2">
         <Typed label="Search the text of requests" placeholder="Search text or id" value={filters.q} onChange={setFilter("q")} type="search" className="w-52" />
         <Typed label="Model" placeholder="Model" value={filters.model} onChange={setFilter("model")} className="w-36" />
-        <Select label="Status" value={filters.status} onChange={setFilter("status")} options={[["", "Any status"], ["success", "Succeeded"], ["error", "Failed"]]} />
+        <Select label="Status" value={filters.status} onChange={setFilter("status")} options={STATUSES} />
         <Select label="Node" value={filters.node} onChange={setFilter("node")} options={[["", "Any node"], ...nodes.map((node): [string, string] => [node.id, node.custom_name ?? node.machine_name])]} />
         <Typed label="Account" placeholder="Account" value={filters.account} onChange={setFilter("account")} className="w-28" />
         <Typed label="Key" placeholder="Key" value={filters.key} onChange={setFilter("key")} className="w-28" />
-        <Select label="Time" value={filters.span} onChange={setFilter("span")} options={[["", "All that is kept"], ...SPANS.map(([id, name]): [string, string] => [id, name])]} />
+        <Typed label="Client address" placeholder="Address" value={filters.ip} onChange={setFilter("ip")} className="w-28" />
+        <Select label="Time" value={filters.span} onChange={setFilter("span")} options={[["", "All that is kept"], ...SPANS.map(([id, name]): [string, string] => [id, name]), [OWN_SPAN, "between…"]]} />
+        {filters.span === OWN_SPAN &&
+          (["from", "to"] as const).map((name) => (
+            <input key={name} type="datetime-local" aria-label={name === "from" ? "From" : "Until"} className="input w-auto" value={filters[name] ?? ""} onChange={(event) => setFilter(name)(event.target.value)} />
+          ))}
         {isFiltered && (
-          <Button look="quiet" icon={X} onClick={() => change({ model: "", node: "", status: "", key: "", account: "", q: "", ip: "", span: "", page: "" })}>
+          <Button look="quiet" icon={X} onClick={() => change(NOTHING_FILTERED)}>
             Clear
           </Button>
         )}
@@ -121,8 +154,8 @@ export default function RequestsPage() {
       </div>
       {found.error && !found.data && <ErrorNote what="Requests" error={found.error} retry={() => void found.refetch()} />}
       {found.error && found.data && <ErrorNote what="These requests" error={found.error} />}
-      {found.isPending && <TableSkeleton rows={12} />}
-      {found.data && records.length === 0 && (isFiltered || page > 1 ? <Nothing onClear={() => change({ model: "", node: "", status: "", key: "", account: "", q: "", ip: "", span: "", page: "" })} /> : <NoneYet />)}
+      {isAsking && found.isPending && <TableSkeleton rows={12} />}
+      {(found.data || tail.state === "following") && records.length === 0 && (isFiltered || page > 1 ? <Nothing onClear={() => change(NOTHING_FILTERED)} /> : <NoneYet />)}
       {records.length > 0 && (
         <>
           <DataTable
@@ -135,15 +168,28 @@ export default function RequestsPage() {
             onChoose={setChosen}
             isNew={isNew}
           />
-          <Pager page={page - 1} pages={isTail ? 1 : Math.max(1, Math.ceil((found.data?.total_count ?? 0) / perPage))} total={found.data?.total_count ?? 0} onPage={(to) => change({ page: to > 0 ? String(to + 1) : "" })}>
-            <Select label="Rows" value={String(perPage)} onChange={(value) => change({ per_page: value, page: "" })} options={PAGE_SIZES.map((n): [string, string] => [String(n), `${n} rows`])} />
-            {isTail && <Tag>following the newest</Tag>}
-          </Pager>
+          {isTail ? (
+            <p role="status" className="flex items-center gap-2 text-muted">
+              <Tag>{TAILS[tail.state]}</Tag> the newest {records.length}
+            </p>
+          ) : (
+            <Pager page={page - 1} pages={Math.max(1, Math.ceil((found.data?.total_count ?? 0) / perPage))} total={found.data?.total_count ?? 0} onPage={(to) => change({ page: to > 0 ? String(to + 1) : "" })}>
+              <Select label="Rows" value={String(perPage)} onChange={(value) => change({ per_page: value, page: "" })} options={PAGE_SIZES.map((n): [string, string] => [String(n), `${n} rows`])} />
+            </Pager>
+          )}
         </>
       )}
     </div>
   );
 }
+
+const TAILS: Record<TailState, string> = {
+  following: "following",
+  resting: "paused while nobody looks",
+  waiting: "broken off; it is tried again",
+  absent: `asked every ${TAIL_MS / 1000} s`,
+  off: "",
+};
 
 /** Tells which rows came since the answer before, while the tail is followed. */
 function useNewest(records: RequestRow[], isTail: boolean): (row: RequestRow) => boolean {

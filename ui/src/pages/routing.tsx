@@ -9,9 +9,21 @@ import type { RouteChoice } from "../api/types";
 import { Badge, Button, Empty, ErrorNote, Facts, Field, Meter, Section, Tag } from "../parts/basics";
 import { Refused } from "../parts/dialog";
 import { TableSkeleton } from "../parts/table";
+import { useSession } from "../shell/session";
 import { count, percent } from "../text/format";
 
+const DAYS = 7;
+const MODELS_MAX = 12;
+
+/** Parts of the configuration that say how the router chooses. */
+const EDITED = [
+  ["default_model", "Edit the rules"],
+  ["aliases", "Edit aliases"],
+  ["routes", "Edit routes"],
+];
+
 export default function RoutingPage() {
+  const { isAdmin } = useSession();
   const policy = useQuery(queries.policy());
   const info = useQuery(queries.info());
   const backend = useQuery(queries.backend());
@@ -23,7 +35,7 @@ export default function RoutingPage() {
       <h1 className="sr-only">Routing</h1>
       <WhatIf />
       <div className="grid gap-6 lg:grid-cols-2">
-        <Section title="Rules in force" actions={<Link to="/dashboard/settings" search={{ tab: "edit" } as never} className="link">Edit</Link>}>
+        <Section title="Rules in force" actions={isAdmin && EDITED.map(([at, name]) => <Link key={at} to="/dashboard/settings" search={{ tab: "edit", at } as never} className="link">{name}</Link>)}>
           {policy.error && !policy.data && <ErrorNote what="The rules" error={policy.error} retry={() => void policy.refetch()} />}
           {policy.isPending && <TableSkeleton rows={4} />}
           {policy.data && (
@@ -39,7 +51,7 @@ export default function RoutingPage() {
             />
           )}
         </Section>
-        <Section title="Share and outcome" hint="since the counts began">
+        <Section title="Share and outcome by service" hint="since the counts began">
           {backend.error && !backend.data && <ErrorNote what="The counts" error={backend.error} retry={() => void backend.refetch()} />}
           {backend.data && stats.length === 0 && <Empty title="Nothing was asked yet" />}
           {stats.length > 0 && (
@@ -61,7 +73,38 @@ export default function RoutingPage() {
           )}
         </Section>
       </div>
+      <ByModel />
     </div>
+  );
+}
+
+/** How requests were shared among models, and how they ended. */
+function ByModel() {
+  const from = `${new Date(Date.now() - (DAYS - 1) * 86_400_000).toISOString().slice(0, 10)}T00:00:00Z`;
+  const used = useQuery(queries.usage("model", from));
+  const rows = [...(used.data?.rows ?? [])].sort((a, b) => b.requests - a.requests).slice(0, MODELS_MAX);
+  const most = Math.max(1, ...rows.map(({ requests }) => requests));
+  const all = used.data?.totals.requests ?? 0;
+  if (rows.length === 0) return null;
+  return (
+    <Section title="Share and outcome by model" hint={`last ${DAYS} days`} actions={<Link to="/dashboard/usage" search={{ by: "model", days: String(DAYS) } as never} className="link">What it cost</Link>}>
+      <ul className="divide-y divide-line rounded-md border border-line">
+        {rows.map(({ group, requests, errors = 0 }) => (
+          <li key={group} className="grid grid-cols-[1fr_auto] items-center gap-x-4 gap-y-1 px-3 py-2 sm:grid-cols-[16rem_1fr_17rem]">
+            <Link to="/dashboard/requests" search={{ model: group } as never} className="truncate font-medium hover:underline">
+              {group || "none"}
+            </Link>
+            <span className="max-sm:hidden">
+              <Meter value={requests} max={most} tone="accent" label={`${requests} of ${all} requests`} />
+            </span>
+            <span className="flex items-center justify-end gap-2 text-muted">
+              {count(requests)} · {percent((requests / Math.max(1, all)) * 100)}
+              {errors > 0 && <Badge tone={errors / requests >= 0.1 ? "bad" : "warn"}>{count(errors)} failed</Badge>}
+            </span>
+          </li>
+        ))}
+      </ul>
+    </Section>
   );
 }
 

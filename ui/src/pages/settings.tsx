@@ -80,7 +80,7 @@ export default function SettingsPage() {
       <Tabs<Tab>
         label="Settings"
         chosen={tab}
-        onChoose={(to) => change({ tab: to === "values" ? "" : to, q: "" })}
+        onChoose={(to) => change({ tab: to === "values" ? "" : to, q: "", at: "" })}
         tabs={[
           { id: "values", name: "Values and origins" },
           { id: "edit", name: "Edit" },
@@ -88,7 +88,7 @@ export default function SettingsPage() {
         ]}
       >
         {tab === "values" && <Values config={config.data} q={filters.q ?? ""} origin={filters.origin ?? ""} change={change} />}
-        {tab === "edit" && <EditConfig config={config.data} />}
+        {tab === "edit" && <EditConfig config={config.data} at={filters.at} />}
         {tab === "versions" && <Versions current={config.data.version ?? null} />}
       </Tabs>
     </div>

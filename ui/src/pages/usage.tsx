@@ -11,8 +11,10 @@ import { Chart } from "../parts/lines";
 import { DataTable, TableSkeleton, createColumnHelper } from "../parts/table";
 import { Tabs } from "../parts/tabs";
 import { useFilters } from "../shell/address";
+import { useSession } from "../shell/session";
 import { csv, save } from "../text/csv";
 import { count, exact, instant, money, percent, plural, UNKNOWN } from "../text/format";
+import { Budgets } from "./budgets";
 
 const BY: { id: UsageBy; name: string }[] = [
   { id: "key", name: "By key" },
@@ -61,6 +63,10 @@ export default function UsagePage() {
   const found = useQuery(queries.usage(by, from));
   const daily = useQuery(queries.usage("day", from));
   const rows = useMemo(() => [...(found.data?.rows ?? [])].sort((a, b) => (by === "day" ? (a.group < b.group ? 1 : -1) : (b.cost_usd ?? -1) - (a.cost_usd ?? -1) || b.requests - a.requests)), [found.data, by]);
+  const { me, isAdmin, isReader } = useSession();
+  const byKey = useQuery({ ...queries.usage("key", from), enabled: isReader && me.user_id !== "" });
+  const own = byKey.data?.rows.find((row) => row.group === me.user_id);
+  const keys = useQuery({ ...queries.keys(), enabled: isAdmin });
   const most = Math.max(1e-9, ...rows.map((row) => row.cost_usd ?? 0));
   const table = useMemo(() => columns(by, most), [by, most]);
   const totals = found.data?.totals;
@@ -68,6 +74,7 @@ export default function UsagePage() {
   return (
     <div className="flex flex-col gap-5">
       <h1 className="sr-only">Usage and cost</h1>
+      {!isReader && <p className="rounded-md border border-line bg-sunken px-3 py-2">This is what {me.username === "an API key" ? "your key" : <b>{me.username}</b>} has used.</p>}
       <div className="flex flex-wrap items-center gap-2">
         <Select label="Time" value={String(days)} onChange={(to) => change({ days: to })} options={[["1", "Today"], ["7", "Last 7 days"], ["30", "Last 30 days"], ["90", "Last 90 days"]]} />
         {totals && (
@@ -102,6 +109,14 @@ export default function UsagePage() {
           {rows.length > 0 && <DataTable key={by} label={`Usage by ${by}`} columns={table} rows={rows} rowId={(row) => row.group} pageRows={50} />}
         </Tabs>
       )}
+      {own && (
+        <Section title="Your own use" hint="of your session, such as in the playground">
+          <p>
+            <b>{own.cost_usd === null ? "cost not known" : money(own.cost_usd)}</b> for {plural(own.requests, "request")}, {count(own.prompt_tokens)} tokens in, {count(own.completion_tokens)} out
+          </p>
+        </Section>
+      )}
+      <Budgets keys={keys.data ?? []} />
       {found.data?.price_book && (
         <Section title="Where the prices come from">
           <p className="text-muted">

@@ -53,6 +53,7 @@ export const Wellness = ({ status, title }: { status: string; title?: string }) 
 const BREAKERS: Record<string, [Tone, string, string]> = {
   open: ["good", "in use", "it is asked"],
   limited: ["warn", "limited", "it asked for rest"],
+  refused: ["bad", "refused", "its credential was refused, and it is left alone for a while"],
   failing: ["bad", "failing", "it failed several times in a row, and is left alone for a while"],
 };
 export function Breaker({ state }: { state: string }) {

@@ -2,6 +2,7 @@
 
 import { X } from "lucide-react";
 import { useSyncExternalStore } from "react";
+import { ApiError } from "../api/http";
 import { Button, classes } from "./basics";
 
 interface Toast {
@@ -34,7 +35,11 @@ export function say(text: string, more: { tone?: "good" | "bad"; undo?: () => vo
 }
 
 /** Says what a failed action came to. */
-export const sayFailed = (what: string) => (error: unknown) => say(`${what}: ${error instanceof Error ? error.message : String(error)}`, { tone: "bad" });
+export const sayFailed = (what: string) => (error: unknown) => {
+  const { isMissing, requestId } = error instanceof ApiError ? error : { isMissing: false, requestId: null };
+  const words = isMissing ? "this router cannot do that: it is older than this page, or was built without that part." : error instanceof Error ? error.message : String(error);
+  say(`${what}: ${words}${requestId && !isMissing ? ` (request ${requestId})` : ""}`, { tone: "bad" });
+};
 
 const subscribe = (listener: () => void) => {
   listeners.add(listener);

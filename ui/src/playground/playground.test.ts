@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { bodyOf, costIn, FieldFault, grown, PARAMETERS, type Message } from "./chat";
 import { opened } from "./opened";
+import { asChat } from "./recorded";
 import { fresh, storable, titleOf } from "./sessions";
 
 const asked: Message[] = [{ role: "user", content: "hi" }];
@@ -53,5 +54,20 @@ describe("a recorded request", () => {
     const { models, parameters, threads } = opened(body);
     expect(bodyOf(models[0] ?? "", threads[0] ?? [], parameters)).toEqual(body);
   });
+  it.each([
+    ["/v1/messages", { model: "m", max_tokens: 9, system: [{ type: "text", text: "be kind" }], messages: [{ role: "user", content: [{ type: "text", text: "hi" }] }], tools: [{ name: "f", input_schema: { type: "object" } }] }],
+    ["/v1/responses", { model: "m", max_output_tokens: 9, instructions: "be kind", input: [{ role: "user", content: [{ type: "input_text", text: "hi" }] }], tools: [{ type: "function", name: "f", parameters: { type: "object" } }, { type: "web_search" }] }],
+    ["/v1beta/models/m:generateContent", { systemInstruction: { parts: [{ text: "be kind" }] }, contents: [{ role: "user", parts: [{ text: "hi" }] }], generationConfig: { maxOutputTokens: 9 }, tools: [{ functionDeclarations: [{ name: "f", parameters: { type: "object" } }] }] }],
+  ])("of %s becomes a chat", (path, body) => {
+    expect(asChat(body, path, "m")).toEqual({ model: "m", messages: [{ role: "system", content: "be kind" }, { role: "user", content: "hi" }], max_tokens: 9, tools: [{ type: "function", function: { name: "f", parameters: { type: "object" } } }] });
+  });
+  it("keeps its pictures", () => {
+    const picture = { role: "user", content: [{ type: "image_url", image_url: { url: "data:image/png;base64,AA" } }] };
+    const source = { type: "base64", media_type: "image/png", data: "AA" };
+    expect(asChat({ messages: [{ role: "user", content: [{ type: "image", source }] }] }, "/v1/messages", "")?.messages).toEqual([picture]);
+    expect(asChat({ contents: [{ parts: [{ inlineData: { mimeType: "image/png", data: "AA" } }] }] }, "/v1beta/models/m:streamGenerateContent", "m")?.messages).toEqual([picture]);
+    expect(asChat({ input: [{ role: "user", content: [{ type: "input_image", image_url: "data:image/png;base64,AA" }] }] }, "/v1/responses", "")?.messages).toEqual([picture]);
+  });
+  it("that asks for no text is none", () => expect([asChat({ input: "x" }, "/v1/embeddings", ""), asChat({ prompt: "hi", model: "m" }, "/v1/completions", "")]).toEqual([null, { model: "m", messages: [{ role: "user", content: "hi" }] }]));
   it("of any other form opens too", () => expect(opened({ model: 3, messages: "x" }).threads).toEqual([[]]));
 });

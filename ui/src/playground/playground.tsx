@@ -14,6 +14,7 @@ import { useFilters } from "../shell/address";
 import { FieldFault, ask, bodyOf, type Message, type Part, type ToolCall } from "./chat";
 import { Composer } from "./composer";
 import { Controls } from "./controls";
+import { inSight } from "./looking";
 import { opened } from "./opened";
 import { replay } from "./replay";
 import { fresh, load, store, titleOf, type Session } from "./sessions";
@@ -29,7 +30,10 @@ export default function Playground() {
   const models = useQuery(queries.models());
   const health = useQuery(queries.health());
   const [sessions, setSessions] = useState(load);
-  const [current, setCurrent] = useState<Session>(() => opened(replay.take(), filters.model));
+  const [current, setCurrent] = useState<Session>(() => {
+    const { body: seen = null, model } = inSight();
+    return opened(replay.take() ?? (filters.model ? null : seen), filters.model ?? model);
+  });
   const [where, setWhere] = useState("");
   const [key, setKey] = useState("");
   const [fault, setFault] = useState<FieldFault | null>(null);

@@ -1,8 +1,8 @@
 // The frame of all pages: rail, bar, keyboard, palette.
 
 import { useQuery } from "@tanstack/react-query";
-import { Link, Outlet, useLocation, useNavigate } from "@tanstack/react-router";
-import { ChevronsLeft, ChevronsRight, Keyboard, LogOut, Menu as MenuIcon, Moon, Search, Sun, UserRound, X } from "lucide-react";
+import { Link, Navigate, Outlet, useLocation, useNavigate } from "@tanstack/react-router";
+import { Check, ChevronsLeft, ChevronsRight, Keyboard, LogOut, Menu as MenuIcon, Moon, Search, Sun, UserRound, X } from "lucide-react";
 import { lazy, Suspense, useEffect, useRef, useState } from "react";
 import { queries } from "../api/queries";
 import { Button, classes } from "../parts/basics";
@@ -10,9 +10,9 @@ import { Menu } from "../parts/menu";
 import { sayFailed } from "../parts/toast";
 import { Freshness } from "./freshness";
 import { Help, useShortcuts } from "./keyboard";
-import { GROUPS, placeOf, type Place } from "./places";
+import { GROUPS, isFor, placeOf, type Place } from "./places";
 import { useSession } from "./session";
-import { useTheme } from "./theme";
+import { choose, chosen, useTheme, type Theme } from "./theme";
 
 const Palette = lazy(() => import("./palette"));
 
@@ -25,6 +25,9 @@ export function Layout() {
   const main = useRef<HTMLElement>(null);
   const navigate = useNavigate();
   const place = placeOf(path);
+  const session = useSession();
+  // Whoever holds a key that may not read has one page here. A user who may not see a page is told so there.
+  const isElsewhere = !session.isReader && place !== undefined && !isFor(place, session);
 
   useShortcuts({
     palette: () => setPalette(true),
@@ -96,7 +99,7 @@ export function Layout() {
         </header>
         <main ref={main} id="main" tabIndex={-1} className="min-h-0 flex-1 overflow-y-auto focus:outline-none">
           <div className={classes("mx-auto p-4 md:p-5", path.startsWith("/playground") ? "h-full max-w-none !p-0" : "max-w-[100rem]")}>
-            <Outlet />
+            {isElsewhere ? <Navigate to="/dashboard/usage" replace /> : <Outlet />}
           </div>
         </main>
       </div>
@@ -113,7 +116,7 @@ export function Layout() {
 const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
 
 function Rail({ narrow }: { narrow: boolean }) {
-  const { isAdmin } = useSession();
+  const session = useSession();
   return (
     <nav aria-label="Places" className="flex min-h-0 flex-1 flex-col gap-3 overflow-y-auto p-2">
       <Link to="/dashboard" className="flex h-8 items-center gap-2 px-1.5 font-semibold" aria-label="LLM Router, overview">
@@ -121,7 +124,7 @@ function Rail({ narrow }: { narrow: boolean }) {
         {!narrow && "LLM Router"}
       </Link>
       {GROUPS.map(({ name, places }) => {
-        const shown = places.filter((place) => isAdmin || !place.adminOnly);
+        const shown = places.filter((place) => isFor(place, session));
         if (shown.length === 0) return null;
         return (
           <div key={name}>
@@ -188,8 +191,19 @@ function RailState({ to }: { to: string }) {
 }
 
 function ThemeButton() {
-  const { theme, toggle } = useTheme();
-  return <Button look="quiet" icon={theme === "dark" ? Sun : Moon} aria-label={theme === "dark" ? "Light theme" : "Dark theme"} title={theme === "dark" ? "Light theme" : "Dark theme"} onClick={toggle} />;
+  const { theme } = useTheme();
+  const mark = (of: Theme | null) => (chosen() === of ? Check : undefined);
+  return (
+    <Menu
+      label="Theme"
+      icon={theme === "dark" ? Moon : Sun}
+      items={[
+        { label: "Light", icon: mark("light"), onSelect: () => choose("light") },
+        { label: "Dark", icon: mark("dark"), onSelect: () => choose("dark") },
+        { label: "As the system", icon: mark(null), onSelect: () => choose(null) },
+      ]}
+    />
+  );
 }
 
 function Account({ onHelp }: { onHelp: () => void }) {
@@ -199,9 +213,9 @@ function Account({ onHelp }: { onHelp: () => void }) {
       label={`Account: ${me.username}`}
       icon={UserRound}
       items={[
-        { label: isOpen ? "No authentication" : `${me.username} · ${me.role}`, disabled: true, onSelect: () => {} },
+        { label: isOpen ? "No authentication" : me.role === "key" ? me.username : `${me.username} · ${me.role}`, disabled: true, onSelect: () => {} },
         { label: "Keyboard", icon: Keyboard, onSelect: onHelp },
-        ...(isOpen ? [] : [{ label: "Log out", icon: LogOut, onSelect: () => void logout().catch(sayFailed("Logging out failed")) }]),
+        ...(isOpen ? [] : [{ label: me.role === "key" ? "Forget the key" : "Log out", icon: LogOut, onSelect: () => void logout().catch(sayFailed("Logging out failed")) }]),
       ]}
     />
   );

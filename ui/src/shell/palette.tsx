@@ -10,7 +10,7 @@ import { classes } from "../parts/basics";
 import { Dialog } from "../parts/dialog";
 import { say, sayFailed } from "../parts/toast";
 import { matches } from "../text/search";
-import { PLACES } from "./places";
+import { isFor, PLACES } from "./places";
 import { useSession } from "./session";
 import { useTheme } from "./theme";
 
@@ -33,15 +33,16 @@ export default function Palette({ onClose }: { onClose: () => void }) {
   const [at, setAt] = useState(0);
   const list = useId();
   const navigate = useNavigate();
-  const { isAdmin } = useSession();
+  const session = useSession();
+  const { isAdmin, isReader } = session;
   const { toggle } = useTheme();
-  const { data: nodes = [] } = useQuery(queries.nodes());
+  const { data: nodes = [] } = useQuery({ ...queries.nodes(), enabled: isReader });
   const { data: models = [] } = useQuery(queries.models());
   const { data: keys = [] } = useQuery({ ...queries.keys(), enabled: isAdmin });
 
   const all = useMemo(() => {
     const go = (to: string, search?: Record<string, string>) => () => void navigate({ to, search: search as never });
-    const entries: Entry[] = PLACES.filter((place) => isAdmin || !place.adminOnly).map(({ to, name, words, icon }) => ({ id: to, kind: "Go to", name, words, icon, run: go(to) }));
+    const entries: Entry[] = PLACES.filter((place) => isFor(place, session)).map(({ to, name, words, icon }) => ({ id: to, kind: "Go to", name, words, icon, run: go(to) }));
     entries.push({ id: "theme", kind: "Do", name: "Change the theme", words: "dark light", icon: Moon, run: toggle });
     if (isAdmin) {
       const reload = () => void services.reload().then(() => say("The configuration was read again."), sayFailed("Reading the configuration failed"));
@@ -52,7 +53,7 @@ export default function Palette({ onClose }: { onClose: () => void }) {
     for (const model of models) entries.push({ id: `m-${model.id}`, kind: "Model", name: model.id, words: model.service ?? "", icon: Boxes, run: go("/dashboard/models", { q: model.id }) });
     for (const key of keys) entries.push({ id: `k-${key.id}`, kind: "Key", name: key.name, words: `${key.prefix ?? ""} ${key.owner ?? ""}`, icon: KeyRound, run: go("/dashboard/keys", { q: key.name }) });
     return entries;
-  }, [nodes, models, keys, isAdmin, navigate, toggle]);
+  }, [nodes, models, keys, session, isAdmin, navigate, toggle]);
 
   const found = useMemo(() => {
     const hits = all.filter(({ name, words, kind }) => matches(text, `${name} ${words} ${kind}`)).slice(0, SHOWN_MAX);

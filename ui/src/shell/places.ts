@@ -8,7 +8,8 @@ export interface Place {
   icon: LucideIcon;
   /** Words that also lead here. */
   words: string;
-  adminOnly?: boolean;
+  /** Who may see it; without it, whoever may read. */
+  who?: "admin" | "anybody";
 }
 
 export const GROUPS: { name: string; places: Place[] }[] = [
@@ -27,23 +28,26 @@ export const GROUPS: { name: string; places: Place[] }[] = [
       { to: "/dashboard/models", name: "Models", icon: Boxes, words: "hub register convert gguf" },
       { to: "/dashboard/accounts", name: "Accounts", icon: Cable, words: "providers services limits breaker" },
       { to: "/dashboard/routing", name: "Routing", icon: Route, words: "strategies fallback decision" },
-      { to: "/playground", name: "Playground", icon: MessagesSquare, words: "chat try compare" },
+      { to: "/playground", name: "Playground", icon: MessagesSquare, words: "chat try compare", who: "anybody" },
     ],
   },
   {
     name: "Govern",
     places: [
-      { to: "/dashboard/keys", name: "Keys", icon: KeyRound, words: "api secrets scopes budget", adminOnly: true },
-      { to: "/dashboard/users", name: "Users", icon: Users, words: "people roles password", adminOnly: true },
-      { to: "/dashboard/usage", name: "Usage and cost", icon: BarChart3, words: "money spend tokens price" },
-      { to: "/dashboard/audit", name: "Audit", icon: FileClock, words: "changes who", adminOnly: true },
+      { to: "/dashboard/keys", name: "Keys", icon: KeyRound, words: "api secrets scopes budget", who: "admin" },
+      { to: "/dashboard/users", name: "Users", icon: Users, words: "people roles password", who: "admin" },
+      { to: "/dashboard/usage", name: "Usage and cost", icon: BarChart3, words: "money spend tokens price", who: "anybody" },
+      { to: "/dashboard/audit", name: "Audit", icon: FileClock, words: "changes who", who: "admin" },
     ],
   },
   {
     name: "System",
-    places: [{ to: "/dashboard/settings", name: "Settings", icon: SlidersHorizontal, words: "configuration origin versions", adminOnly: true }],
+    places: [{ to: "/dashboard/settings", name: "Settings", icon: SlidersHorizontal, words: "configuration origin versions", who: "admin" }],
   },
 ];
+
+/** Whether somebody may see a place. */
+export const isFor = ({ who }: Place, { isAdmin, isReader }: { isAdmin: boolean; isReader: boolean }): boolean => (who === "admin" ? isAdmin : who === "anybody" || isReader);
 
 export const PLACES = GROUPS.flatMap((group) => group.places);
 

@@ -3,7 +3,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { createContext, useContext, useEffect, useMemo, useState, type ReactNode } from "react";
 import { session as endpoints } from "../api/endpoints";
-import { ApiError, hasCookieSession, holdToken, whenLoggedOut } from "../api/http";
+import { ApiError, hasCookieSession, holdKey, holdsKey, holdToken, whenLoggedOut } from "../api/http";
 import type { Me } from "../api/types";
 import { Button, ErrorNote } from "../parts/basics";
 import { Login } from "../pages/login";
@@ -12,6 +12,8 @@ import { ChangePassword } from "../pages/password";
 interface Session {
   me: Me;
   isAdmin: boolean;
+  /** May see nodes, records and everybody's use. Who holds a key that may not sees its own use. */
+  isReader: boolean;
   /** Without authentication everybody is an administrator, and there is nothing to log out of. */
   isOpen: boolean;
   logout: () => Promise<void>;
@@ -25,17 +27,44 @@ export function useSession(): Session {
   return session;
 }
 
-const ANYONE: Me = { user_id: "", username: "anyone", role: "admin" };
+interface Here {
+  me: Me;
+  isOpen: boolean;
+  isAdmin: boolean;
+  isReader: boolean;
+}
+
+const ANYONE: Here = { me: { user_id: "", username: "anyone", role: "admin" }, isOpen: true, isAdmin: true, isReader: true };
 
 /** The user; `null`: somebody must log in. */
-async function whoIsHere(): Promise<{ me: Me; isOpen: boolean } | null> {
+async function whoIsHere(): Promise<Here | null> {
+  if (holdsKey()) return keyHolder();
   try {
-    return { me: await endpoints.me(), isOpen: false };
+    const me = await endpoints.me();
+    return { me, isOpen: false, isAdmin: me.role === "admin", isReader: true };
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 401) throw error;
     const about = await endpoints.about();
-    return about.authentication.enabled ? null : { me: ANYONE, isOpen: true };
+    return about.authentication.enabled ? null : ANYONE;
   }
+}
+
+/** Whether the router lets this caller do something; other faults than a refusal are thrown. */
+const may = (work: Promise<unknown>): Promise<boolean> =>
+  work.then(
+    () => true,
+    (error: unknown) => {
+      if (error instanceof ApiError && error.status === 403) return false;
+      throw error;
+    },
+  );
+
+/** Whoever holds a key: what it may is found out by asking. */
+async function keyHolder(): Promise<Here> {
+  const own = await endpoints.ownUse();
+  const [isReader, isAdmin] = await Promise.all([may(endpoints.mayRead()), may(endpoints.mayAdminister())]);
+  const name = own.rows.length === 1 ? own.rows[0]?.name : null;
+  return { me: { user_id: "", username: name || "an API key", role: "key" }, isOpen: false, isAdmin, isReader };
 }
 
 export function SessionGate({ children }: { children: ReactNode }) {
@@ -52,15 +81,15 @@ export function SessionGate({ children }: { children: ReactNode }) {
 
   const value = useMemo<Session | null>(() => {
     if (!here.data) return null;
-    const { me, isOpen } = here.data;
     const logout = async () => {
-      await endpoints.logout();
+      // A key has no session that could be ended.
+      if (!holdsKey()) await endpoints.logout();
       holdToken(null);
       // The session is still watched: it changes, while all else is forgotten.
       client.setQueryData(["session"], null);
       client.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== "session" });
     };
-    return { me, isOpen, isAdmin: me.role === "admin", logout };
+    return { ...here.data, logout };
   }, [here.data, client]);
 
   const enter = async () => {
@@ -83,6 +112,15 @@ export function SessionGate({ children }: { children: ReactNode }) {
           if (!hasCookieSession()) holdToken(said.token);
           if (said.user.must_change_password) setMustChange({ id: said.user.id, password });
           await enter();
+        }}
+        onKey={async (key) => {
+          holdKey(key);
+          try {
+            client.setQueryData(["session"], await keyHolder());
+          } catch (error) {
+            holdToken(null);
+            throw error;
+          }
         }}
       />
     );

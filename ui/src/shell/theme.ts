@@ -43,6 +43,9 @@ const subscribe = (listener: () => void) => {
   return () => listeners.delete(listener);
 };
 
+/** What was chosen; `null` follows the system. */
+export const chosen = (): Theme | null => stored();
+
 export function useTheme(): { theme: Theme; toggle: () => void } {
   const theme = useSyncExternalStore(subscribe, current);
   return { theme, toggle: () => choose(theme === "dark" ? "light" : "dark") };

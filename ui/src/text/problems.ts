@@ -40,9 +40,9 @@ export function problems({ health, nodes = [], live, failures = [] }: Seen, now:
   }
   for (const [name, account] of Object.entries(live?.accounts ?? {})) {
     if (account.state === "open") continue;
-    const why = account.state === "limited" ? "asked for rest" : "failed several times in a row";
+    const why = { limited: "asked for rest", refused: "refused its credential", failing: "failed several times in a row" }[account.state];
     const rest = account.resting_seconds > 0 ? `; it is asked again in ${span(account.resting_seconds)}` : "";
-    found.push({ id: `account-${name}`, level: account.state === "failing" ? "bad" : "warn", text: `Account ${name} ${why}`, detail: `others take its requests${rest}`, at: now, to: "/dashboard/accounts" });
+    found.push({ id: `account-${name}`, level: account.state === "limited" ? "warn" : "bad", text: `Account ${name} ${why}`, detail: `others take its requests${rest}`, at: now, to: "/dashboard/accounts" });
   }
   found.push(...failed(failures, now));
   return found.sort((a, b) => b.at - a.at);

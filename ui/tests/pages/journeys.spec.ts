@@ -202,6 +202,7 @@ test("requests: filtered by the address, followed, opened, explained, replayed",
   await expect(page.getByText(/[0-9]+ in all/)).not.toHaveText(`${failed} in all`);
   await page.getByRole("button", { name: "Clear" }).click();
   await page.getByRole("button", { name: "Live tail" }).click();
+  await expect(page.getByText("following", { exact: true })).toBeVisible();
   const answered = await page.request.post(`${fake.url}/v1/chat/completions`, { data: { model: "smollm2-135m-instruct", messages: [{ role: "user", content: "hi" }] }, headers: { "x-csrf-token": await csrf(page) } });
   const id = answered.headers()["x-request-id"] ?? "";
   await expect(page.getByRole("row").nth(1)).toContainText("smollm2-135m-instruct");
