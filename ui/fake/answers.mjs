@@ -77,12 +77,12 @@ export const CONFIG_TEXT = `server:
 accounts:
   - name: openai
     provider: openai
-    api_key: ••••••
+    api_key: "***"
     models: [gpt-5, gpt-5-mini]
     limits: {rpm: 100}
   - name: anthropic
     provider: anthropic
-    api_key: ••••••
+    api_key: "***"
     limits: {rpm: 50}
   - name: team-vllm
     provider: vllm
@@ -117,8 +117,8 @@ export const SETTINGS = {
 };
 
 export const versions = (now) => [
-  { version: 14, created_at: iso(now - 3_600_000 * 5), author: "admin", comment: "The house model is slow this week: last in line", text: CONFIG_TEXT },
-  { version: 13, created_at: iso(now - 86_400_000 * 2), author: "mara", comment: "Limits of openai after the new contract", text: CONFIG_TEXT.replace("    priority: 10\n", "") },
+  { version: 14, created_at: iso(now - 3_600_000 * 5), author: "admin", comment: "The house model is slow this week: last in line", changes: [{ key: "accounts[2].priority", from: 0, to: 10 }], text: CONFIG_TEXT },
+  { version: 13, created_at: iso(now - 86_400_000 * 2), author: "mara", comment: "Limits of openai after the new contract", changes: [{ key: "accounts[0].limits.rpm", from: 60, to: 100 }], text: CONFIG_TEXT.replace("    priority: 10\n", "") },
   { version: 12, created_at: iso(now - 86_400_000 * 9), author: "admin", comment: null, text: CONFIG_TEXT.replace("    priority: 10\n", "").replace("rpm: 100", "rpm: 60") },
 ];
 
@@ -154,7 +154,7 @@ const CHANGES = [
 ];
 // Older ones, all alike: enough for a second page.
 const OLDER = Array.from({ length: 58 }, (_, n) => ["admin", "node.settings", `machine ${n + 1}`, "success"]);
-export const audit = (now) => [...CHANGES, ...OLDER].map(([actor, action, resource, outcome], n) => ({ id: 900 - n, timestamp: iso(now - (n + 1) ** 2 * 900_000), actor, action, resource, outcome, client_ip: "10.1.4.7", request_id: `req-${900 - n}`, details: { before: null, after: { name: resource } } }));
+export const audit = (now) => [...CHANGES, ...OLDER].map(([actor, action, resource, outcome], n) => ({ id: String(900 - n), timestamp: iso(now - (n + 1) ** 2 * 900_000), actor, action, resource, outcome, resource_type: action.split(".")[0], resource_id: resource, actor_type: "user", reason: outcome === "denied" ? "permission_denied" : null, client_ip: "10.1.4.7", request_id: `req-${900 - n}`, details: { before: null, after: { name: resource } } }));
 
 export const HUB = ["Llama-3.2-3B-Instruct", "Qwen3-14B", "Mistral-Small-3.2-24B-Instruct", "gemma-3-12b-it", "Phi-4-mini-instruct", "SmolLM2-135M-Instruct"].flatMap((name, n) =>
   ["Q4_K_M", "Q8_0"].map((quantization, m) => ({

@@ -85,7 +85,7 @@ const shownUser = ({ password: _password, ...user }) => user;
 const shownKey = ({ secret: _secret, ...key }) => key;
 
 function note(state, user, action, resource) {
-  state.audit.unshift({ id: 901 + state.audit.length, timestamp: iso(Date.now()), actor: user.username, action, resource, outcome: "success", client_ip: "127.0.0.1", request_id: randomUUID(), details: null });
+  state.audit.unshift({ id: String(901 + state.audit.length), timestamp: iso(Date.now()), actor: user.username, action, resource, resource_type: action.split(".")[0], resource_id: resource, actor_type: "user", reason: null, outcome: "success", client_ip: "127.0.0.1", request_id: randomUUID(), details: null });
 }
 
 // -- answers
@@ -341,7 +341,7 @@ const ROUTES = [
     return [201, { name, status: "registered", size_bytes: 2e9, required_memory_bytes: 3e9, warnings: [] }];
   }],
   ["POST", "/api/models/load", admin, (s, { body, user }) => {
-    const able = s.nodes.filter((node) => node.status === "online" && (!body.node_id || node.id === body.node_id));
+    const able = s.nodes.filter((node) => node.status === "online" && (!body.node || node.id === body.node));
     const node = able.find((one) => one.available_models.includes(body.model)) ?? able.find((one) => !one.loaded_models.includes(body.model)) ?? no(503, "no_available_target", `no node can load \`${body.model}\``);
     node.loaded_models = [...new Set([...node.loaded_models, body.model])];
     node.available_models = [...new Set([...node.available_models, body.model])];
@@ -349,7 +349,7 @@ const ROUTES = [
     return [202, null];
   }],
   ["POST", "/api/models/unload", admin, (s, { body, user }) => {
-    for (const node of s.nodes) if (!body.node_id || node.id === body.node_id) node.loaded_models = node.loaded_models.filter((name) => name !== body.model);
+    for (const node of s.nodes) if (!body.node || node.id === body.node) node.loaded_models = node.loaded_models.filter((name) => name !== body.model);
     note(s, user, "model.unload", body.model);
     return [202, null];
   }],
@@ -410,19 +410,26 @@ const ROUTES = [
       body.comment = `Back to version ${found.version}`;
     }
     if (/\t/.test(body.text) || !/^server:/m.test(body.text)) no(400, "invalid_request", "line 1: `server` is missing; a tab is no indentation", "text");
-    if (body.dry_run) return { warnings: [] };
+    if (body.base !== undefined && body.base !== s.config.version) no(409, "conflict", "another configuration is in force than this one was made from", "base");
+    if (body.dry_run) return { version: null, dry_run: true, warnings: [], changes: [] };
     s.config.version += 1;
     s.config.text = body.text;
     s.config.versions.unshift({ version: s.config.version, created_at: iso(Date.now()), author: user.username, comment: body.comment || null, text: body.text });
     note(s, user, "config.update", `version ${s.config.version}`);
-    return { version: s.config.version, warnings: [] };
+    return { version: s.config.version, dry_run: false, warnings: [], changes: [] };
   }],
-  ["GET", "/api/config/versions", admin, (s) => ({ versions: s.config.versions })],
+  ["GET", "/api/config/versions", admin, (s) => ({ versions: s.config.versions.map((one) => ({ ...one, origin: "api", in_force: one.version === s.config.version })), has_more: false })],
+  ["GET", "/api/config/versions/:id", admin, (s, { id }) => ({ ...(s.config.versions.find(({ version }) => String(version) === id) ?? missing("such version")), changes_to_go_back: [] })],
   ["GET", "/api/audit", admin, (s, { query }) => {
     const has = (name) => query.get(name) ?? "";
-    const like = s.audit.filter((row) => ["actor", "action", "resource"].every((name) => row[name].includes(has(name))) && (!has("outcome") || row.outcome === has("outcome")) && row.timestamp >= has("start_time") && (!has("after") || row.id < Number(has("after"))));
+    const like = s.audit.filter((row) => ["actor", "action"].every((name) => row[name].includes(has(name))) && (!has("resource_id") || row.resource_id === has("resource_id")) && (!has("outcome") || row.outcome === has("outcome")) && (!has("client_ip") || row.client_ip === has("client_ip")) && row.timestamp >= has("start_time"));
     const limit = Number(query.get("limit") ?? 50);
-    return { rows: like.slice(0, limit), has_more: like.length > limit };
+    if (has("before")) {
+      const newer = like.filter((row) => Number(row.id) > Number(has("before")));
+      return { rows: newer.slice(-limit), has_more: newer.length > limit };
+    }
+    const rows = has("after") ? like.filter((row) => Number(row.id) < Number(has("after"))) : like;
+    return { rows: rows.slice(0, limit), has_more: rows.length > limit };
   }],
 ];
 

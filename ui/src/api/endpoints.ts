@@ -3,6 +3,9 @@
 import { call, type Query } from "./http";
 import type * as Shape from "./types";
 
+/** How long a large model may take into memory. */
+const LOAD_MS_MAX = 600_000;
+
 const id = encodeURIComponent;
 /** A model's name may hold `/` and `:`; the path takes them as they are. */
 const name = (model: string) => model.split("/").map(encodeURIComponent).join("/");
@@ -78,10 +81,10 @@ export const models = {
     call<{ task_id: string; status: string }>("/api/models/convert", { method: "POST", body }),
   conversions: async () => rows<Shape.ConvertTask>(await call("/api/models/convert"), "tasks", "data"),
   removeConversion: (task: string) => call<null>("/api/models/convert/" + id(task), { method: "DELETE" }),
-  /** On that node, else on whichever has room. */
-  load: (model: string, node?: string) => call<unknown>("/api/models/load", { method: "POST", body: { model, ...(node ? { node_id: node } : {}) } }),
-  /** From that node, else from all. */
-  unload: (model: string, node?: string) => call<unknown>("/api/models/unload", { method: "POST", body: { model, ...(node ? { node_id: node } : {}) } }),
+  /** On that node, else on one that has its file; answers when it is there. */
+  load: (model: string, node?: string) => call<unknown>("/api/models/load", { method: "POST", body: { model, node }, timeoutMs: LOAD_MS_MAX }),
+  /** From that node, else from all; answers when what is under way there is finished. */
+  unload: (model: string, node?: string) => call<unknown>("/api/models/unload", { method: "POST", body: { model, node }, timeoutMs: LOAD_MS_MAX }),
 };
 
 export const services = {
@@ -118,17 +121,17 @@ export const users = {
 
 export const govern = {
   usage: (by: Shape.UsageBy, start_time: string, end_time?: string) => call<Shape.Usage>("/api/usage", { query: { group_by: by, start_time, end_time } }),
-  audit: async (query: Query) => {
-    const said = await call<unknown>("/api/audit", { query });
-    return { rows: rows<Shape.AuditRow>(said, "rows", "records", "entries", "data"), has_more: Boolean((said as { has_more?: boolean } | null)?.has_more) };
-  },
+  audit: (query: Query) => call<Shape.AuditPage>("/api/audit", { query }),
+  auditExportPath: "/api/audit/export",
 };
 
 export const settings = {
   show: () => call<Shape.Config>("/api/config"),
-  versions: async () => rows<Shape.ConfigVersion>(await call("/api/config/versions"), "versions", "data"),
-  /** Checks `text` and, unless `dry_run`, puts it in force. */
-  change: (text: string, comment: string, dry_run: boolean) =>
-    call<{ version?: number | string; warnings?: string[] }>("/api/config", { method: "PUT", body: { text, comment, dry_run } }),
-  revert: (version: number | string) => call<{ version?: number | string }>("/api/config", { method: "PUT", body: { revert_to: version } }),
+  versions: (before?: number) => call<Shape.ConfigVersions>("/api/config/versions", { query: { before } }),
+  /** With its text, however long it is. */
+  version: (version: number) => call<Shape.ConfigVersion>(`/api/config/versions/${version}`),
+  /** Checks `text` and, unless `dry_run`, puts it in force. `base`: the version that it was made from; another one in force is a conflict. */
+  change: (text: string, comment: string, dry_run: boolean, base: number | null) =>
+    call<Shape.ConfigChanged>("/api/config", { method: "PUT", body: { text, dry_run, ...(comment ? { comment } : {}), ...(base === null ? {} : { base }) } }),
+  revert: (version: number) => call<Shape.ConfigChanged>("/api/config", { method: "PUT", body: { revert_to: version } }),
 };

@@ -1,5 +1,12 @@
 // The one way to the router: same origin, the session's cookie, and its CSRF token with everything that changes something.
 
+/** One of several things that are wrong with what was sent. */
+export interface Problem {
+  message: string;
+  key?: string | null;
+  line?: number | null;
+}
+
 /** What went wrong, in words a person can act on. */
 export class ApiError extends Error {
   constructor(
@@ -10,6 +17,8 @@ export class ApiError extends Error {
     readonly requestId: string | null = null,
     /** The field that is at fault, where there is one. */
     readonly param: string | null = null,
+    /** Every single thing that is wrong, where there are several. */
+    readonly problems: readonly Problem[] = [],
   ) {
     super(message);
     this.name = "ApiError";
@@ -68,11 +77,12 @@ export function withQuery(path: string, query: Query = {}): string {
 /** Reads the error out of an answer: the router's own form, else what can be said of the status. */
 export function errorOf(status: number, text: string, requestId: string | null): ApiError {
   try {
-    const said = JSON.parse(text) as { error?: { message?: unknown; code?: unknown; type?: unknown; param?: unknown; request_id?: unknown } | string };
+    const said = JSON.parse(text) as { error?: { message?: unknown; code?: unknown; type?: unknown; param?: unknown; request_id?: unknown; errors?: unknown } | string };
     if (typeof said.error === "string") return new ApiError(status, "error", said.error, requestId);
     if (said.error && typeof said.error.message === "string") {
-      const { message, code, type, param, request_id } = said.error;
-      return new ApiError(status, String(code ?? type ?? "error"), message, requestId ?? (request_id ? String(request_id) : null), param ? String(param) : null);
+      const { message, code, type, param, request_id, errors } = said.error;
+      const problems = Array.isArray(errors) ? errors.filter((one): one is Problem => typeof one?.message === "string") : [];
+      return new ApiError(status, String(code ?? type ?? "error"), message, requestId ?? (request_id ? String(request_id) : null), param ? String(param) : null, problems);
     }
   } catch {
     // Not JSON: something before the router answered.
@@ -101,15 +111,17 @@ export interface Options {
   signal?: AbortSignal;
   /** A refused log-in is no session that ended. */
   keepsSession?: boolean;
+  /** For what takes its time, such as loading a model. */
+  timeoutMs?: number;
 }
 
 const TIMEOUT_MS = 30_000;
 
 /** Calls the router; an answer without a body is `null`. */
-export async function call<T>(path: string, { method = "GET", query, body, signal, keepsSession }: Options = {}): Promise<T> {
+export async function call<T>(path: string, { method = "GET", query, body, signal, keepsSession, timeoutMs = TIMEOUT_MS }: Options = {}): Promise<T> {
   const headers: Record<string, string> = { accept: "application/json", ...proof(method) };
   if (body !== undefined) headers["content-type"] = "application/json";
-  const limit = AbortSignal.timeout(TIMEOUT_MS);
+  const limit = AbortSignal.timeout(timeoutMs);
   let answer: Response;
   let text: string;
   try {
@@ -123,7 +135,7 @@ export async function call<T>(path: string, { method = "GET", query, body, signa
     text = await answer.text();
   } catch (error) {
     if (signal?.aborted) throw error;
-    if (limit.aborted) throw new ApiError(0, "timeout", `The router did not answer within ${TIMEOUT_MS / 1000} s.`);
+    if (limit.aborted) throw new ApiError(0, "timeout", `The router did not answer within ${timeoutMs / 1000} s.`);
     throw unreachable();
   }
   if (!answer.ok) {

@@ -59,5 +59,5 @@ export const queries = {
   usage: (by: UsageBy, from: string) => queryOptions({ queryKey: ["usage", by, from], queryFn: () => api.govern.usage(by, from), refetchInterval: every(SLOW_MS) }),
   audit: (query: Query) => queryOptions({ queryKey: ["audit", query], queryFn: () => api.govern.audit(query), refetchInterval: every(SLOW_MS) }),
   config: () => queryOptions({ queryKey: ["config"], queryFn: api.settings.show }),
-  versions: () => queryOptions({ queryKey: ["config", "versions"], queryFn: api.settings.versions }),
+  version: (version: number) => queryOptions({ queryKey: ["config", "version", version], queryFn: () => api.settings.version(version), placeholderData: undefined }),
 };

@@ -537,33 +537,71 @@ export interface Setting {
 
 export interface Config {
   file: string | null;
-  version?: number | string | null;
+  version?: number | null;
   /** The file as it is written, secrets masked, where there is one. */
   text?: string | null;
   settings: Record<string, Setting>;
   warnings: string[];
 }
 
+/** Which setting is different, and how. */
+export interface ConfigChange {
+  key: string;
+  from: unknown;
+  to: unknown;
+}
+
+export interface ConfigChanged {
+  version: number | null;
+  warnings: string[];
+  changes: ConfigChange[];
+}
+
 export interface ConfigVersion {
-  version: number | string;
-  created_at: string;
+  version: number;
+  created_at: string | null;
+  /** Where it came from, such as an edit or the file itself. */
+  origin?: string | null;
   author: string | null;
   comment?: string | null;
-  /** Which settings are different from the version before. */
-  changes?: { key: string; from: unknown; to: unknown }[];
+  in_force?: boolean;
+  /** What is different from the version before. */
+  changes?: ConfigChange[] | null;
+  /** Secrets masked; `null` where it is too long for a list, or cannot be read. */
   text?: string | null;
+  /** What going back to it would change now. */
+  changes_to_go_back?: ConfigChange[] | null;
+}
+
+export interface ConfigVersions {
+  versions: ConfigVersion[];
+  has_more?: boolean;
 }
 
 export interface AuditRow {
-  id?: string | number;
+  id: string;
   timestamp: string;
   actor: string | null;
+  actor_type?: string | null;
+  actor_id?: string | null;
   action: string;
-  resource: string | null;
+  /** Kind and id together. */
+  resource: string;
+  resource_type?: string | null;
+  resource_id?: string | null;
+  /** success, denied, error, or begun: of a change that a crash cut off. */
   outcome: string;
+  reason?: string | null;
   client_ip?: string | null;
   request_id?: string | null;
   details?: unknown;
+}
+
+export interface AuditPage {
+  /** Newest first. */
+  rows: AuditRow[];
+  /** Whether there are others beyond this page. */
+  has_more: boolean;
 }
 
 export interface LogEntry {

@@ -94,7 +94,7 @@ export default function AccountsPage() {
           </ul>
         </Section>
       )}
-      {switching && text !== null && <Switch {...switching} text={text} onClose={() => setSwitching(null)} />}
+      {switching && text !== null && <Switch {...switching} text={text} base={config.data?.version ?? null} onClose={() => setSwitching(null)} />}
       {testing && <Test account={testing} models={policy.data?.accounts.find((one) => one.name === testing)?.models ?? []} onClose={() => setTesting(null)} />}
       {resetting && (
         <Confirm
@@ -239,10 +239,9 @@ function Account({ name, place, backend, policy, live, cost, failures, onTest, w
 }
 
 /** Switches an account on or off in the configuration, and shows the line that this changes before it does. */
-function Switch({ name, on, text, onClose }: { name: string; on: boolean; text: string; onClose: () => void }) {
+function Switch({ name, on, text, base, onClose }: { name: string; on: boolean; text: string; base: number | null; onClose: () => void }) {
   const client = useQueryClient();
   const next = switched(text, name, on) ?? text;
-  const put = (to: string, comment: string) => settings.change(to, comment, false).then(() => client.invalidateQueries());
   return (
     <FormDialog
       title={on ? `Switch ${name} on` : `Switch ${name} off`}
@@ -250,9 +249,11 @@ function Switch({ name, on, text, onClose }: { name: string; on: boolean; text: 
       danger={!on}
       onClose={onClose}
       onSubmit={async () => {
-        await put(next, on ? `${name} switched on` : `${name} switched off`);
+        await settings.change(next, on ? `${name} switched on` : `${name} switched off`, false, base);
         onClose();
-        say(on ? `${name} is asked again.` : `${name} is asked nothing more.`, { undo: () => void put(text, `${name}: taken back`).catch(sayFailed("It was not taken back")) });
+        const again = () => client.invalidateQueries();
+        say(on ? `${name} is asked again.` : `${name} is asked nothing more.`, { undo: base === null ? undefined : () => void settings.revert(base).then(again, sayFailed("It was not taken back")) });
+        await again();
       }}
     >
       <p>{on ? "It takes requests from now on." : "Requests go to other accounts that have the model; where there is none, they fail. What is under way there is finished."}</p>

@@ -3,15 +3,17 @@
 import { useQuery } from "@tanstack/react-query";
 import { ChevronLeft, ChevronRight, Download, X } from "lucide-react";
 import { useState } from "react";
+import { govern } from "../api/endpoints";
+import { withQuery } from "../api/http";
 import { queries } from "../api/queries";
 import type { AuditRow } from "../api/types";
-import { Ago, Badge, Button, Code, Empty, ErrorNote, Facts, Id } from "../parts/basics";
+import { Ago, Badge, Button, Code, Empty, ErrorNote, Facts, Id, type Tone } from "../parts/basics";
 import { DiffView } from "../parts/diffview";
 import { Dialog } from "../parts/dialog";
 import { Select, Typed } from "../parts/filters";
+import { Menu } from "../parts/menu";
 import { DataTable, TableSkeleton, createColumnHelper } from "../parts/table";
 import { useFilters } from "../shell/address";
-import { csv, save } from "../text/csv";
 import { stamp, UNKNOWN } from "../text/format";
 
 const PAGE = 50;
@@ -23,7 +25,7 @@ const SPANS: [string, string, number][] = [
   ["30d", "last 30 days", 30],
 ];
 
-const isWell = (outcome: string) => ["success", "ok", "allowed", "done"].includes(outcome.toLowerCase());
+const TONES: Record<string, Tone> = { success: "good", denied: "warn", error: "bad", begun: "warn" };
 
 const column = createColumnHelper<AuditRow>();
 const COLUMNS = [
@@ -31,7 +33,7 @@ const COLUMNS = [
   column.accessor("actor", { header: "Who", enableSorting: false, cell: ({ getValue }) => <span className="font-medium">{getValue() ?? "nobody known"}</span> }),
   column.accessor("action", { header: "Did", enableSorting: false, cell: ({ getValue }) => getValue().replaceAll(/[._]/g, " ") }),
   column.accessor("resource", { header: "To", enableSorting: false, meta: { grow: true }, cell: ({ getValue }) => <span className="break-all">{getValue() ?? UNKNOWN}</span> }),
-  column.accessor("outcome", { header: "Outcome", enableSorting: false, cell: ({ getValue }) => <Badge tone={isWell(getValue()) ? "good" : "bad"}>{getValue()}</Badge> }),
+  column.accessor("outcome", { header: "Outcome", enableSorting: false, cell: ({ row: { original: row } }) => <Badge tone={TONES[row.outcome] ?? "unknown"} title={row.reason?.replaceAll("_", " ") ?? undefined}>{row.outcome}</Badge> }),
   column.accessor("client_ip", { header: "From", enableSorting: false, meta: { wide: "lg" }, cell: ({ getValue }) => <span className="text-muted">{getValue() ?? UNKNOWN}</span> }),
 ];
 
@@ -39,80 +41,59 @@ const OUTCOMES: [string, string][] = [
   ["", "Any outcome"],
   ["success", "Succeeded"],
   ["denied", "Denied"],
-  ["failure", "Failed"],
+  ["error", "Failed"],
+  ["begun", "Cut off"],
 ];
-const NOTHING_FILTERED = { actor: "", action: "", resource: "", outcome: "", span: "", after: "" };
+const NOTHING_FILTERED = { actor: "", action: "", resource_id: "", outcome: "", ip: "", span: "", after: "", before: "" };
 
 export default function AuditPage() {
   const [filters, change] = useFilters();
   const days = SPANS.find(([id]) => id === filters.span)?.[2];
   // To the hour, so that the same question keeps its answer.
   const start_time = days ? new Date(Math.floor(Date.now() / HOUR_MS - days * 24) * HOUR_MS).toISOString() : undefined;
-  const { actor, action, resource, outcome, after } = filters;
-  const found = useQuery(queries.audit({ actor, action, resource, outcome, start_time, after, limit: PAGE }));
+  const { actor, action, resource_id, outcome, ip, after, before } = filters;
+  const like = { actor, action, resource_id, outcome, client_ip: ip, start_time };
+  const found = useQuery(queries.audit({ ...like, after, before, limit: PAGE }));
   const [open, setOpen] = useState<AuditRow | null>(null);
-  // Where the pages before this one began.
-  const [newer, setNewer] = useState<string[]>([]);
   const rows = found.data?.rows ?? [];
-  const last = rows[rows.length - 1];
+  const [first, last] = [rows[0], rows[rows.length - 1]];
+  // What lies beyond a page is said; the way back to where one came from is there.
+  const hasNewer = before ? found.data?.has_more : after;
+  const hasOlder = before || found.data?.has_more;
   const isFiltered = Object.keys(NOTHING_FILTERED).some((name) => filters[name]);
-  const filter = (name: keyof typeof NOTHING_FILTERED) => (value: string) => {
-    setNewer([]);
-    change({ [name]: value, after: "" });
-  };
+  const filter = (name: keyof typeof NOTHING_FILTERED) => (value: string) => change({ [name]: value, after: "", before: "" });
   return (
     <div className="flex flex-col gap-3">
       <h1 className="sr-only">Audit</h1>
       <div className="flex flex-wrap items-center gap-2">
         <Typed label="Who" placeholder="Who" type="search" value={actor} onChange={filter("actor")} className="w-36" />
         <Typed label="What was done" placeholder="Did, such as key" value={action} onChange={filter("action")} className="w-40" />
-        <Typed label="To what" placeholder="To what" value={resource} onChange={filter("resource")} className="w-40" />
+        <Typed label="To what" placeholder="To what: its id" value={resource_id} onChange={filter("resource_id")} className="w-40" />
         <Select label="Outcome" value={outcome} onChange={filter("outcome")} options={OUTCOMES} />
+        <Typed label="Client address" placeholder="From" value={ip} onChange={filter("ip")} className="w-28" />
         <Select label="Time" value={filters.span} onChange={filter("span")} options={[["", "All that is kept"], ...SPANS.map(([id, name]): [string, string] => [id, name])]} />
         {isFiltered && (
-          <Button
-            look="quiet"
-            icon={X}
-            onClick={() => {
-              setNewer([]);
-              change(NOTHING_FILTERED);
-            }}
-          >
+          <Button look="quiet" icon={X} onClick={() => change(NOTHING_FILTERED)}>
             Clear
           </Button>
         )}
-        <Button className="ml-auto" icon={Download} disabled={rows.length === 0} onClick={() => save("audit.csv", "text/csv", csv(rows, ["timestamp", "actor", "action", "resource", "outcome", "client_ip", "request_id", "details"]))}>
-          CSV
-        </Button>
+        <span className="ml-auto">
+          <Menu label="Export" icon={Download} items={(["csv", "json"] as const).map((format) => ({ label: `Export as ${format.toUpperCase()}`, icon: Download, onSelect: () => location.assign(withQuery(govern.auditExportPath, { ...like, format })) }))} />
+        </span>
       </div>
       {found.error && !found.data && <ErrorNote what="The audit trail" error={found.error} retry={() => void found.refetch()} />}
       {found.isPending && <TableSkeleton />}
       {found.data && rows.length === 0 && (isFiltered ? <Empty title="No change is like that" action={<Button onClick={() => change(NOTHING_FILTERED)}>Show all</Button>} /> : <Empty title="Nothing was changed yet">Every change of keys, users, nodes, models and settings leaves a row here, with who made it and how it ended.</Empty>)}
-      {rows.length > 0 && <DataTable label="Changes" columns={COLUMNS} rows={rows} rowId={(row) => String(row.id ?? `${row.timestamp}-${row.action}-${row.resource}`)} onOpen={setOpen} />}
-      {(after || found.data?.has_more) && (
+      {rows.length > 0 && <DataTable label="Changes" columns={COLUMNS} rows={rows} rowId={(row) => row.id} onOpen={setOpen} />}
+      {(hasNewer || hasOlder) && (
         <nav aria-label="Pages" className="flex justify-end gap-2">
-          {after && (
-            <Button
-              icon={ChevronLeft}
-              onClick={() => {
-                change({ after: newer[newer.length - 1] ?? "" });
-                setNewer(newer.slice(0, -1));
-              }}
-            >
-              {newer.length > 0 ? "Newer" : "To the newest"}
-            </Button>
-          )}
-          {found.data?.has_more && last?.id !== undefined && (
-            <Button
-              icon={ChevronRight}
-              onClick={() => {
-                setNewer([...newer, after ?? ""]);
-                change({ after: String(last.id) });
-              }}
-            >
-              Older
-            </Button>
-          )}
+          {(after || before) && <Button onClick={() => change({ after: "", before: "" })}>To the newest</Button>}
+          <Button icon={ChevronLeft} disabled={!hasNewer || !first} onClick={() => change({ before: first?.id, after: "" })}>
+            Newer
+          </Button>
+          <Button icon={ChevronRight} disabled={!hasOlder || !last} onClick={() => change({ after: last?.id, before: "" })}>
+            Older
+          </Button>
         </nav>
       )}
       {open && (
@@ -121,9 +102,9 @@ export default function AuditPage() {
             <Facts
               rows={[
                 ["When", stamp(open.timestamp)],
-                ["Who", open.actor ?? "nobody known"],
+                ["Who", [open.actor ?? "nobody known", open.actor_type && `(${open.actor_type.replaceAll("_", " ")})`].filter(Boolean).join(" ")],
                 ["To", open.resource ?? UNKNOWN],
-                ["Outcome", open.outcome],
+                ["Outcome", open.reason ? `${open.outcome}: ${open.reason.replaceAll("_", " ")}` : open.outcome],
                 ["From", open.client_ip ?? UNKNOWN],
                 ["Request", open.request_id ? <Id key="r" id={open.request_id} whole /> : UNKNOWN],
               ]}

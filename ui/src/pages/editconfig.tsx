@@ -12,13 +12,24 @@ import { place, range } from "../text/blocks";
 
 export function EditConfig({ config, at }: { config: Config; at?: string }) {
   const client = useQueryClient();
-  const before = config.text ?? "";
-  const [text, setText] = useState(before);
+  const now = config.text ?? "";
+  // What the edit began with stays what it is compared with, whatever others put in force meanwhile: the router then says that there was one.
+  const [{ before, base }, setStart] = useState({ before: now, base: config.version ?? null });
+  const [text, setText] = useState(now);
+  const [mine, setMine] = useState<number | null>(null);
+  const isOld = before !== now && mine === null;
   const [checked, setChecked] = useState<{ text: string; error: unknown; warnings: string[] } | null>(null);
   const [busy, setBusy] = useState(false);
   const [saving, setSaving] = useState(false);
   const [comment, setComment] = useState("");
   const area = useRef<HTMLTextAreaElement>(null);
+  // What one put in force oneself is what comes next is compared with, as the router shows it: with its secrets masked.
+  useEffect(() => {
+    if (mine === null || config.version !== mine) return;
+    setStart({ before: now, base: mine });
+    setText(now);
+    setMine(null);
+  }, [mine, config.version, now]);
   // Whoever came for one part of it finds that part marked and in sight.
   useEffect(() => {
     const element = area.current;
@@ -42,7 +53,7 @@ export function EditConfig({ config, at }: { config: Config; at?: string }) {
   const check = async () => {
     setBusy(true);
     try {
-      const said = await api.change(text, "", true);
+      const said = await api.change(text, "", true, null);
       setChecked({ text, error: null, warnings: said?.warnings ?? [] });
     } catch (error) {
       setChecked({ text, error, warnings: [] });
@@ -52,7 +63,7 @@ export function EditConfig({ config, at }: { config: Config; at?: string }) {
   };
   return (
     <div className="flex flex-col gap-4">
-      <Field label="Configuration" hint="Secrets are shown as dots. What is left as dots keeps its value.">
+      <Field label="Configuration" hint="Secrets are shown as ***. What is left as *** keeps its value.">
         {(props) => (
           <textarea
             {...props}
@@ -65,6 +76,19 @@ export function EditConfig({ config, at }: { config: Config; at?: string }) {
           />
         )}
       </Field>
+      {isOld && (
+        <p role="status" className="flex flex-wrap items-center gap-3 rounded-md border border-warn/40 bg-warn-soft p-2">
+          <span className="min-w-0 flex-1">Another configuration was put in force since this edit began.</span>
+          <Button
+            onClick={() => {
+              setStart({ before: now, base: config.version ?? null });
+              setText(now);
+            }}
+          >
+            Begin again from that one
+          </Button>
+        </p>
+      )}
       {checked?.text === text && checked.error !== null && <Refused error={checked.error} />}
       {isChecked && (
         <p role="status" className="rounded-md border border-good/40 bg-good-soft p-2">
@@ -94,7 +118,8 @@ export function EditConfig({ config, at }: { config: Config; at?: string }) {
           wide
           onClose={() => setSaving(false)}
           onSubmit={async () => {
-            await api.change(text, comment.trim(), false);
+            const { version } = await api.change(text, comment.trim(), false, base);
+            setMine(version);
             setSaving(false);
             say("It is in force. The version before is kept.");
             await client.invalidateQueries();

@@ -127,7 +127,7 @@ function ModelMenu({ model, onAlias }: { model: Model; onAlias: (model: string) 
 }
 
 /** Writes an alias into the configuration, and shows the line before it does. */
-function Alias({ model, text, onClose }: { model: string; text: string; onClose: () => void }) {
+function Alias({ model, text, base, onClose }: { model: string; text: string; base: number | null; onClose: () => void }) {
   const client = useQueryClient();
   const [name, setName] = useState("");
   const [more, setMore] = useState("");
@@ -142,7 +142,7 @@ function Alias({ model, text, onClose }: { model: string; text: string; onClose:
       onClose={onClose}
       onSubmit={async () => {
         if (next === null) return;
-        await settings.change(next, `${wanted} stands for ${model}`, false);
+        await settings.change(next, `${wanted} stands for ${model}`, false, base);
         say(`${wanted} can be asked for.`);
         onClose();
         await client.invalidateQueries();
@@ -210,7 +210,7 @@ export default function ModelsPage() {
             {shown.length > 0 && <DataTable label="Models" columns={table} rows={shown} rowId={(model) => model.id} pageRows={100} />}
           </div>
         )}
-        {naming !== null && text !== null && <Alias model={naming} text={text} onClose={() => setNaming(null)} />}
+        {naming !== null && text !== null && <Alias model={naming} text={text} base={config.data?.version ?? null} onClose={() => setNaming(null)} />}
         {tab === "registered" && <Registered models={registered.data} error={registered.error} retry={() => void registered.refetch()} onHub={() => change({ tab: "hub" })} />}
         {tab === "hub" && isAdmin && <Hub registered={registered.data ?? []} />}
         {tab === "conversions" && <Conversions tasks={conversions.data} error={conversions.error} retry={() => void conversions.refetch()} />}

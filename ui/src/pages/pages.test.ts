@@ -1,12 +1,19 @@
 import { describe, expect, it } from "vitest";
 import { ApiError, errorOf, withQuery } from "../api/http";
-import type { Explanation } from "../api/types";
+import { merged } from "../api/tail";
+import type { ApiKey, Explanation, NodeMetrics, RequestRow } from "../api/types";
 import { chosen } from "../parts/logview";
-import { outcome } from "./decision";
+import { points } from "../parts/sparkline";
+import { isFor, PLACES } from "../shell/places";
+import { failuresOf } from "./accounts";
+import { budgetWords, spentShare, tightest } from "./budgets";
+import { outcome, picked, weight } from "./decision";
+import { firstBytes, work } from "./instances";
 import { expiry } from "./keys";
 import { asBody } from "./keyform";
 import { words } from "./nodeactions";
 import { fault } from "./password";
+import { question } from "./requests";
 import { drawn, withSample } from "./samples";
 import { grouped, originKind } from "./settings";
 import { generated } from "./users";
@@ -78,4 +85,71 @@ describe("what a key may", () => {
   const form = { name: " bot ", owner: "", tags: "a", scopes: ["inference"], models: "m, n", expires: "", rpm: "60", tpm: "", concurrency: "", amount: "", window: "month" };
   it("is said when it is made", () => expect(asBody(form, true)).toEqual({ name: "bot", scopes: ["inference"], allowed_models: ["m", "n"], tags: ["a"], limits: { rpm: 60 } }));
   it("is taken away by an edit", () => expect(asBody({ ...form, rpm: "" }, false)).toMatchObject({ limits: null, budget: null, expires_at: null, owner: null }));
+});
+
+const row = (id: string, timestamp: string, more: Partial<RequestRow> = {}) => ({ id, timestamp, ...more }) as RequestRow;
+
+describe("the tail", () => {
+  const before = [row("c", "3"), row("a", "1")];
+  it("puts what comes in its place, each once, and keeps what was there", () => {
+    const after = merged(before, [row("b", "2"), row("c", "3"), row("d", "4")], 10);
+    expect(after.map(({ id }) => id)).toEqual(["d", "c", "b", "a"]);
+    expect(after[1]).toBe(before[0]);
+  });
+  it("has no more than it may", () => expect(merged(before, [row("d", "4")], 2).map(({ id }) => id)).toEqual(["d", "c"]));
+  it("does not change for nothing", () => expect(merged(before, [row("a", "1")], 10)).toBe(before));
+});
+
+describe("a question for requests", () => {
+  const now = Date.parse("2026-11-21T12:00:30Z");
+  it("takes outcomes and statuses from one field", () => {
+    expect(question({ status: "429" }, now)).toMatchObject({ http_status: "429", status: undefined });
+    expect(question({ status: "error" }, now)).toMatchObject({ http_status: undefined, status: "error" });
+  });
+  it("goes back from now, or lies between two times", () => {
+    expect(question({ span: "15m" }, now)).toMatchObject({ start_time: "2026-11-21T11:45:00.000Z", end_time: undefined });
+    expect(question({ span: "own", from: "2026-11-21T10:00:00Z", to: "nonsense" }, now)).toMatchObject({ start_time: "2026-11-21T10:00:00.000Z", end_time: undefined });
+    expect(question({ from: "2026-11-21T10:00:00Z" }, now).start_time).toBeUndefined();
+  });
+});
+
+describe("decisions", () => {
+  it("say by what equals were ordered", () => {
+    const by = (name: string, figure: number | null) => weight({ weighed: { by: name, figure } });
+    expect([by("latency-based-routing", 0.412), by("least-busy", 1), by("cost-based-routing", 4.5), by("latency-based-routing", null), by("new-one", 7)]).toEqual(["412 ms to the first byte", "1 request under way", "$4.50 a million tokens", "latency-based-routing: not known yet", "new-one: 7"]);
+    expect([weight({ score: 0.5 }), weight({})]).toEqual(["0.500", "—"]);
+  });
+  it("say why it was that node", () => expect(picked({ policy: "auto", reason: "fewest_requests", candidates: 3, active: 1, queue_position: 2, queue_wait_ms: 1200 })).toBe("one of 3 nodes, by auto: fewest requests, 1 request in flight there; it stood in line for 1.2 s, as number 2"));
+});
+
+describe("what nodes are doing", () => {
+  const instance = { model: "m", slots_total: 4, slots_busy: 1, queue_len: 0, kv_used: 0, kv_total: 0, prefill_tps: 0, tpot_ms: 0 };
+  it("is summed up", () => {
+    const metrics: NodeMetrics = { instances: [instance, { ...instance, slots_busy: 3, queue_len: 2, prefill_tps: 900, tpot_ms: 20 }] };
+    expect(work(metrics)).toEqual({ slots: 8, busy: 4, queued: 2, prefill: 900, decode: 50 });
+    expect([work({}), work(undefined), work({ instances: [instance] })?.decode]).toEqual([null, null, null]);
+  });
+  it("is drawn from old to new", () => {
+    const rows = [row("b", "2026-11-21T12:00:02Z", { node_id: "n", first_byte_ms: 30 }), row("a", "2026-11-21T12:00:01Z", { node_id: "n", first_byte_ms: 10 }), row("c", "2026-11-21T12:00:03Z", { node_id: null, first_byte_ms: 5 })];
+    expect([...firstBytes(rows)]).toEqual([["n", [10, 30]]]);
+    expect([points([1, 3]), points([2, 2])]).toEqual(["0.0,15.0 64.0,1.0", "0.0,8.0 64.0,8.0"]);
+  });
+});
+
+describe("budgets", () => {
+  const key = (name: string, amount: number | null, spent: number) => ({ name, budget: amount === null ? null : { amount, spent, window: "month" } }) as ApiKey;
+  it("with least left come first", () => expect(tightest([key("a", 100, 10), key("b", null, 0), key("c", 1, 2), key("d", 0, 0)]).map(({ name }) => name)).toEqual(["c", "a", "d"]));
+  it("are said in words", () => expect([budgetWords({ amount: 400, window: "month", spent: 351.2 }), budgetWords({ amount: 5, window: "total" }, 1), spentShare({ amount: 0, spent: 1 })]).toEqual(["$351.20 of $400.00 a month", "$1.00 of $5.00 in all", 1]));
+});
+
+it("failures are counted by account and kind", () => {
+  const rows = [row("a", "", { target: "x", error_code: "upstream_error" }), row("b", "", { target: "x", error_code: "upstream_error" }), row("c", "", { target: "x", http_status: 429 }), row("d", "", { target: null })];
+  expect([...failuresOf(rows)].map(([name, kinds]) => [name, Object.fromEntries(kinds)])).toEqual([["x", { upstream_error: 2, "status 429": 1 }]]);
+});
+
+it("places are for those who may see them", () => {
+  const seen = (isAdmin: boolean, isReader: boolean) => PLACES.filter((place) => isFor(place, { isAdmin, isReader })).map(({ name }) => name);
+  expect(seen(false, false)).toEqual(["Playground", "Usage and cost"]);
+  expect(seen(false, true)).not.toContain("Keys");
+  expect(seen(true, true)).toHaveLength(PLACES.length);
 });

@@ -94,12 +94,12 @@ export function Registered({ models, error, retry, onHub }: { models?: Registere
   );
 }
 
-/** Brings a model into a node's memory; its file comes there first where it is not. */
+/** Brings a model into a node's memory. */
 function Load({ model, onClose }: { model: string; onClose: () => void }) {
   const client = useQueryClient();
   const { data: nodes = [] } = useQuery(queries.nodes());
   const [node, setNode] = useState("");
-  const there = nodes.filter((one) => one.status === "online");
+  const there = nodes.filter((one) => one.status === "online" && one.available_models?.includes(model));
   return (
     <FormDialog
       title={`Load ${model}`}
@@ -108,15 +108,15 @@ function Load({ model, onClose }: { model: string; onClose: () => void }) {
       onClose={onClose}
       onSubmit={async () => {
         await api.load(model, node || undefined);
-        say(`${model} is being loaded.`);
+        say(`${model} is in memory.`);
         onClose();
         await client.invalidateQueries({ queryKey: ["nodes"] });
       }}
     >
       {there.length === 0 ? (
-        <p>No node is online. Start one: it fetches the file from here by itself.</p>
+        <p>No node that is online has its file yet. Nodes fetch it from here by themselves, a moment after it is ready.</p>
       ) : (
-        <Field label="Node" hint="Where it has no copy yet, the file is fetched first.">
+        <Field label="Node" hint="Those that have its file. This waits until it is in memory.">
           {(props) => (
             <select {...props} className="input" value={node} onChange={(event) => setNode(event.target.value)}>
               <option value="">whichever is best</option>

@@ -89,7 +89,7 @@ export default function SettingsPage() {
       >
         {tab === "values" && <Values config={config.data} q={filters.q ?? ""} origin={filters.origin ?? ""} change={change} />}
         {tab === "edit" && <EditConfig config={config.data} at={filters.at} />}
-        {tab === "versions" && <Versions current={config.data.version ?? null} />}
+        {tab === "versions" && <Versions current={config.data.version ?? null} now={config.data.text ?? null} />}
       </Tabs>
     </div>
   );

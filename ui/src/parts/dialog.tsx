@@ -100,11 +100,22 @@ export function FormDialog({
 export function Refused({ error }: { error: unknown }) {
   const failure = error instanceof ApiError ? error : null;
   const text = failure?.isMissing ? "This router cannot do that: it is older than this page, or was built without that part." : error instanceof Error ? error.message : String(error);
+  const problems = failure?.problems ?? [];
   return (
-    <p role="alert" className="rounded-md border border-bad/40 bg-bad-soft p-2 break-words">
+    <div role="alert" className="rounded-md border border-bad/40 bg-bad-soft p-2 break-words">
       {text}
+      {problems.length > 1 && (
+        <ul className="mt-1 list-disc pl-5">
+          {problems.map(({ message, key, line }) => (
+            <li key={`${key}-${line}-${message}`}>
+              {line ? `line ${line}: ` : ""}
+              {message}
+            </li>
+          ))}
+        </ul>
+      )}
       {failure?.requestId && <span className="mt-1 block font-mono text-xs text-muted">request {failure.requestId}</span>}
-    </p>
+    </div>
   );
 }
 

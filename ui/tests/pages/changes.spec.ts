@@ -123,7 +123,9 @@ test("the audit trail: by outcome, page by page", async ({ page, fake }) => {
   await expect(table).toContainText(older.rows[0].resource);
   await page.reload();
   await expect(table).toContainText(older.rows[0].resource);
-  await page.getByRole("button", { name: "To the newest" }).click();
+  await page.getByRole("button", { name: "Newer" }).click();
+  await expect(table).toContainText(newest.rows[0].resource);
+  await expect(page.getByRole("button", { name: "Newer" })).toBeDisabled();
   await page.getByLabel("Outcome").selectOption("denied");
   await expect(table.getByRole("row")).toHaveCount(2);
   await expect(table).toContainText("sam");
