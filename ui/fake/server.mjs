@@ -371,6 +371,7 @@ const ROUTES = [
     return null;
   }],
   ["GET", "/api/dashboard/overview", read, (s) => ({ nodes: s.nodes, stats: stats(s), history: minutes(s), generated_at: iso(Date.now()), generation_time_ms: 3 })],
+  ["GET", "/api/dashboard/stats", read, stats],
   ["GET", "/api/dashboard/request-history", read, minutes],
   ["GET", "/api/dashboard/metrics/:id", read, (s, { id }) => {
     const found = s.nodes.find((one) => one.id === id) ?? missing("such node");
@@ -459,7 +460,7 @@ function login(state, { username, password }) {
 const SENTENCE = "Quicksort picks one number, puts the smaller ones to its left and the larger ones to its right, and does the same with both sides until nothing is left to move.";
 
 /** A record is there: whoever follows gets it. */
-function put(state, row) {
+function keep(state, row) {
   state.requests.unshift(row);
   for (const { query, response } of state.tails) if (filtered(state, query, [row]).length > 0) response.write(`event: request\nid: ${row.id}\ndata: ${JSON.stringify(row)}\n\n`);
 }
@@ -474,13 +475,14 @@ function follow(state, query, response) {
 
 async function chat(state, body, response, id) {
   const row = record(Date.now(), 0, dice(Date.now() % 1000), state.keys.length ? state : { ...state, keys: Array(5).fill({ id: "k", name: "session" }) });
-  Object.assign(row, { id, timestamp: iso(Date.now()), model: body.model, model_served: body.model, key_name: "session", status: { type: "success" }, http_status: 200, error_code: null, request_type: "chat", prompt_tokens: 24, completion_tokens: 33, stream: body.stream === true });
+  const entry = MODELS.find((model) => model.id === body.model);
+  Object.assign(row, { id, timestamp: iso(Date.now()), model: body.model, model_served: body.model, target: entry?.service ?? "openai", provider: entry?.backend_type ?? "openai", attempts: 1, key_name: "session", status: { type: "success" }, http_status: 200, error_code: null, request_type: "chat", prompt_tokens: 24, completion_tokens: 33, stream: body.stream === true });
   if (body.model === "house-model") no(502, "upstream_error", "Every target failed: team-vllm could not be reached.");
   const text = body.tools ? null : body.response_format ? '{"answer": "yes", "sure": 0.9}' : SENTENCE;
   const headers = { "x-request-id": id, "x-llm-router-model": body.model, "x-llm-router-target": row.target ?? "openai", "x-llm-router-fidelity": "exact" };
   const usage = { prompt_tokens: 24, completion_tokens: 33, total_tokens: 57 };
   const calls = body.tools ? [{ index: 0, id: "call_1", type: "function", function: { name: body.tools[0].function?.name ?? "tool", arguments: '{"place": "Oslo"}' } }] : undefined;
-  put(state, row);
+  keep(state, row);
   if (!body.stream) {
     response.writeHead(200, { ...headers, "content-type": "application/json", "x-llm-router-cost": "0.000312" });
     response.end(JSON.stringify({ id: "chatcmpl-1", object: "chat.completion", model: body.model, choices: [{ index: 0, message: { role: "assistant", content: text, tool_calls: calls }, finish_reason: calls ? "tool_calls" : "stop" }], usage }));

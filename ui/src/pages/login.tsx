@@ -70,9 +70,11 @@ export function Login({ onLogin, onKey }: { onLogin: (username: string, password
           {isKey ? "Log in with a user name" : "I have an API key only"}
         </button>
       </form>
-      <p className="mt-5 text-xs text-muted">
-        The first administrator is <code>admin</code>; the router printed the password when it first started. It is lost? <code>llm-router user set-password admin</code> on the router&rsquo;s machine sets another.
-      </p>
+      {!isKey && (
+        <p className="mt-5 text-xs text-muted">
+          The first administrator is <code>admin</code>; the router printed the password when it first started. It is lost? <code>llm-router user set-password admin</code> on the router&rsquo;s machine sets another.
+        </p>
+      )}
     </Door>
   );
 }

@@ -78,11 +78,11 @@ function gemini({ contents, systemInstruction, system_instruction, generationCon
 
 /** The body as a chat's; as it is, where it is one. `null`: it asks for no text. */
 export function asChat(body: Body, path: string, model: string): Body | null {
-  if (/\/messages$/.test(path)) return messages(body);
-  if (/\/responses$/.test(path)) return responses(body);
+  if (path.endsWith("/messages")) return messages(body);
+  if (path.endsWith("/responses")) return responses(body);
   if (/:(stream)?generateContent$/i.test(path)) return gemini(body, model);
-  if (/\/chat\/completions$/.test(path)) return body;
-  if (/\/completions$/.test(path)) {
+  if (path.endsWith("/chat/completions")) return body;
+  if (path.endsWith("/completions")) {
     const { prompt, ...rest } = body;
     return { ...rest, messages: [{ role: "user", content: Array.isArray(prompt) ? prompt.join("\n") : text(prompt) }] };
   }

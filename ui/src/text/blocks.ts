@@ -87,7 +87,7 @@ export function aliased(text: string, name: string, targets: readonly string[]):
   if (own.some((line) => bare(line.split(":")[0] ?? "") === name)) return null;
   if (/^"?aliases"?:\s*(#.*)?$/.test(head)) {
     const margin = /^\s+/.exec(own.find((line) => !isBlank(line)) ?? "  ")?.[0] ?? "  ";
-    if (own.some((line) => /^- /.test(line))) return null;
+    if (own.some((line) => line.startsWith("- "))) return null;
     lines.splice(block.to, 0, `${margin}${entry}`);
   } else if (/^"?aliases"?:\s*\{.*\}\s*$/.test(head) && own.length === 0) {
     if (new RegExp(`[{,]\\s*"?${name.replace(/[^\w]/g, "\\$&")}"?\\s*:`).test(head)) return null;

@@ -196,14 +196,14 @@ test("a model is loaded on a node and unloaded again", async ({ page, fake }) =>
 
 test("a registered model is brought to a node of one's choice", async ({ page, fake }) => {
   await open(page, fake, "/dashboard/models?tab=registered");
-  await page.getByRole("button", { name: "Actions for llama-3.3-70b-instruct" }).click();
+  await page.getByRole("button", { name: "Actions for qwen3-14b" }).click();
   await page.getByRole("menuitem", { name: "Load on a node" }).click();
-  await page.getByLabel("Node", { exact: true }).selectOption({ label: "calypso" });
+  await page.getByLabel("Node", { exact: true }).selectOption({ label: "rack 1, left" });
   await page.getByRole("button", { name: "Load", exact: true }).click();
   await expect(page.getByRole("dialog")).toHaveCount(0);
   await page.reload();
-  const node = (await api(page, fake, "/api/nodes")).find((one: { machine_name: string }) => one.machine_name === "calypso");
-  expect(node.loaded_models).toContain("llama-3.3-70b-instruct");
+  const node = (await api(page, fake, "/api/nodes")).find((one: { machine_name: string }) => one.machine_name === "atlas");
+  expect(node.loaded_models).toContain("qwen3-14b");
 });
 
 test("who holds a key sees its own use, and is asked for nothing else", async ({ page, fake }) => {
@@ -282,9 +282,9 @@ test("a model gets another name", async ({ page, fake }) => {
   await open(page, fake, "/dashboard/models");
   await page.getByRole("button", { name: "Actions for gpt-5-mini" }).click();
   await page.getByRole("menuitem", { name: "Another name for it" }).click();
-  await page.getByLabel("Name").fill("fast");
+  await page.getByLabel("Name", { exact: true }).fill("fast");
   await expect(page.getByText(/has that one already/)).toBeVisible();
-  await page.getByLabel("Name").fill("cheap");
+  await page.getByLabel("Name", { exact: true }).fill("cheap");
   await page.getByLabel("Then").fill("gemini-3-flash");
   await expect(page.getByRole("group", { name: "What is different" })).toContainText("cheap: [gpt-5-mini, gemini-3-flash]");
   await page.getByRole("button", { name: "Put in force" }).click();
