@@ -175,7 +175,7 @@ function ModelsHere({ node }: { node: Node }) {
           {all.map((model) => {
             const isLoaded = node.loaded_models.includes(model);
             return (
-              <li key={model} className="flex min-h-10 items-center gap-3 px-3">
+              <li key={model} className="flex min-h-11 items-center gap-3 px-3 py-1">
                 <span className="min-w-0 flex-1 truncate">{model}</span>
                 <Doing instance={said.get(model)} />
                 <span className="text-muted">{isLoaded ? "in memory" : "on disk"}</span>
@@ -198,7 +198,7 @@ function Doing({ instance }: { instance?: Instance }) {
   if (!instance) return null;
   const { slots_busy, slots_total, queue_len, kv_used, kv_total, prefill_tps } = instance;
   const slots = `${slots_busy} of ${plural(slots_total, "slot")} busy`;
-  const cells = `${count(kv_used)} of ${count(kv_total)} cells of the cache`;
+  const cells = `cache ${count(kv_used)} of ${count(kv_total)}`;
   return (
     <span className="flex flex-wrap items-center justify-end gap-x-4 gap-y-1 text-xs text-muted max-md:hidden">
       {slots_total > 0 && (
@@ -208,7 +208,7 @@ function Doing({ instance }: { instance?: Instance }) {
         </span>
       )}
       {kv_total > 0 && (
-        <span className="flex w-40 flex-col gap-1">
+        <span className="flex w-36 flex-col gap-1">
           {cells}
           <Meter value={kv_used} max={kv_total} label={cells} />
         </span>

@@ -6,7 +6,7 @@ import { Download, MoreHorizontal, Plus } from "lucide-react";
 import { useMemo, useState } from "react";
 import { LIVE_MS, queries } from "../api/queries";
 import type { Node, NodeMetrics } from "../api/types";
-import { Ago, Button, Empty, ErrorNote, Meter, Tag } from "../parts/basics";
+import { Ago, Button, Empty, ErrorNote, Meter } from "../parts/basics";
 import { Select, Typed } from "../parts/filters";
 import { Menu } from "../parts/menu";
 import { Sparkline } from "../parts/sparkline";
@@ -71,14 +71,22 @@ function columns(act: (node: Node) => (action: NodeAction) => void, isAdmin: boo
     column.accessor((node) => node.metrics?.gpu_usage ?? node.metrics?.cpu_usage ?? -1, {
       id: "use",
       header: "Use",
-      meta: { wide: "lg", right: true },
+      meta: { wide: "2xl", right: true },
       cell: ({ row: { original: node } }) => {
         const { gpu_usage, cpu_usage } = node.metrics ?? {};
         return typeof gpu_usage === "number" ? `GPU ${percent(gpu_usage)}` : typeof cpu_usage === "number" ? `CPU ${percent(cpu_usage)}` : UNKNOWN;
       },
     }),
-    column.accessor("active_requests", { header: "In flight", meta: { right: true } }),
-    column.accessor((node) => node.work?.queued ?? -1, { id: "queue", header: "Queue", meta: { right: true, wide: "xl" }, cell: ({ row }) => count(row.original.work?.queued) }),
+    column.accessor("active_requests", {
+      header: "In flight",
+      meta: { right: true },
+      cell: ({ row: { original: node } }) => (
+        <span title={node.work ? `${count(node.work.queued)} wait there` : undefined}>
+          {node.active_requests}
+          {node.work && node.work.queued > 0 && <span className="text-warn"> +{count(node.work.queued)}</span>}
+        </span>
+      ),
+    }),
     column.accessor((node) => node.work?.decode ?? node.metrics?.tokens_per_second ?? -1, {
       id: "speed",
       header: "Prefill / decode",
@@ -123,6 +131,7 @@ function columns(act: (node: Node) => (action: NodeAction) => void, isAdmin: boo
           column.display({
             id: "actions",
             header: () => <span className="sr-only">Actions</span>,
+            meta: { wide: "sm" },
             cell: ({ row }) => <Menu label={`Actions for ${name(row.original)}`} icon={MoreHorizontal} items={nodeItems(row.original, act(row.original))} />,
           }),
         ]
@@ -135,10 +144,10 @@ function Loaded({ node }: { node: Row }) {
   if (node.loaded_models.length === 0) return <span className="text-muted">{node.available_models?.length ? `none of ${node.available_models.length}` : "none"}</span>;
   const words = node.work && node.work.slots > 0 ? `${node.work.busy} of ${plural(node.work.slots, "slot")} busy` : null;
   return (
-    <span className="flex max-w-56 flex-col gap-1">
-      <span className="flex gap-1" title={node.loaded_models.join("\n")}>
-        <Tag>{node.loaded_models[0]}</Tag>
-        {node.loaded_models.length > 1 && <Tag>+{node.loaded_models.length - 1}</Tag>}
+    <span className="flex w-40 flex-col gap-1">
+      <span className="flex gap-1.5" title={node.loaded_models.join("\n")}>
+        <span className="truncate">{node.loaded_models[0]}</span>
+        {node.loaded_models.length > 1 && <span className="text-muted">+{node.loaded_models.length - 1}</span>}
       </span>
       {node.work && words && <Meter value={node.work.busy} max={node.work.slots} label={words} />}
     </span>
@@ -151,7 +160,7 @@ function Memory({ metrics }: { metrics?: NodeMetrics }) {
   if (typeof used === "number" && all) {
     const words = `VRAM ${bytes(used * 1e6)} of ${bytes(all * 1e6)}`;
     return (
-      <span className="flex w-36 flex-col gap-1">
+      <span className="flex w-34 flex-col gap-1">
         <span className="text-xs">{words}</span>
         <Meter value={used} max={all} label={words} />
       </span>
@@ -226,7 +235,7 @@ export default function NodesPage() {
       )}
       {nodes.data && nodes.data.length > 0 && shown.length === 0 && <Empty title="No node is like that" action={<Button onClick={() => change({ q: "", status: "" })}>Show all</Button>} />}
       {shown.length > 0 && (
-        <DataTable label="Nodes" columns={table} rows={shown} rowId={(node) => node.id} pageRows={PAGE_ROWS} chosen={chosen} onChoose={setChosen} onOpen={(node) => void navigate({ to: "/dashboard/nodes/$id", params: { id: node.id } })} />
+        <DataTable dense label="Nodes" columns={table} rows={shown} rowId={(node) => node.id} pageRows={PAGE_ROWS} chosen={chosen} onChoose={setChosen} onOpen={(node) => void navigate({ to: "/dashboard/nodes/$id", params: { id: node.id } })} />
       )}
       {action && (
         <NodeActions

@@ -50,7 +50,7 @@ export default function OverviewPage() {
       <h1 className="sr-only">Overview</h1>
       {isNew && <FirstSteps />}
       <div className="grid grid-cols-2 gap-px overflow-hidden rounded-md border border-line bg-line sm:grid-cols-3 xl:grid-cols-6">
-        <Tile name="Requests, last hour" value={count(asked)} title={exact(asked)} more={`${count(stats.total_requests)} since the start, ${count(stats.failed_requests)} failed`} to="/dashboard/requests" />
+        <Tile name="Requests, last hour" value={count(asked)} title={exact(asked)} more={`${count(stats.total_requests)} in all, ${count(stats.failed_requests)} failed`} to="/dashboard/requests" />
         <Tile name="Errors, last hour" value={asked ? percent((lastHour.error / asked) * 100) : UNKNOWN} more={plural(lastHour.error, "failed request")} tone={asked && lastHour.error / asked >= 0.05 ? "bad" : undefined} to="/dashboard/requests" search={{ status: "error" }} />
         <FirstToken rows={rows} />
         <Speed rows={rows} />
@@ -58,8 +58,8 @@ export default function OverviewPage() {
           tone={tight && spentShare(tight.budget) >= 1 ? "bad" : undefined}
           name="Spend today"
           value={spend.data ? money(spend.data.totals.cost_usd) : UNKNOWN}
-          title={spend.data?.totals.cost_usd ? `$${spend.data.totals.cost_usd}` : undefined}
-          more={tight ? `${tight.name}: ${budgetWords(tight.budget)}` : spend.error ? "no prices known" : spend.data?.totals.unpriced_requests ? `${plural(spend.data.totals.unpriced_requests, "request")} without a known price` : "all priced"}
+          title={[spend.data?.totals.cost_usd ? `$${spend.data.totals.cost_usd}` : "", tight ? `${tight.name}: ${budgetWords(tight.budget)}` : ""].filter(Boolean).join("; ") || undefined}
+          more={tight ? `${tight.name}: ${percent(spentShare(tight.budget) * 100)} of its budget` : spend.error ? "no prices known" : spend.data?.totals.unpriced_requests ? `${plural(spend.data.totals.unpriced_requests, "request")} without a known price` : "all priced"}
           to="/dashboard/usage"
         />
         <Tile name="Now" value={count(live.data?.active_requests)} more={`${count(live.data?.open_streams)} streams · ${count(live.data?.queued_requests)} queued`} to="/dashboard/requests" search={{ live: "1" }} />

@@ -132,7 +132,7 @@ describe("what nodes are doing", () => {
   it("is drawn from old to new", () => {
     const rows = [row("b", "2026-11-21T12:00:02Z", { node_id: "n", first_byte_ms: 30 }), row("a", "2026-11-21T12:00:01Z", { node_id: "n", first_byte_ms: 10 }), row("c", "2026-11-21T12:00:03Z", { node_id: null, first_byte_ms: 5 })];
     expect([...firstBytes(rows)]).toEqual([["n", [10, 30]]]);
-    expect([points([1, 3]), points([2, 2])]).toEqual(["0.0,15.0 64.0,1.0", "0.0,8.0 64.0,8.0"]);
+    expect([points([1, 3]), points([2, 2])]).toEqual(["0.0,15.0 48.0,1.0", "0.0,8.0 48.0,8.0"]);
   });
 });
 

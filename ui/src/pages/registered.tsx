@@ -52,7 +52,7 @@ export function Registered({ models, error, retry, onHub }: { models?: Registere
               ) : isFailed ? (
                 <Badge tone="bad">failed</Badge>
               ) : (
-                <span className="flex w-40 flex-col gap-1">
+                <span className="flex w-40 flex-col items-start gap-1">
                   <Badge tone="accent">{model.status === "registered" || !model.status ? "on its way" : model.status.replaceAll("_", " ")}</Badge>
                   {typeof model.progress === "number" && <Meter value={model.progress <= 1 ? model.progress * 100 : model.progress} max={100} tone="accent" label={`${Math.round(model.progress <= 1 ? model.progress * 100 : model.progress)} % of ${model.name} are here`} />}
                 </span>

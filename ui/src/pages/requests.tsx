@@ -2,14 +2,14 @@
 
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
-import { Columns2, Download, Pause, Play, X } from "lucide-react";
+import { Columns2, Download, Pause, Play, SlidersHorizontal, X } from "lucide-react";
 import { useMemo, useRef, useState } from "react";
 import { dashboard } from "../api/endpoints";
 import { withQuery, type Query } from "../api/http";
 import { queries } from "../api/queries";
 import { useTail, type TailState } from "../api/tail";
 import type { RequestRow } from "../api/types";
-import { Ago, Button, Empty, ErrorNote, Id, Tag } from "../parts/basics";
+import { Ago, Button, Empty, ErrorNote, Id, Tag, classes } from "../parts/basics";
 import { Select, Typed } from "../parts/filters";
 import { Menu } from "../parts/menu";
 import { RequestState } from "../parts/states";
@@ -105,6 +105,7 @@ export default function RequestsPage() {
   const isAsking = !isTail || tail.state === "absent";
   const found = useQuery({ ...queries.requests({ ...asked, page: isTail ? 1 : page, per_page: perPage }, isTail ? TAIL_MS : page === 1 ? 5000 : undefined), enabled: isAsking });
   const records = isAsking || (tail.rows.length === 0 && found.data) ? (found.data?.records ?? []) : tail.rows;
+  const [more, setMore] = useState(false);
   const [chosen, setChosen] = useState<Record<string, boolean>>({});
   const two = Object.keys(chosen).filter((id) => chosen[id]);
   const isNew = useNewest(records, isTail);
@@ -115,18 +116,22 @@ export default function RequestsPage() {
     <div className="flex flex-col gap-3">
       <h1 className="sr-only">Requests</h1>
       <div className="flex flex-wrap items-center gap-2">
-        <Typed label="Search the text of requests" placeholder="Search text or id" value={filters.q} onChange={setFilter("q")} type="search" className="w-52" />
-        <Typed label="Model" placeholder="Model" value={filters.model} onChange={setFilter("model")} className="w-36" />
+        <Typed label="Search the text of requests" placeholder="Search text or id" value={filters.q} onChange={setFilter("q")} type="search" className="w-44 max-sm:w-full" />
         <Select label="Status" value={filters.status} onChange={setFilter("status")} options={STATUSES} />
-        <Select label="Node" value={filters.node} onChange={setFilter("node")} options={[["", "Any node"], ...nodes.map((node): [string, string] => [node.id, node.custom_name ?? node.machine_name])]} />
-        <Typed label="Account" placeholder="Account" value={filters.account} onChange={setFilter("account")} className="w-28" />
-        <Typed label="Key" placeholder="Key" value={filters.key} onChange={setFilter("key")} className="w-28" />
-        <Typed label="Client address" placeholder="Address" value={filters.ip} onChange={setFilter("ip")} className="w-28" />
-        <Select label="Time" value={filters.span} onChange={setFilter("span")} options={[["", "All that is kept"], ...SPANS.map(([id, name]): [string, string] => [id, name]), [OWN_SPAN, "between…"]]} />
-        {filters.span === OWN_SPAN &&
-          (["from", "to"] as const).map((name) => (
-            <input key={name} type="datetime-local" aria-label={name === "from" ? "From" : "Until"} className="input w-auto" value={filters[name] ?? ""} onChange={(event) => setFilter(name)(event.target.value)} />
-          ))}
+        {/* On a phone the rest waits until it is wanted. */}
+        <Button className="sm:hidden" icon={SlidersHorizontal} aria-label="More filters" aria-expanded={more} onClick={() => setMore(!more)} />
+        <div className={classes("flex flex-wrap items-center gap-2 sm:contents", !more && "max-sm:hidden")}>
+          <Typed label="Model" placeholder="Model" value={filters.model} onChange={setFilter("model")} className="w-28" />
+          <Select label="Node" value={filters.node} onChange={setFilter("node")} options={[["", "Any node"], ...nodes.map((node): [string, string] => [node.id, node.custom_name ?? node.machine_name])]} />
+          <Typed label="Account" placeholder="Account" value={filters.account} onChange={setFilter("account")} className="w-24" />
+          <Typed label="Key" placeholder="Key" value={filters.key} onChange={setFilter("key")} className="w-24" />
+          <Typed label="Client address" placeholder="Address" value={filters.ip} onChange={setFilter("ip")} className="w-24" />
+          <Select label="Time" value={filters.span} onChange={setFilter("span")} options={[["", "All that is kept"], ...SPANS.map(([id, name]): [string, string] => [id, name]), [OWN_SPAN, "between…"]]} />
+          {filters.span === OWN_SPAN &&
+            (["from", "to"] as const).map((name) => (
+              <input key={name} type="datetime-local" aria-label={name === "from" ? "From" : "Until"} className="input w-auto" value={filters[name] ?? ""} onChange={(event) => setFilter(name)(event.target.value)} />
+            ))}
+        </div>
         {isFiltered && (
           <Button look="quiet" icon={X} onClick={() => change(NOTHING_FILTERED)}>
             Clear
@@ -137,6 +142,11 @@ export default function RequestsPage() {
             <Button icon={Columns2} disabled={two.length !== 2} title={two.length === 2 ? undefined : "Choose two requests"} onClick={() => void navigate({ to: "/dashboard/requests/compare", search: { a: two[0], b: two[1] } as never })}>
               Compare {two.length} of 2
             </Button>
+          )}
+          {isTail && tail.state !== "off" && (
+            <span role="status">
+              <Tag>{TAILS[tail.state]}</Tag>
+            </span>
           )}
           <Button icon={isTail ? Pause : Play} aria-pressed={isTail} onClick={() => change({ live: isTail ? "" : "1", page: "" })}>
             Live tail
@@ -168,11 +178,7 @@ export default function RequestsPage() {
             onChoose={setChosen}
             isNew={isNew}
           />
-          {isTail ? (
-            <p role="status" className="flex items-center gap-2 text-muted">
-              <Tag>{TAILS[tail.state]}</Tag> the newest {records.length}
-            </p>
-          ) : (
+          {!isTail && (
             <Pager page={page - 1} pages={Math.max(1, Math.ceil((found.data?.total_count ?? 0) / perPage))} total={found.data?.total_count ?? 0} onPage={(to) => change({ page: to > 0 ? String(to + 1) : "" })}>
               <Select label="Rows" value={String(perPage)} onChange={(value) => change({ per_page: value, page: "" })} options={PAGE_SIZES.map((n): [string, string] => [String(n), `${n} rows`])} />
             </Pager>

@@ -56,14 +56,16 @@ const columns = (by: UsageBy, most: number) => [
 
 export default function UsagePage() {
   const [filters, change] = useFilters();
-  const by = BY.find(({ id }) => id === filters.by)?.id ?? "key";
+  const { me, isAdmin, isReader } = useSession();
+  // Of one key there is nothing to tell apart.
+  const groups = isReader ? BY : BY.filter(({ id }) => id !== "key");
+  const by = groups.find(({ id }) => id === filters.by)?.id ?? groups[0]?.id ?? "model";
   const days = [1, 7, 30, 90].includes(Number(filters.days)) ? Number(filters.days) : 30;
   // Whole days, so that the same question keeps its answer.
   const from = `${new Date(Date.now() - (days - 1) * 86_400_000).toISOString().slice(0, 10)}T00:00:00Z`;
   const found = useQuery(queries.usage(by, from));
   const daily = useQuery(queries.usage("day", from));
   const rows = useMemo(() => [...(found.data?.rows ?? [])].sort((a, b) => (by === "day" ? (a.group < b.group ? 1 : -1) : (b.cost_usd ?? -1) - (a.cost_usd ?? -1) || b.requests - a.requests)), [found.data, by]);
-  const { me, isAdmin, isReader } = useSession();
   const byKey = useQuery({ ...queries.usage("key", from), enabled: isReader && me.user_id !== "" });
   const own = byKey.data?.rows.find((row) => row.group === me.user_id);
   const keys = useQuery({ ...queries.keys(), enabled: isAdmin });
@@ -103,7 +105,7 @@ export default function UsagePage() {
         </div>
       )}
       {!(found.error && !found.data) && (
-        <Tabs<UsageBy> label="Grouped" tabs={BY} chosen={by} onChoose={(to) => change({ by: to })}>
+        <Tabs<UsageBy> label="Grouped" tabs={groups} chosen={by} onChoose={(to) => change({ by: to })}>
           {found.isPending && <TableSkeleton />}
           {found.data && rows.length === 0 && <Empty title="Nothing was used in this time">Requests count here a moment after they were answered.</Empty>}
           {rows.length > 0 && <DataTable key={by} label={`Usage by ${by}`} columns={table} rows={rows} rowId={(row) => row.group} pageRows={50} />}

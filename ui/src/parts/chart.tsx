@@ -29,6 +29,12 @@ export interface ChartProps {
 /** Whether the axis is so long that days say more than hours. */
 const isDays = (splits: number[]) => (splits[splits.length - 1] ?? 0) - (splits[0] ?? 0) > 2 * 86_400;
 
+/** From half a step before the first to half a step behind the last, so that bars stand whole. */
+function withRoom(low: number, high: number, times: ArrayLike<number>): [number, number] {
+  const half = times.length > 1 ? (high - low) / (times.length - 1) / 2 : 30;
+  return [low - half, high + half];
+}
+
 const colour = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 export default function Chart({ label, times, series, format, height = 160, max, least = 1 }: ChartProps) {
@@ -47,14 +53,15 @@ export default function Chart({ label, times, series, format, height = 160, max,
     const element = box.current;
     if (!element) return;
     const muted = colour("muted");
+    const isBars = series.some(({ as }) => as === "bars");
     const axis = { stroke: muted, font: "11px system-ui, sans-serif", ticks: { show: false }, grid: { stroke: colour("line"), width: 1 } };
     const options: uPlot.Options = {
       width: Math.max(120, element.clientWidth),
       height,
-      padding: [8, 8, 0, 0],
+      padding: [8, 16, 0, 0],
       legend: { live: true },
       cursor: { sync: { key: "time" }, drag: { x: false, y: false }, points: { size: 6 } },
-      scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), max ?? Math.max(least, (high ?? 1) * 1.1)] } },
+      scales: { ...(isBars ? { x: { range: (_: uPlot, low: number, high: number): [number, number] => withRoom(low, high, newest.current[0]) } } : {}), y: { range: (_, low, high) => [Math.min(0, low ?? 0), max ?? Math.max(least, (high ?? 1) * 1.1)] } },
       axes: [
         { ...axis, grid: { show: false }, size: 26, space: 70, values: (_, splits) => splits.map((s) => (isDays(splits) ? stamp(s * 1000).slice(5, 10) : clock(s * 1000).slice(0, 5))) },
         { ...axis, size: 52, space: 26, values: (_, splits) => splits.map((value) => write.current(value)) },

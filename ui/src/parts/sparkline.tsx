@@ -1,6 +1,6 @@
 // The last few values of something, as a line as high as a row. The figure beside it says what it comes to.
 
-const WIDTH = 64;
+const WIDTH = 48;
 const HEIGHT = 16;
 
 /** Points of a line through `values` from left to right; the least at the bottom. */

@@ -38,9 +38,11 @@ export interface TableProps<T> {
   pageRows?: number;
   /** Marks rows that just came. */
   isNew?: (row: T) => boolean;
+  /** Many columns: less room between them. */
+  dense?: boolean;
 }
 
-export function DataTable<T>({ label, columns, rows, rowId, onOpen, chosen, onChoose, sorting, onSort, pageRows, isNew }: TableProps<T>) {
+export function DataTable<T>({ label, columns, rows, rowId, onOpen, chosen, onChoose, sorting, onSort, pageRows, isNew, dense }: TableProps<T>) {
   const [ownSorting, setOwnSorting] = useState<SortingState>([]);
   const [page, setPage] = useState(0);
   const order = sorting ?? ownSorting;
@@ -89,7 +91,7 @@ export function DataTable<T>({ label, columns, rows, rowId, onOpen, chosen, onCh
                       key={header.id}
                       scope="col"
                       aria-sort={sorted === "asc" ? "ascending" : sorted === "desc" ? "descending" : undefined}
-                      className={classes("h-8 px-3 font-medium whitespace-nowrap max-sm:px-2", right && "text-right", wide && WIDE[wide])}
+                      className={classes(dense ? "px-2" : "px-3 max-sm:px-2", "h-8 font-medium whitespace-nowrap", right && "text-right", wide && WIDE[wide])}
                     >
                       {header.column.getCanSort() ? (
                         <button type="button" onClick={header.column.getToggleSortingHandler()} className={classes("inline-flex h-8 items-center gap-1 hover:text-text", right && "flex-row-reverse")}>
@@ -133,7 +135,7 @@ export function DataTable<T>({ label, columns, rows, rowId, onOpen, chosen, onCh
                 {row.getVisibleCells().map((cell) => {
                   const { right, wide, grow } = cell.column.columnDef.meta ?? {};
                   return (
-                    <td key={cell.id} className={classes("h-8 px-3 py-1 max-sm:px-2", right && "text-right tabular-nums", wide && WIDE[wide], grow ? "w-full max-w-0 min-w-24 sm:min-w-40" : "whitespace-nowrap")}>
+                    <td key={cell.id} className={classes(dense ? "px-2" : "px-3 max-sm:px-2", "h-8 py-1", right && "text-right tabular-nums", wide && WIDE[wide], grow ? "w-full max-w-0 min-w-24 sm:min-w-40" : "whitespace-nowrap")}>
                       {flexRender(cell.column.columnDef.cell, cell.getContext())}
                     </td>
                   );

@@ -5,7 +5,7 @@ import { accessible, expect, login, open, settled, test, type Fake } from "./set
 const PAGES: [string, string | ((fake: Fake) => string)][] = [
   ["overview", "/dashboard"],
   ["requests", "/dashboard/requests"],
-  ["request", (fake) => `/dashboard/requests/${fake.state.requests.find((row: { attempts: number; status: { type: string } }) => row.attempts > 1 && row.status.type === "success")?.id ?? "gone-0000"}`],
+  ["request", (fake) => `/dashboard/requests/${fake.state.requests.find((row: { attempts: number; request_type: string; status: { type: string } }) => row.attempts > 1 && row.request_type === "chat" && row.status.type === "success")?.id ?? "gone-0000"}`],
   ["request-decision", (fake) => `/dashboard/requests/${fake.state.requests.find((row: { attempts: number }) => row.attempts > 1)?.id ?? "gone-0000"}?tab=decision`],
   ["request-response", (fake) => `/dashboard/requests/${fake.state.requests.find((row: { provider: string }) => row.provider === "anthropic")?.id ?? "gone-0000"}?tab=response`],
   ["compare", (fake) => `/dashboard/requests/compare?a=${fake.state.requests[0]?.id ?? ""}&b=${fake.state.requests[1]?.id ?? ""}`],
