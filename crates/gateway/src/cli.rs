@@ -5,6 +5,8 @@ mod edit;
 mod keys;
 mod local_node;
 mod login;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod models;
 mod nodes;
 mod out;
@@ -50,6 +52,10 @@ enum Command {
     /// List, drain, remove, adopt and consent to nodes of a running router.
     #[command(subcommand, after_help = "Example: LLM_ROUTER_URL=http://127.0.0.1:8080 llm-router node list")]
     Node(nodes::Command),
+    /// Serve an assistant over stdio (MCP), in front of the router that `LLM_ROUTER_URL` names.
+    #[cfg(feature = "mcp")]
+    #[command(after_help = "Example: LLM_ROUTER_URL=http://localhost:8080 LLM_ROUTER_API_KEY=sk_… llm-router mcp")]
+    Mcp,
     /// Print the description of all paths (OpenAPI).
     #[command(after_help = "Example: llm-router openapi > openapi.json")]
     Openapi,
@@ -125,6 +131,8 @@ pub fn main() -> ExitCode {
         Command::Node(command) => nodes::run(command),
         Command::AddModel(add) => models::run(add.into()),
         Command::RefreshOpenai(refresh) => models::run(refresh.into()),
+        #[cfg(feature = "mcp")]
+        Command::Mcp => mcp::run(),
         Command::Openapi => out::json(&crate::admin::openapi::description()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
