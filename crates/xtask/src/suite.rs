@@ -107,6 +107,8 @@ const MAIN_PACKAGES: &str = "tests/sdk/requirements.txt";
 const OLD_ANTHROPIC_PACKAGES: &str = "tests/sdk/requirements-anthropic-0.txt";
 /// The tests of the JavaScript SDKs.
 const JAVASCRIPT_TESTS: &str = "tests/sdk-js";
+/// The launcher of the MCP server, which needs no package.
+const LAUNCHER_TESTS: &str = "packages/mcp-server/test";
 
 fn pytest(files: &[&str], arguments: &[String]) -> Result<()> {
     let programs = Programs::ready()?;
@@ -124,7 +126,7 @@ fn javascript(programs: &Programs) -> Result<()> {
     let root = paths::root();
     npm::install(&root.join(JAVASCRIPT_TESTS))?;
     let mut bed = shell::command(python::environment(&root.join(MAIN_PACKAGES))?.join("python"));
-    bed.args(["tests/sdk/bed.py", "node", "--test", "--test-concurrency=1", "--test-reporter=spec", JAVASCRIPT_TESTS]);
+    bed.args(["tests/sdk/bed.py", "node", "--test", "--test-concurrency=1", "--test-reporter=spec", JAVASCRIPT_TESTS, LAUNCHER_TESTS]);
     programs.run(&mut bed)
 }
 
