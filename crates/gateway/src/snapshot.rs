@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use journey::{Scope, Scopes};
 use policy::{Bounds, Credentials, Issuer, KeyEntry, Keys, Limits, Window, issuer};
 use routing::{AccountRoutes, Figures, Map, Nodes, Presence};
+use store::sessions::Ended;
 use upstream::{Account, Grants, catalog};
 use wire::Dialect;
 
@@ -46,6 +47,8 @@ pub struct House {
     pub files: HashSet<String>,
     /// Who may have a session, by id.
     pub users: HashMap<String, Seat>,
+    /// Sessions that were logged out before their tokens ran out, by user.
+    pub ended_sessions: HashMap<String, Ended>,
     /// The operator's own header for keys.
     pub key_header: Option<HeaderName>,
 }
@@ -101,6 +104,7 @@ impl House {
             limits: limits(&config, &stored.keys),
             files: stored.files.iter().cloned().collect(),
             users: stored.users.iter().map(|user| (user.id.clone(), Seat::of(user))).collect(),
+            ended_sessions: stored.ended_sessions.clone(),
             map,
             accounts,
             vitals,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use config::{Account, Config};
-use store::{Store, StoreError, keys::Key, models::Model, users::User};
+use store::{Store, StoreError, keys::Key, models::Model, sessions::Ended, users::User};
 
 /// What a snapshot is built from beside the configuration.
 #[derive(Debug, Default)]
@@ -11,6 +11,8 @@ pub struct Stored {
     pub keys: Vec<Key>,
     pub models: Vec<Model>,
     pub users: Vec<User>,
+    /// Sessions that ended before their time, by user.
+    pub ended_sessions: HashMap<String, Ended>,
     /// Models whose files the router keeps.
     pub files: Vec<String>,
 }
@@ -24,7 +26,13 @@ impl Stored {
         let files =
             store::model_files::list(store).await?.into_iter().filter(|file| file.status == "ready").map(|file| file.name).collect();
         let users = store::users::list(store).await?;
-        Ok(Self { keys: store::keys::list(store).await?, models: store::models::list(store).await?, users, files })
+        Ok(Self {
+            keys: store::keys::list(store).await?,
+            models: store::models::list(store).await?,
+            users,
+            files,
+            ended_sessions: store::sessions::ended(store).await?,
+        })
     }
 
     /// The accounts in use: those of the configuration, with the registered models that they serve, and those that registered models alone need.

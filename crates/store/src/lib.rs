@@ -27,6 +27,7 @@ pub mod models;
 pub mod nodes;
 pub mod redis;
 pub mod requests;
+pub mod sessions;
 pub mod users;
 
 pub use error::StoreError;

@@ -27,6 +27,7 @@ use super::{Answer, Asked, Asks, read};
 use crate::{
     app::App,
     first_run::{self, is_password},
+    peer::Peer,
     snapshot::House,
 };
 
@@ -38,6 +39,9 @@ const COOKIE: &str = "session";
 const CSRF_COOKIE: &str = "csrf";
 const CSRF_HEADER: &str = "x-csrf-token";
 const CSRF_LETTERS: usize = 32;
+
+/// Letters of a session's id.
+const ID_LETTERS: usize = 22;
 
 /// Of the hash of a password's hash, how much a token repeats.
 const STAMP_BYTES: usize = 12;
@@ -71,6 +75,12 @@ struct Claims {
     role: String,
     name: String,
     exp: i64,
+    /// The session's own id, by which it can end before its time.
+    #[serde(default)]
+    jti: String,
+    /// When it was opened, unix milliseconds.
+    #[serde(default)]
+    opened_at_ms: i64,
     /// [`Seat::stamp`] when it was signed.
     #[serde(default)]
     stamp: String,
@@ -177,12 +187,12 @@ impl Sessions {
 pub fn present(app: &App, house: &House, asks: Asks<'_>) -> Result<Option<Session>, Failure> {
     let shown = house.credentials(asks.headers, asks.query_key);
     if !shown.is_empty() {
-        return Ok(shown.iter().find_map(|token| in_force(house, claims(app, token)?, false)));
+        return Ok(shown.iter().find_map(|token| in_force(house, &claims(app, token)?, false)));
     }
     let Some(claims) = cookie(asks.headers, COOKIE).and_then(|token| claims(app, token)) else { return Ok(None) };
     let said = asks.headers.get(CSRF_HEADER).map(http::HeaderValue::as_bytes).unwrap_or_default();
     let is_said = !claims.csrf.is_empty() && policy::hash_bytes(said) == policy::hash(&claims.csrf);
-    match in_force(house, claims, true) {
+    match in_force(house, &claims, true) {
         Some(_) if asks.is_change && !is_said => {
             let message = format!("a session by cookie needs `{CSRF_HEADER}`, equal to the cookie `{CSRF_COOKIE}`, to change something");
             Err(Failure::new(Code::PermissionDenied, message))
@@ -191,10 +201,14 @@ pub fn present(app: &App, house: &House, asks: Asks<'_>) -> Result<Option<Sessio
     }
 }
 
-/// A token lasts no longer than its user and the password that it was given for.
-fn in_force(house: &House, claims: Claims, is_cookie: bool) -> Option<Session> {
+/// A token lasts no longer than its user, the password that it was given for, and the session.
+fn in_force(house: &House, claims: &Claims, is_cookie: bool) -> Option<Session> {
     let seat = house.users.get(&claims.sub).filter(|seat| seat.stamp == claims.stamp)?.clone();
-    Some(Session { id: claims.sub, seat, is_cookie })
+    let has_ended = house.ended_sessions.get(&claims.sub).is_some_and(|ended| ended.has(&claims.jti, claims.opened_at_ms));
+    if claims.jti.is_empty() || has_ended {
+        return None;
+    }
+    Some(Session { id: claims.sub.clone(), seat, is_cookie })
 }
 
 /// Whether a text is a token of a session here, in force or not.
@@ -216,22 +230,40 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 ///
 /// # Errors
 /// [`Code::InternalError`]: it cannot be signed.
-pub fn open(app: &App, id: &str, seat: &Seat, headers: &HeaderMap) -> Result<(String, Cookies), Failure> {
-    let exp = jiff::Timestamp::now().as_second() + TOKEN_SECONDS;
+pub fn open(app: &App, id: &str, seat: &Seat, transport: Transport) -> Result<(String, Cookies), Failure> {
+    let now = jiff::Timestamp::now();
+    let (exp, opened_at_ms, jti) = (now.as_second() + TOKEN_SECONDS, now.as_millisecond(), first_run::random(ID_LETTERS));
     let csrf = first_run::random(CSRF_LETTERS);
     let Seat { username, role, stamp, .. } = seat.clone();
-    let claims = Claims { sub: id.to_owned(), role, name: username, exp, stamp, csrf };
+    let claims = Claims { sub: id.to_owned(), role, name: username, exp, jti, opened_at_ms, stamp, csrf };
     let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &app.sessions.sign)
         .map_err(|_| Failure::new(Code::InternalError, "the token could not be signed"))?;
-    let cookies = cookies(&token, &claims.csrf, TOKEN_SECONDS, headers);
+    let cookies = cookies(&token, &claims.csrf, TOKEN_SECONDS, transport);
     Ok((token, cookies))
 }
 
+/// How a browser reaches us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Plain,
+    /// Over TLS that a proxy of ours ends: its cookies travel no other way.
+    Tls,
+}
+
+impl Transport {
+    /// What a trusted proxy says of the browser's side of it; whatever others say counts for nothing.
+    pub fn of(peer: Peer, headers: &HeaderMap) -> Self {
+        let said = headers.get("x-forwarded-proto").and_then(|proto| proto.to_str().ok()?.split(',').next());
+        match said {
+            Some(proto) if peer.trusted && proto.trim().eq_ignore_ascii_case("https") => Self::Tls,
+            _ => Self::Plain,
+        }
+    }
+}
+
 /// Two cookies: the token, which no script sees, and the word that our pages repeat.
-fn cookies(token: &str, csrf: &str, seconds: i64, headers: &HeaderMap) -> Cookies {
-    // Only what the browser itself sent or its proxy added: whoever invents it makes their own cookies safer.
-    let is_https = headers.get("x-forwarded-proto").is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
-    let secure = if is_https { "; Secure" } else { "" };
+fn cookies(token: &str, csrf: &str, seconds: i64, transport: Transport) -> Cookies {
+    let secure = if transport == Transport::Tls { "; Secure" } else { "" };
     AppendHeaders([
         (header::SET_COOKIE, format!("{COOKIE}={token}; Path=/; Max-Age={seconds}; SameSite=Strict; HttpOnly{secure}")),
         (header::SET_COOKIE, format!("{CSRF_COOKIE}={csrf}; Path=/; Max-Age={seconds}; SameSite=Strict{secure}")),
@@ -270,7 +302,7 @@ pub async fn login(State(app): State<Arc<App>>, asked: Asked, headers: HeaderMap
         return Err(Failure::new(Code::InvalidApiKey, "Invalid username or password").into());
     };
     let seat = Seat::of(&user);
-    let (token, cookies) = open(&app, &user.id, &seat, &headers)?;
+    let (token, cookies) = open(&app, &user.id, &seat, Transport::of(asked.peer, &headers))?;
     store::users::logged_in(&app.store, &user.id, store::now_ms()).await?;
     // A user whom another process made just now: the token is good when it is out.
     if app.house().users.get(&user.id).is_none_or(|known| known.stamp != seat.stamp) {
@@ -281,17 +313,29 @@ pub async fn login(State(app): State<Arc<App>>, asked: Asked, headers: HeaderMap
     Ok((cookies, Json(json!({"token": token, "expires_in": TOKEN_SECONDS, "user": who}))).into_response())
 }
 
-/// `POST /api/auth/logout`: a browser forgets its cookies. Tokens are not stored, so there is nothing else to forget.
+/// `POST /api/auth/logout`: the session ends, wherever else its token may be, and a browser forgets its cookies.
 #[utoipa::path(
     post,
     path = "/api/auth/logout",
     tag = "users",
     summary = "Log out",
-    responses((status = 204, description = "Nothing is kept of sessions")),
+    responses((status = 204, description = "The session whose token or cookie was shown has ended, if there was one")),
     security(())
 )]
-pub async fn logout(headers: HeaderMap) -> Response {
-    (StatusCode::NO_CONTENT, cookies("", "", 0, &headers)).into_response()
+pub async fn logout(State(app): State<Arc<App>>, asked: Asked, headers: HeaderMap) -> Answer<Response> {
+    let house = app.house();
+    let shown = house.credentials(&headers, None);
+    let tokens = shown.iter().chain(cookie(&headers, COOKIE));
+    // Whoever shows the token may end it: no word of the page is asked for. Where none is in force there is nothing to do.
+    let sessions: Vec<Claims> =
+        tokens.filter_map(|token| claims(&app, token).filter(|claims| in_force(&house, claims, false).is_some())).collect();
+    for claims in &sessions {
+        store::sessions::end(&app.store, &claims.sub, &claims.jti, claims.exp * 1000, store::now_ms()).await?;
+    }
+    if !sessions.is_empty() {
+        app.refresh().await.map_err(|e| Failure::new(Code::InternalError, e.to_string()))?;
+    }
+    Ok((StatusCode::NO_CONTENT, cookies("", "", 0, Transport::of(asked.peer, &headers))).into_response())
 }
 
 /// `GET /api/auth/me`.

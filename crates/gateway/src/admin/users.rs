@@ -19,8 +19,8 @@ use store::{
 use wire::{Code, Failure};
 
 use super::{
-    Admin, Answer, Asks, Refusal, read,
-    session::{self, Seat},
+    Admin, Answer, Asked, Asks, Refusal, read,
+    session::{self, Seat, Transport},
 };
 use crate::{app::App, first_run};
 
@@ -123,6 +123,7 @@ pub async fn create(State(app): State<Arc<App>>, Admin(by): Admin, body: Bytes) 
 pub async fn change(
     State(app): State<Arc<App>>,
     admin: Result<Admin, Refusal>,
+    asked: Asked,
     headers: HeaderMap,
     Path(id): Path<String>,
     body: Bytes,
@@ -160,7 +161,7 @@ pub async fn change(
     if own.is_none() || !is_new_password {
         return Ok(Json(answer).into_response());
     }
-    let (token, cookies) = session::open(&app, &id, &Seat::of(&user), &headers)?;
+    let (token, cookies) = session::open(&app, &id, &Seat::of(&user), Transport::of(asked.peer, &headers))?;
     answer["token"] = token.into();
     Ok((cookies, Json(answer)).into_response())
 }
@@ -209,7 +210,11 @@ async fn known(app: &App) -> Answer<()> {
     Ok(app.refresh().await.map_err(|e| Failure::new(Code::InternalError, e.to_string()))?)
 }
 
-fn checked_name(name: &str) -> Result<String, Failure> {
+/// A user's name as it is kept.
+///
+/// # Errors
+/// A 400 that says what a name may be.
+pub fn checked_name(name: &str) -> Result<String, Failure> {
     let name = name.trim();
     if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
         let message = format!("`username` must have 1 to {NAME_CHARS_MAX} characters, none of them a control character");
@@ -230,11 +235,20 @@ async fn renewed(app: &App, before: &User, password: String) -> Answer<String> {
     hashed(app, password).await
 }
 
-async fn hashed(app: &App, password: String) -> Answer<String> {
-    if !PASSWORD_BYTES.contains(&password.len()) {
-        let message = format!("`password` must have {} to {} bytes", PASSWORD_BYTES.start(), PASSWORD_BYTES.end());
-        return Err(Failure::invalid("password", message).into());
+/// Whether a password may be one.
+///
+/// # Errors
+/// A 400 that says what it must be.
+pub fn check_password(password: &str) -> Result<(), Failure> {
+    if PASSWORD_BYTES.contains(&password.len()) {
+        return Ok(());
     }
+    let message = format!("`password` must have {} to {} bytes", PASSWORD_BYTES.start(), PASSWORD_BYTES.end());
+    Err(Failure::invalid("password", message))
+}
+
+async fn hashed(app: &App, password: String) -> Answer<String> {
+    check_password(&password)?;
     let _turn = app.sessions.checks.acquire().await;
     let failed = || Failure::new(Code::InternalError, "the password could not be hashed");
     let hash = tokio::task::spawn_blocking(move || first_run::hash_password(&password)).await;
@@ -242,7 +256,7 @@ async fn hashed(app: &App, password: String) -> Answer<String> {
 }
 
 /// A user as it is shown: never with anything of the password.
-fn shown(user: &User) -> Value {
+pub fn shown(user: &User) -> Value {
     let time = |ms: i64| Timestamp::from_millisecond(ms).ok().map(|t| t.to_string());
     let mut value = json!({
         "id": user.id,

@@ -91,9 +91,57 @@ async fn a_browser_keeps_its_session_in_a_cookie_and_says_a_word_to_change_somet
         "{:?}",
         cookies(&gone)
     );
-    let safe = router.post("/api/auth/login", &json!({"username": "admin", "password": PASSWORD})).nobody();
-    let safe = cookies(&safe.header("x-forwarded-proto", "https").send().await);
-    assert!(safe.len() == 2 && safe.iter().all(|(_, _, attributes)| attributes.contains("Secure")), "{safe:?}");
+}
+
+#[tokio::test]
+async fn cookies_are_for_tls_only_where_a_trusted_proxy_says_that_there_is_tls() {
+    let log_in = async |router: &Router, proto: &str| {
+        let ask = router.post("/api/auth/login", &json!({"username": "admin", "password": PASSWORD})).nobody();
+        let given = cookies(&ask.header("x-forwarded-proto", proto).send().await);
+        assert_eq!(given.len(), 2, "{given:?}");
+        given.iter().all(|(_, _, attributes)| attributes.contains("; Secure"))
+    };
+    let router = setup().start();
+    assert!(!log_in(&router, "https").await, "anybody can say so");
+    let behind = setup().env("LLM_ROUTER_TRUSTED_PROXIES", "127.0.0.1").start();
+    assert!(log_in(&behind, "https").await && log_in(&behind, "HTTPS, http").await);
+    assert!(!log_in(&behind, "http").await);
+}
+
+#[tokio::test]
+async fn whoever_logs_out_is_out_with_token_and_cookie_and_after_a_restart() {
+    let router = setup().start();
+    let reads = async |router: &Router, token: &str| router.get("/api/users").key(token).send().await.status;
+    let by_cookie = async |router: &Router, token: &str| {
+        router.get("/api/auth/me").nobody().header("cookie", &format!("session={token}")).send().await.status
+    };
+    let (first, second, third) =
+        (token(&router, "admin", PASSWORD).await, token(&router, "admin", PASSWORD).await, token(&router, "admin", PASSWORD).await);
+    assert_eq!(router.ask(Method::POST, "/api/auth/logout").key(&first).send().await.status, 204);
+    let cookie = format!("session={second}");
+    assert_eq!(router.ask(Method::POST, "/api/auth/logout").nobody().header("cookie", &cookie).send().await.status, 204);
+    for ended in [&first, &second] {
+        assert_eq!((reads(&router, ended).await, by_cookie(&router, ended).await), (401, 401));
+        let chat = router.chat("dummy", json!({})).key(ended).send().await;
+        assert_eq!(chat.status, 401, "models are asked with sessions too");
+        let again = router.ask(Method::POST, "/api/auth/logout").key(ended).send().await;
+        assert_eq!(again.status, 204, "said twice it is no failure");
+    }
+    assert_eq!((reads(&router, &third).await, by_cookie(&router, &third).await), (200, 200), "the others stay");
+
+    let started_again = setup().in_home_of(&router);
+    drop(router);
+    let router = started_again.start();
+    assert_eq!((reads(&router, &first).await, by_cookie(&router, &second).await, reads(&router, &third).await), (401, 401, 200));
+}
+
+#[tokio::test]
+async fn a_log_out_without_a_session_is_no_failure() {
+    let router = setup().start();
+    for key in ["sk_wrong", MASTER, "eyJhbGciOiJIUzI1NiJ9.e30.c2ln"] {
+        assert_eq!(router.ask(Method::POST, "/api/auth/logout").key(key).send().await.status, 204);
+    }
+    assert_eq!(router.get("/api/users").key(MASTER).send().await.status, 200, "a key does not end");
 }
 
 #[tokio::test]

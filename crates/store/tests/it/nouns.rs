@@ -3,7 +3,7 @@ use store::{
     StoreError, Text,
     join_tokens::{self, JoinToken},
     keys::{self, Key},
-    meta, models, nodes, requests, users,
+    meta, models, nodes, requests, sessions, users,
 };
 
 use crate::{fresh, key};
@@ -269,4 +269,31 @@ async fn request_rows_are_found_and_purged() {
     assert_eq!(requests::purge(&store, 30, 7).await.expect("a purge"), 30);
     assert_eq!(requests::count(&store).await.expect("a count"), 20);
     assert_eq!(requests::purge(&store, 30, 7).await.expect("a second one"), 0);
+}
+
+#[tokio::test]
+async fn sessions_end_one_by_one_and_too_many_of_them_together() {
+    let (_home, store) = fresh().await;
+    let user = users::User { id: "u".to_owned(), username: "ann".to_owned(), role: "viewer".to_owned(), ..users::User::default() };
+    users::insert(&store, &user).await.expect("a user");
+    sessions::end(&store, "nobody", "s", 100, 1).await.expect("nothing to end");
+    sessions::end(&store, "u", "s-1", 100, 1).await.expect("an end");
+    sessions::end(&store, "u", "s-1", 100, 2).await.expect("the same again");
+    let ended = sessions::ended(&store).await.expect("a read");
+    assert_eq!(ended.len(), 1);
+    assert!(ended["u"].has("s-1", 0) && !ended["u"].has("s-2", 0));
+
+    sessions::end(&store, "u", "s-2", 300, 100).await.expect("an end");
+    let ended = sessions::ended(&store).await.expect("a read");
+    assert!(ended["u"].has("s-2", 0) && !ended["u"].has("s-1", 0), "what ran out by itself is forgotten");
+
+    for n in 0..=sessions::ENDED_PER_USER_MAX {
+        sessions::end(&store, "u", &format!("many-{n}"), 1000, 150 + n).await.expect("an end");
+    }
+    let ended = sessions::ended(&store).await.expect("a read");
+    assert!(ended["u"].has("s-2", 0) && ended["u"].has("many-0", 150) && ended["u"].has("never seen", 150));
+    assert!(!ended["u"].has("later", 10_000), "sessions that were opened after that live");
+    assert!(users::insert(&store, &users::User { id: "a".into(), username: "root".into(), role: "admin".into(), ..user }).await.is_ok());
+    assert!(users::delete(&store, "u").await.expect("a deletion"));
+    assert!(sessions::ended(&store).await.expect("a read").is_empty());
 }
