@@ -1,6 +1,7 @@
 //! The command line: one executable, roles as commands.
 
 mod configuration;
+mod db;
 mod edit;
 mod keys;
 mod local_node;
@@ -10,8 +11,10 @@ mod mcp;
 mod models;
 mod nodes;
 mod out;
+mod pulls;
 mod remote;
 mod serve;
+mod users;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -49,9 +52,15 @@ enum Command {
     /// Make, list, renew and revoke API keys.
     #[command(subcommand, after_help = "Example: llm-router key create --name laptop")]
     Key(keys::Command),
+    /// Make, list and remove users, and give them passwords.
+    #[command(subcommand, after_help = "Example: llm-router user create ann --role viewer")]
+    User(users::Command),
     /// List, drain, remove, adopt and consent to nodes of a running router.
     #[command(subcommand, after_help = "Example: LLM_ROUTER_URL=http://127.0.0.1:8080 llm-router node list")]
     Node(nodes::Command),
+    /// Look after the database of this machine: bring it up to date, check, copy, put a copy in its place.
+    #[command(subcommand, after_help = "Example: llm-router db backup /backups/router-monday.db")]
+    Db(db::Command),
     /// Serve an assistant over stdio (MCP), in front of the router that `LLM_ROUTER_URL` names.
     #[cfg(feature = "mcp")]
     #[command(after_help = "Example: LLM_ROUTER_URL=http://localhost:8080 LLM_ROUTER_API_KEY=sk_… llm-router mcp")]
@@ -127,6 +136,8 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Config(command) => configuration::run(command),
         Command::Key(command) => keys::run(command),
+        Command::Db(command) => db::run(command),
+        Command::User(command) => users::run(command),
         Command::Model(command) => models::run(command),
         Command::Node(command) => nodes::run(command),
         Command::AddModel(add) => models::run(add.into()),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use config::{Environment, NodeFlags, NodeSettings};
 use telemetry::logs::{self, LogSettings};
 
@@ -48,6 +48,11 @@ enum Verb {
     Bench(bench::BenchArgs),
     /// Check whether a node would work on this machine. Example: llm-node doctor --json
     Doctor(doctor::DoctorArgs),
+    /// Print completions for a shell. Example: llm-node completions fish > ~/.config/fish/completions/llm-node.fish
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// Be a worker with the scripted engine.
     #[command(hide = true)]
     ScriptedWorker,
@@ -128,6 +133,7 @@ pub fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             Err(error) => Err(error),
         },
+        Some(Verb::Completions { shell }) => completions(shell),
         Some(Verb::ScriptedWorker) => scripted_worker(),
     };
     match done {
@@ -136,6 +142,16 @@ pub fn main() -> ExitCode {
             let _ = writeln!(io::stderr(), "llm-node: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "llm-node", &mut script);
+    match io::stdout().write_all(&script) {
+        // A reader that has seen enough is no failure.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
     }
 }
 

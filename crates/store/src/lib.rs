@@ -28,6 +28,7 @@ pub mod nodes;
 pub mod redis;
 pub mod requests;
 pub mod sessions;
+pub mod upkeep;
 pub mod users;
 
 pub use error::StoreError;

@@ -200,7 +200,7 @@ impl Store {
 }
 
 /// The file behind a database address.
-fn database_path(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
+pub(crate) fn database_path(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
     if url.is_empty() {
         return Ok(data_dir.join("router.db"));
     }
@@ -228,7 +228,7 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Makes the database file before SQLite does, because SQLite would let others read it. Its companions take over the file's mode.
-fn make_file(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn make_file(path: &Path) -> Result<(), StoreError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -246,8 +246,13 @@ fn make_file(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The newest migration that this program has.
+pub(crate) fn known_schema() -> i64 {
+    MIGRATIONS.iter().map(|m| m.version).max().unwrap_or_default()
+}
+
 async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
-    let known = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or_default();
+    let known = known_schema();
     if schema(connection).await? == known {
         return Ok(());
     }
@@ -272,7 +277,7 @@ async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), S
 }
 
 /// The last migration that this database has seen; 0 for a new one.
-async fn schema(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+pub(crate) async fn schema(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
     let tables: i64 =
         sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'").fetch_one(&mut *connection).await?;
     if tables == 0 {

@@ -37,6 +37,12 @@ pub(super) enum Command {
         /// Most requests at once.
         #[arg(long, value_name = "N")]
         concurrency: Option<u32>,
+        /// Who answers for it.
+        #[arg(long)]
+        owner: Option<String>,
+        /// Words to find it by.
+        #[arg(long, value_delimiter = ',')]
+        tags: Vec<String>,
         /// As JSON: {id, key, …}.
         #[arg(long)]
         json: bool,
@@ -68,6 +74,9 @@ pub(super) enum Command {
         sources: Sources,
         /// Its id (`key_…`), as `key list` shows it.
         id: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -75,15 +84,15 @@ pub(super) fn run(command: Command) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         match command {
-            Command::Create { sources, name, scopes, models, expires, rpm, tpm, concurrency, json } => {
+            Command::Create { sources, name, scopes, models, expires, rpm, tpm, concurrency, owner, tags, json } => {
                 let bounds = [("rpm", rpm.map(Value::from)), ("tpm", tpm.map(Value::from)), ("concurrency", concurrency.map(Value::from))];
                 let limits = bounds.into_iter().filter_map(|(name, bound)| Some((name.to_owned(), bound?))).collect();
-                let wanted = NewKey { name, scopes, allowed_models: models, expires_at: expires, limits, ..NewKey::default() };
+                let wanted = NewKey { name, scopes, allowed_models: models, expires_at: expires, limits, owner, tags, ..NewKey::default() };
                 create(&sources, wanted, json).await
             }
             Command::List { sources, json } => list(&sources, json).await,
             Command::Rotate { sources, id, json } => rotate(&sources, &id, json).await,
-            Command::Revoke { sources, id } => revoke(&sources, &id).await,
+            Command::Revoke { sources, id, json } => revoke(&sources, &id, json).await,
         }
     })
 }
@@ -91,7 +100,8 @@ pub(super) fn run(command: Command) -> Result<(), Failed> {
 async fn create(sources: &Sources, wanted: NewKey, as_json: bool) -> Result<(), Failed> {
     let made = match Remote::of(&environment()?) {
         Some(router) => {
-            let body = json!({"name": wanted.name, "scopes": wanted.scopes, "allowed_models": wanted.allowed_models, "expires_at": wanted.expires_at, "limits": wanted.limits});
+            let body = json!({"name": wanted.name, "scopes": wanted.scopes, "allowed_models": wanted.allowed_models, "expires_at": wanted.expires_at,
+                "limits": wanted.limits, "owner": wanted.owner, "tags": wanted.tags});
             router.ask(Method::POST, "/api/api-keys", Some(&body)).await?
         }
         None => {
@@ -152,7 +162,7 @@ async fn list(sources: &Sources, as_json: bool) -> Result<(), Failed> {
     out::table(&rows)
 }
 
-async fn revoke(sources: &Sources, id: &str) -> Result<(), Failed> {
+async fn revoke(sources: &Sources, id: &str, as_json: bool) -> Result<(), Failed> {
     match Remote::of(&environment()?) {
         Some(router) => {
             router.ask(Method::DELETE, &format!("/api/api-keys/{id}"), None).await?;
@@ -166,7 +176,7 @@ async fn revoke(sources: &Sources, id: &str) -> Result<(), Failed> {
             }
         }
     }
-    out::line(&format!("{id} is refused from now on"))
+    if as_json { out::json(&json!({"id": id, "revoked": true})) } else { out::line(&format!("{id} is refused from now on")) }
 }
 
 /// The store that the configuration names; a running router sees the change within a quarter of a second.

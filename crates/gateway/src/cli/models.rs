@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Store, models::Model};
 
-use super::{Failed, Sources, environment, out, proxy};
+use super::{Failed, Sources, environment, out, proxy, pulls};
 use crate::app::store_url;
 
 /// Most bytes of a file of models, and of a provider's list.
@@ -44,6 +44,9 @@ pub(super) enum Command {
         sources: Sources,
         /// Its name.
         name: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Register all models of a JSON file: a list of {name, type, endpoint, kind}. All or none.
     #[command(after_help = "Example: llm-router model seed models.json")]
@@ -52,10 +55,24 @@ pub(super) enum Command {
         sources: Sources,
         /// The file.
         file: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Replace the registered models of OpenAI by the list that its API gives; those of other types stay.
     #[command(after_help = "Example: OPENAI_API_KEY=sk-… llm-router model refresh-openai")]
     RefreshOpenai(Refresh),
+    /// Register a GGUF model of the hub with a running router, which brings its file behind the answer.
+    #[command(
+        after_help = "Example: LLM_ROUTER_URL=http://127.0.0.1:8080 llm-router model register Qwen/Qwen3-0.6B-GGUF --quantization Q8_0"
+    )]
+    Register(pulls::Register),
+    /// The same, and wait until the file is there.
+    #[command(after_help = "Example: LLM_ROUTER_URL=http://127.0.0.1:8080 llm-router model pull Qwen/Qwen3-0.6B-GGUF --quantization Q8_0")]
+    Pull(pulls::Register),
+    /// Let a running router convert a repository's safetensors to GGUF, and wait for it.
+    #[command(after_help = "Example: LLM_ROUTER_URL=http://127.0.0.1:8080 llm-router model convert Qwen/Qwen3-0.6B --quantization q8_0")]
+    Convert(pulls::Convert),
 }
 
 #[derive(Debug, clap::Args)]
@@ -91,9 +108,12 @@ pub(super) fn run(command: Command) -> Result<(), Failed> {
         match command {
             Command::Add(add) => self::add(add).await,
             Command::List { sources, json } => list(&sources, json).await,
-            Command::Remove { sources, name } => remove(&sources, &name).await,
-            Command::Seed { sources, file } => seed(&sources, &file).await,
+            Command::Remove { sources, name, json } => remove(&sources, &name, json).await,
+            Command::Seed { sources, file, json } => seed(&sources, &file, json).await,
             Command::RefreshOpenai(args) => refresh(&args.sources, args.json).await,
+            Command::Register(args) => pulls::register(&args).await,
+            Command::Pull(args) => pulls::pull(&args).await,
+            Command::Convert(args) => pulls::convert(&args).await,
         }
     })
 }
@@ -125,14 +145,14 @@ async fn list(sources: &Sources, as_json: bool) -> Result<(), Failed> {
     out::table(&rows)
 }
 
-async fn remove(sources: &Sources, name: &str) -> Result<(), Failed> {
+async fn remove(sources: &Sources, name: &str, as_json: bool) -> Result<(), Failed> {
     let store = open(sources).await?;
     let known = store::models::delete(&store, name).await.context("the model could not be removed")?;
     store.close().await;
     if !known {
         return Err(anyhow!("no model `{name}` is registered").into());
     }
-    out::line(&format!("{name} is forgotten"))
+    if as_json { out::json(&json!({"name": name, "removed": true})) } else { out::line(&format!("{name} is forgotten")) }
 }
 
 /// An entry of a file of models.
@@ -144,7 +164,7 @@ struct Entry {
     kind: Option<String>,
 }
 
-async fn seed(sources: &Sources, file: &std::path::Path) -> Result<(), Failed> {
+async fn seed(sources: &Sources, file: &std::path::Path, as_json: bool) -> Result<(), Failed> {
     let named = |what: String| Failed(1, format!("{}: {what}", file.display()));
     let length = std::fs::metadata(file).map_err(|e| named(e.to_string()))?.len();
     if length > LIST_BYTES_MAX as u64 {
@@ -168,6 +188,9 @@ async fn seed(sources: &Sources, file: &std::path::Path) -> Result<(), Failed> {
     let store = open(sources).await?;
     store::models::upsert(&store, &models).await.context("the models could not be stored")?;
     store.close().await;
+    if as_json {
+        return out::json(&json!({"count": models.len(), "models": models.iter().map(shown).collect::<Vec<_>>()}));
+    }
     out::line(&format!("{} models are registered", models.len()))
 }
 

@@ -24,18 +24,27 @@ pub(super) enum Command {
         /// Send requests again.
         #[arg(long)]
         undo: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Forget a node; it may register again.
     #[command(after_help = "Example: llm-router node remove 0191…")]
     Remove {
         /// Its id or its name.
         node: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Consent to a node that waits for it.
     #[command(after_help = "Example: llm-router node approve 0191…")]
     Approve {
         /// Its id or its name.
         node: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Take a server of another maker in as a node.
     #[command(after_help = "Example: BOX_KEY=… llm-router node adopt http://10.0.0.7:8000 --name big-box --api-key-env BOX_KEY")]
@@ -51,6 +60,9 @@ pub(super) enum Command {
         /// The variable that holds the key to show it.
         #[arg(long, value_name = "VARIABLE")]
         api_key_env: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Make a token that nodes may register with; it is printed once.
     #[command(after_help = "Example: llm-router node token rack-4 --max-uses 8 --expires 2027-01-31T00:00:00Z --require-approval")]
@@ -66,6 +78,9 @@ pub(super) enum Command {
         /// Whether nodes that come with it wait for consent.
         #[arg(long)]
         require_approval: bool,
+        /// As JSON: {id, token, …}.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -76,37 +91,48 @@ pub(super) fn run(command: Command) -> Result<(), Failed> {
         let router = Remote::of(&environment).context("the nodes are those of a running router: name it in LLM_ROUTER_URL")?;
         match command {
             Command::List { json } => list(&router, json).await,
-            Command::Drain { node, undo } => {
-                let path = format!("/api/nodes/{}/drain", id_of(&router, &node).await?);
-                router.ask(Method::POST, &path, Some(&json!({"draining": !undo}))).await?;
-                out::line(if undo { "It gets requests again." } else { "It gets nothing new." })
+            Command::Drain { node, undo, json } => {
+                let id = id_of(&router, &node).await?;
+                router.ask(Method::POST, &format!("/api/nodes/{id}/drain"), Some(&json!({"draining": !undo}))).await?;
+                say(json, json!({"id": id, "draining": !undo}), if undo { "It gets requests again." } else { "It gets nothing new." })
             }
-            Command::Remove { node } => {
-                router.ask(Method::DELETE, &format!("/api/nodes/{}", id_of(&router, &node).await?), None).await?;
-                out::line("It is forgotten.")
+            Command::Remove { node, json } => {
+                let id = id_of(&router, &node).await?;
+                router.ask(Method::DELETE, &format!("/api/nodes/{id}"), None).await?;
+                say(json, json!({"id": id, "removed": true}), "It is forgotten.")
             }
-            Command::Approve { node } => {
-                router.ask(Method::POST, &format!("/api/nodes/{}/approve", id_of(&router, &node).await?), None).await?;
-                out::line("It may serve.")
+            Command::Approve { node, json } => {
+                let id = id_of(&router, &node).await?;
+                router.ask(Method::POST, &format!("/api/nodes/{id}/approve"), None).await?;
+                say(json, json!({"id": id, "approved": true}), "It may serve.")
             }
-            Command::Adopt { endpoint, kind, name, api_key_env } => {
+            Command::Adopt { endpoint, kind, name, api_key_env, json } => {
                 let key = match api_key_env {
                     Some(variable) => Some(environment.get(&variable).with_context(|| format!("{variable} is not set"))?.to_owned()),
                     None => None,
                 };
                 let wanted = json!({"endpoint": endpoint, "kind": kind, "name": name, "api_key": key});
                 let node = router.ask(Method::POST, "/api/nodes/adopt", Some(&wanted)).await?;
-                out::line(&format!("{} {} ({})", text(&node["id"]), text(&node["machine_name"]), text(&node["maker"])))
+                let line = format!("{} {} ({})", text(&node["id"]), text(&node["machine_name"]), text(&node["maker"]));
+                say(json, node, &line)
             }
-            Command::Token { name, max_uses, expires, require_approval } => {
+            Command::Token { name, max_uses, expires, require_approval, json } => {
                 let wanted = json!({"name": name, "max_uses": max_uses, "expires_at": expires, "require_approval": require_approval});
                 let made = router.ask(Method::POST, "/api/nodes/join-tokens", Some(&wanted)).await?;
+                if json {
+                    return out::json(&made);
+                }
                 out::line(text(&made["token"]))?;
                 out::remark(&format!("{} was made; the token is shown only now.", text(&made["id"])));
                 Ok(())
             }
         }
     })
+}
+
+/// What was done, as JSON or as a line.
+fn say(as_json: bool, value: Value, line: &str) -> Result<(), Failed> {
+    if as_json { out::json(&value) } else { out::line(line) }
 }
 
 async fn list(router: &Remote, as_json: bool) -> Result<(), Failed> {

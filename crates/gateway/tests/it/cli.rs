@@ -357,3 +357,138 @@ async fn keys_with_bounds_are_made_renewed_and_listed() {
     assert!(zero.status.code() == Some(1) && err(&zero).contains("limits.rpm"), "{}", err(&zero));
     assert_eq!(router.chat("dummy", json!({})).key(KEY).send().await.status, 200);
 }
+
+/// What a command says as JSON.
+fn json_of(output: &Output) -> Value {
+    serde_json::from_str(&out(output)).unwrap_or_else(|_| panic!("{}{}", out(output), err(output)))
+}
+
+#[test]
+fn users_are_made_and_given_passwords_in_the_store() {
+    let desk = Desk::new("");
+    let made = json_of(&desk.run(&["user", "create", "ann", "--role", "admin", "--json"]));
+    assert_eq!((&made["username"], &made["role"], &made["must_change_password"]), (&json!("ann"), &json!("admin"), &json!(true)));
+    assert_eq!(made["password"].as_str().unwrap().len(), 20);
+    let twice = desk.run(&["user", "create", "ann"]);
+    assert_eq!(twice.status.code(), Some(1));
+    assert!(err(&twice).contains("exists already"), "{}", err(&twice));
+
+    let mut command =
+        desk.command(Path::new(env!("CARGO_BIN_EXE_llm-router")), &["user", "set-password", "ann", "--password-stdin", "--json"]);
+    let give = |command: &mut Command, password: &str| {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), password.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let changed = give(&mut command, "chosen by ann\n");
+    assert!(changed.status.success(), "{}", err(&changed));
+    assert_eq!(json_of(&changed).get("password"), None, "a password that somebody chose is not repeated");
+    let short = give(&mut command, "short");
+    assert!(short.status.code() == Some(1) && err(&short).contains("8 to"), "{}", err(&short));
+
+    let bob = json_of(&desk.run(&["user", "create", "bob", "--json"]));
+    let listed = json_of(&desk.run(&["user", "list", "--json"]));
+    let names: Vec<_> = listed.as_array().unwrap().iter().map(|user| user["username"].as_str().unwrap()).collect();
+    assert_eq!(names, ["ann", "bob"]);
+    assert!(!listed.to_string().contains("hash"), "{listed}");
+    assert!(out(&desk.run(&["user", "list"])).contains("viewer"));
+    let last = desk.run(&["user", "delete", "ann"]);
+    assert!(last.status.code() == Some(1) && err(&last).contains("last administrator"), "{}", err(&last));
+    let gone = json_of(&desk.run(&["user", "delete", bob["id"].as_str().unwrap(), "--json"]));
+    assert_eq!(gone["deleted"], true);
+    let nobody = desk.run(&["user", "set-password", "bob"]);
+    assert!(nobody.status.code() == Some(1) && err(&nobody).contains("no user `bob`"), "{}", err(&nobody));
+}
+
+#[tokio::test]
+async fn users_of_a_running_router_are_changed_over_its_api() {
+    let setup = Setup::new().env("LLM_ROUTER_ADMIN_PASSWORD", "the-first-password");
+    let router = setup.start();
+    let desk = Desk::new("");
+    let run = |key: &str, args: &[&str]| {
+        let mut command = desk.command(Path::new(env!("CARGO_BIN_EXE_llm-router")), args);
+        command.env("LLM_ROUTER_URL", &router.url).env("LLM_ROUTER_API_KEY", key).output().unwrap()
+    };
+    let made = json_of(&run(crate::router::MASTER, &["user", "create", "vera", "--json"]));
+    let log_in = async |password: &str| {
+        let body = json!({"username": "vera", "password": password});
+        router.post("/api/auth/login", &body).nobody().send().await.status
+    };
+    let first = made["password"].as_str().unwrap();
+    assert_eq!(log_in(first).await, 200);
+    let changed = run(crate::router::MASTER, &["user", "set-password", "vera"]);
+    let second = out(&changed).trim().to_owned();
+    assert!(err(&changed).contains("only now"), "{}", err(&changed));
+    assert_eq!((log_in(first).await, log_in(&second).await), (401, 200));
+    let refused = run(KEY, &["user", "list"]);
+    assert!(refused.status.code() == Some(1) && err(&refused).contains("403"), "{}", err(&refused));
+    assert!(run(crate::router::MASTER, &["user", "delete", "vera"]).status.success());
+    assert_eq!(log_in(&second).await, 401);
+}
+
+#[test]
+fn completions_are_for_every_shell_and_have_the_commands() {
+    let desk = Desk::new("");
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = out(&desk.run(&["completions", shell]));
+        assert!(script.contains("set-password") && script.contains("refresh-openai"), "{shell}");
+    }
+    assert_eq!(desk.run(&["completions", "tcsh"]).status.code(), Some(2));
+}
+
+#[test]
+fn every_command_shows_an_example() {
+    let desk = Desk::new("");
+    let mut waiting: Vec<Vec<String>> = vec![Vec::new()];
+    let mut seen = 0;
+    while let Some(words) = waiting.pop() {
+        let mut args: Vec<&str> = words.iter().map(String::as_str).collect();
+        args.push("--help");
+        let help = out(&desk.run(&args));
+        assert!(help.contains("Example:"), "{words:?}: {help}");
+        seen += 1;
+        let verbs = help.split("Commands:\n").nth(1).map_or("", |rest| rest.split("\n\n").next().unwrap_or_default());
+        // Wrapped descriptions are indented deeper.
+        let names = verbs
+            .lines()
+            .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+            .filter_map(|line| line.split_whitespace().next());
+        waiting.extend(names.filter(|name| *name != "help").map(|name| words.iter().cloned().chain([name.to_owned()]).collect()));
+    }
+    assert!(seen > 30, "{seen}");
+}
+
+#[tokio::test]
+async fn a_model_of_the_hub_that_is_refused_says_why() {
+    let router = Setup::new().start();
+    let desk = Desk::new("");
+    let run = |args: &[&str]| {
+        let mut command = desk.command(Path::new(env!("CARGO_BIN_EXE_llm-router")), args);
+        command.env("LLM_ROUTER_URL", &router.url).env("LLM_ROUTER_API_KEY", crate::router::MASTER).output().unwrap()
+    };
+    for args in [&["model", "pull", "no-repository"][..], &["model", "register", "no-repository"], &["model", "convert", "no-repository"]] {
+        let refused = run(args);
+        assert!(refused.status.code() == Some(1) && err(&refused).contains("400"), "{args:?}: {}", err(&refused));
+    }
+    let nowhere = desk.run(&["model", "pull", "a/b"]);
+    assert!(nowhere.status.code() == Some(1) && err(&nowhere).contains("LLM_ROUTER_URL"), "{}", err(&nowhere));
+}
+
+#[test]
+fn the_database_is_checked_copied_and_put_back() {
+    let desk = Desk::new("");
+    assert!(json_of(&desk.run(&["db", "migrate", "--json"]))["schema"].as_i64().unwrap() > 0);
+    assert!(desk.run(&["key", "create", "--name", "kept"]).status.success());
+    let copied = json_of(&desk.run(&["db", "backup", "copy.db", "--json"]));
+    assert!(copied["bytes"].as_u64().unwrap() > 0);
+    let twice = desk.run(&["db", "backup", "copy.db"]);
+    assert!(twice.status.code() == Some(1) && err(&twice).contains("exists already"), "{}", err(&twice));
+    assert!(desk.run(&["key", "create", "--name", "lost"]).status.success());
+    assert!(out(&desk.run(&["db", "restore", "copy.db"])).contains("copy.db"));
+    let keys = json_of(&desk.run(&["key", "list", "--json"]));
+    assert_eq!(keys.as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect::<Vec<_>>(), ["kept"]);
+    assert_eq!(json_of(&desk.run(&["db", "check", "--json"]))["sound"], true);
+    std::fs::write(desk.home.path().join("junk.db"), "junk").unwrap();
+    let junk = desk.run(&["db", "restore", "junk.db"]);
+    assert!(junk.status.code() == Some(1) && err(&junk).contains("junk.db"), "{}", err(&junk));
+}

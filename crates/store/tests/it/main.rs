@@ -6,6 +6,7 @@ mod kill;
 mod nouns;
 mod opening;
 mod sharing;
+mod upkeep;
 
 use store::Store;
 use tempfile::TempDir;
