@@ -14,6 +14,7 @@ mod http;
 mod install;
 mod model;
 mod npm;
+mod packaging;
 mod paths;
 mod python;
 mod setup;
