@@ -122,10 +122,7 @@ async fn inspect(from: &Path) -> Result<Condition, StoreError> {
 
 async fn condition(connection: &mut SqliteConnection, path: &Path) -> Result<Condition, StoreError> {
     let unreadable = |source| StoreError::Unreadable { path: path.to_owned(), source };
-    let said: Vec<String> = sqlx::query_scalar("SELECT integrity_check FROM pragma_integrity_check(100)")
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(unreadable)?;
+    let said: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(100)").fetch_all(&mut *connection).await.map_err(unreadable)?;
     let mut faults: Vec<String> = said.into_iter().filter(|line| line != "ok").collect();
     let strays: Vec<String> =
         sqlx::query_scalar("SELECT \"table\" FROM pragma_foreign_key_check LIMIT 100").fetch_all(&mut *connection).await?;

@@ -211,8 +211,8 @@ impl Router {
             return None;
         }
         let path = self.origin.path(&ask.uri);
-        let is_below = |base: &&str| path.strip_prefix(*base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let of_session = self.session.as_ref().filter(|_| SESSION_PATHS.iter().any(|base| is_below(&base)));
+        let is_below = |base: &str| path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let of_session = self.session.as_ref().filter(|_| SESSION_PATHS.iter().any(|base| is_below(base)));
         of_session.or(self.key.as_ref()).or(self.session.as_ref()).cloned()
     }
 

@@ -87,7 +87,6 @@ const TABLE: &[(&str, &str, Class)] = &[
     ("GET", "/api/models/blob/{id}/manifest", Class::NodeOrAdmin),
     ("DELETE", "/api/models/{*id}", Class::Admin),
     ("POST", "/api/auth/login", Class::Public),
-    ("POST", "/api/auth/logout", Class::Public),
     ("GET", "/api/auth/me", Class::Session),
     ("GET", "/api/users", Class::Admin),
     ("POST", "/api/users", Class::Admin),
@@ -130,6 +129,8 @@ const TABLE: &[(&str, &str, Class)] = &[
     ("GET", "/dashboard/{*path}", Class::Public),
     ("GET", "/playground", Class::Public),
     ("GET", "/playground/{*path}", Class::Public),
+    // The last: it ends the session that asks.
+    ("POST", "/api/auth/logout", Class::Public),
 ];
 
 /// Every method and path of the list in the source.
