@@ -103,6 +103,10 @@ struct ServeArgs {
     /// Start and supervise an inference node on this machine.
     #[arg(long)]
     with_node: bool,
+    /// Show an icon in the notification area; a double click opens the dashboard.
+    #[cfg(all(feature = "tray", any(windows, target_os = "macos")))]
+    #[arg(long)]
+    tray: bool,
     /// Under which name it was called.
     #[arg(skip)]
     as_open_llm_router: bool,

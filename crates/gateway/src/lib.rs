@@ -17,5 +17,6 @@ pub mod settle;
 pub mod shard;
 pub mod snapshot;
 pub mod stored;
+pub mod tray;
 pub mod ui;
 pub mod vault;

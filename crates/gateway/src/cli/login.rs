@@ -157,7 +157,7 @@ impl Errand {
         let listener = if login.manual_code || is_pasted { None } else { Some(self.listen().await?) };
         out::remark(&format!("Log in at:\n\n{address}\n"));
         if !login.no_browser {
-            open_browser(&address);
+            crate::tray::open_browser(&address);
         }
         match listener {
             Some(listener) => {
@@ -284,14 +284,6 @@ fn ask(question: &str) -> anyhow::Result<String> {
     let mut line = String::new();
     std::io::Read::take(std::io::stdin().lock(), BYTES_MAX as u64).read_line(&mut line).context("nothing can be read")?;
     Ok(line.trim().to_owned())
-}
-
-/// Where there is no browser, the printed address is enough.
-fn open_browser(address: &str) {
-    let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
-    let mut command = std::process::Command::new(program);
-    let quiet = std::process::Stdio::null;
-    let _ = command.arg(address).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
 }
 
 #[cfg(test)]

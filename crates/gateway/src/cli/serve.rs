@@ -1,5 +1,7 @@
 //! `llm-router serve`.
 
+#[cfg(all(feature = "tray", any(windows, target_os = "macos")))]
+use std::process::ExitCode;
 use std::{net::SocketAddr, path::Path, sync::Arc, thread::JoinHandle};
 
 use anyhow::Context as _;
@@ -47,6 +49,8 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failed> {
         .context("no runtime")?;
     let addresses = sockets.addresses.clone();
     let local_node = args.with_node.then(|| LocalNode::prepare(config, &environment, addresses[0])).transpose()?;
+    #[cfg(all(feature = "tray", any(windows, target_os = "macos")))]
+    let tray_url = crate::tray::url(addresses[0]);
     let sources = Sources { args: load_args, proxy: proxy(&environment) };
     let shown = Shown::of(&loaded, &addresses);
     let (app, made) = back.block_on(App::start(loaded, sources, Some(logs))).map_err(|e| match e {
@@ -56,7 +60,28 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failed> {
     let stop = CancellationToken::new();
     let threads = server::start(&app, sockets, &stop).context("the serving threads cannot be started")?;
     shown.say(&made);
-    back.block_on(until_stopped(&app, local_node, threads, &stop))?;
+    // Somebody asks for the end by other means than a signal.
+    let quit = CancellationToken::new();
+    #[cfg(all(feature = "tray", any(windows, target_os = "macos")))]
+    if args.tray {
+        let serving = {
+            let quit = quit.clone();
+            move || serve(back, &app, local_node, threads, (&stop, &quit)).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+        };
+        return crate::tray::desktop::run(tray_url, quit, serving).map_err(|e| Failed(1, format!("there is no notification area: {e}")));
+    }
+    serve(back, &app, local_node, threads, (&stop, &quit))
+}
+
+/// Serves until the end, and closes.
+fn serve(
+    back: tokio::runtime::Runtime,
+    app: &Arc<App>,
+    local_node: Option<LocalNode>,
+    threads: Vec<JoinHandle<()>>,
+    ends: (&CancellationToken, &CancellationToken),
+) -> Result<(), Failed> {
+    back.block_on(until_stopped(app, local_node, threads, ends))?;
     app.end_log();
     back.shutdown_timeout(std::time::Duration::from_secs(2));
     Ok(())
@@ -120,12 +145,15 @@ async fn until_stopped(
     app: &Arc<App>,
     local_node: Option<LocalNode>,
     threads: Vec<JoinHandle<()>>,
-    stop: &CancellationToken,
+    (stop, quit): (&CancellationToken, &CancellationToken),
 ) -> Result<(), Failed> {
     let node_stop = CancellationToken::new();
     let node = local_node.map(|node| tokio::spawn(node.supervise(node_stop.clone())));
     let mut signals = Signals::listen().context("signals cannot be listened for")?;
-    signals.termination(app).await;
+    tokio::select! {
+        () = signals.termination(app) => {}
+        () = quit.cancelled() => {}
+    }
     tracing::info!("stopping: what is under way is finished first; a second signal ends at once");
     app.drain();
     stop.cancel();
