@@ -173,7 +173,8 @@ impl Answers {
 
     async fn look(&self, ask: &Ask) -> Option<Arc<Answer>> {
         if let Some(redis) = self.shared()
-            && let Ok(found) = answers::get(redis, &self.name(&ask.key)).await
+            // Boxed, here and below: what speaks to Redis is large, and every request would carry the room for it.
+            && let Ok(found) = Box::pin(answers::get(redis, &self.name(&ask.key))).await
         {
             let answer = found.and_then(Answer::from_bytes)?;
             return answer.is_fresh(store::now_ms(), ask.age_max).then(|| Arc::new(answer));
@@ -187,7 +188,7 @@ impl Answers {
             return;
         }
         if let Some(redis) = self.shared()
-            && answers::put(redis, &self.name(&key), &answer.to_bytes(), ttl).await.is_ok()
+            && Box::pin(answers::put(redis, &self.name(&key), &answer.to_bytes(), ttl)).await.is_ok()
         {
             return;
         }

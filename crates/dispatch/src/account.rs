@@ -45,7 +45,7 @@ pub(crate) async fn account_once(
     }
     for _ in Dialect::ALL {
         let way = match Way::to_account(d, account, model, ask.request) {
-            Ok(way) => way,
+            Ok(way) => Box::new(way),
             // What is wrong with the request itself is wrong for every target.
             Err(failure) if failure.code == Code::InvalidRequest => return Err(failure),
             Err(obstacle) => {

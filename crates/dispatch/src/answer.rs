@@ -94,15 +94,16 @@ impl<'a> Exchange<'a> {
     /// Sends a way's request and reads the answer: a stream up to its first piece, anything else whole.
     pub(crate) async fn carry_out(
         d: &'a Dispatch<'a>,
-        way: Way<'a>,
+        way: Box<Way<'a>>,
         request: &'a Request,
         deadline: Instant,
         guard: &mut Option<InFlight>,
     ) -> Result<Answer, Fault> {
-        let Way { name, account, wire, timeouts, request: built, letter, .. } = way;
+        let Way { name, account, wire, timeouts, request: built, letter, .. } = *way;
         let this = Self { d, request, name, account, wire, timeouts, deadline, translation: letter.translation };
         let sent = match &request.upload {
-            Some(form) => sent_along(d.client, built, timeouts, form).await,
+            // Boxed: few requests are forms, and all would carry the room for one.
+            Some(form) => Box::pin(sent_along(d.client, built, timeouts, form)).await,
             None => d.client.send(built, &timeouts).await,
         };
         let response = sent.map_err(|e| fault_of(&this.name, &e))?;

@@ -14,7 +14,8 @@ use crate::{
 /// Tries a way; `Ok` is the answer for the client, a refusal of its request included.
 pub(crate) async fn attempt(
     d: &Dispatch<'_>,
-    mut way: Way<'_>,
+    // Boxed: it would take its place in each of the futures that it goes through, twice.
+    mut way: Box<Way<'_>>,
     request: &Request,
     deadline: Instant,
     trail: &mut Trail<'_>,

@@ -316,7 +316,7 @@ async fn nodes_once(
         let Some(guard) = guard.take().or_else(|| candidate.begin()) else { continue };
         let pick = pick_of(candidate.picked, queued);
         match Way::to_node(d, &candidate.peer, (guard, pick), model, ask.request) {
-            Ok(way) => match attempt(d, way, ask.request, ask.deadline, trail).await {
+            Ok(way) => match attempt(d, Box::new(way), ask.request, ask.deadline, trail).await {
                 Ok(flow) => return Ok(Some(flow)),
                 Err(fault) => faults.push(fault),
             },

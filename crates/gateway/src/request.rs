@@ -31,12 +31,11 @@ use crate::{
 };
 
 /// Answers a call; errors in the caller's dialect.
-pub async fn handle(shard: &Shard, call: Call) -> Response<Out> {
-    let request_id = call.request_id.clone();
+pub async fn handle(shard: &Shard, call: &Call) -> Response<Out> {
     let mut standing = None;
-    let mut response = match live(shard, &call, &mut standing).await {
+    let mut response = match live(shard, call, &mut standing).await {
         Ok(response) => response,
-        Err(failure) => render::failure(&failure, call.operation.dialect(), &request_id),
+        Err(failure) => render::failure(&failure, call.operation.dialect(), &call.request_id),
     };
     if let Some(standing) = &standing {
         render::limits(standing, call.received_at, response.headers_mut());

@@ -322,9 +322,8 @@ async fn called(shard: &Arc<Shard>, hall: Hall, peer: Peer, request_id: Arc<str>
         received,
         received_at,
     };
-    let form = call.upload.clone();
-    let mut response = request::handle(shard, call).await;
-    if let Some(form) = form.filter(|_| !response.status().is_success()) {
+    let mut response = request::handle(shard, &call).await;
+    if let Some(form) = call.upload.filter(|_| !response.status().is_success()) {
         let _ = timeout(DISCARD_TIME_MAX, form.discard(DISCARD_BYTES_MAX as u64)).await;
     }
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, http::HeaderValue::from_static("*"));

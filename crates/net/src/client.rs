@@ -109,9 +109,14 @@ impl Client {
     ///
     /// A pooled connection that turns out closed before any byte of an answer costs one more try on a fresh connection, if the body is in memory.
     /// Dropping the future, or the answer's body before its end, closes the connection at once.
-    pub async fn send(&self, request: Request<Body>, timeouts: &Timeouts) -> Result<Response<ResponseBody>, Error> {
-        let host = self.host(request.uri())?;
-        let outgoing = outgoing(request, &host);
+    pub fn send(&self, request: Request<Body>, timeouts: &Timeouts) -> impl Future<Output = Result<Response<ResponseBody>, Error>> + Send {
+        // Before the future begins, which would carry the whole request otherwise.
+        let ready = self.host(request.uri()).map(|host| (outgoing(request, &host), host));
+        self.send_ready(ready, *timeouts)
+    }
+
+    async fn send_ready(&self, ready: Result<(Outgoing, Arc<Host>), Error>, timeouts: Timeouts) -> Result<Response<ResponseBody>, Error> {
+        let (outgoing, host) = ready?;
         let Some(line) = host.checkout() else {
             let line = self.open(&host, timeouts.connect).await?;
             return exchange(line, host, outgoing, timeouts.first_byte).await.map_err(|fault| fault.error);
@@ -132,7 +137,8 @@ impl Client {
     }
 
     async fn open(&self, host: &Host, limit: Duration) -> Result<Line, Error> {
-        let opening = self.0.connector.open(host, self.0.pool.open.clone());
+        // Boxed: most exchanges find a line that stands.
+        let opening = Box::pin(self.0.connector.open(host, self.0.pool.open.clone()));
         let line = timeout(limit, opening).await.map_err(|_elapsed| Error::Timeout(Phase::Connect))??;
         self.0.pool.reap_in_background();
         Ok(line)

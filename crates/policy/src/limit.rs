@@ -211,7 +211,8 @@ impl Counters {
     pub async fn take(self: &Arc<Self>, subject: Subject, bounds: Bounds, tokens: u64, now: Instant) -> Result<(Hold, Standing), Full> {
         match self.shared.as_deref().filter(|s| s.is_up()) {
             None => self.take_here(subject, bounds, tokens, now),
-            Some(shared) => match self.take_shared(shared, &subject, bounds, tokens, now).await {
+            // Boxed: what speaks to Redis is large, and every request would carry the room for it.
+            Some(shared) => match Box::pin(self.take_shared(shared, &subject, bounds, tokens, now)).await {
                 Some(said) => said,
                 None => self.take_here(subject, bounds, tokens, now),
             },

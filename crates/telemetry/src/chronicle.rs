@@ -15,17 +15,19 @@ use std::{
     time::Duration,
 };
 
-use crate::{Error, logs, pieces::write_lines};
+use crate::{Courtesy, Error, logs, pieces::write_lines};
 
 /// Most entries that wait to become lines; what comes while so many wait is counted and dropped.
-pub const WAITING_MAX: usize = 8192;
-/// How long entries come together before they are written.
-const GATHER: Duration = Duration::from_millis(20);
+pub const WAITING_MAX: usize = 16_384;
+/// How long entries come together before they are written: every round wakes a thread, which costs as much as many entries.
+const GATHER: Duration = Duration::from_millis(100);
+/// Entries that are not waited with.
+const MANY: usize = 2048;
 /// Bytes of lines that are made before they are written.
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// Entries after which whoever has something more urgent to do on this core goes first: a burst of lines must not hold requests up.
-const ENTRIES_AT_A_TIME: usize = 4;
+const ENTRIES_AT_A_TIME: usize = 8;
 
 /// Something that becomes lines.
 pub trait Tell: Send + 'static {
@@ -100,9 +102,9 @@ impl<T> Chronicle<T> {
             return;
         }
         waiting.entries.push(entry);
-        let is_first = waiting.entries.len() == 1;
+        let is_time = waiting.entries.len() == 1 || waiting.entries.len() == MANY;
         drop(waiting);
-        if is_first {
+        if is_time {
             self.0.wake.notify_one();
         }
     }
@@ -140,7 +142,7 @@ impl<T> Shared<T> {
         let waiting = self.lock();
         let waiting = self.wake.wait_while(waiting, |waiting| waiting.entries.is_empty() && !waiting.is_closing);
         let waiting = waiting.unwrap_or_else(PoisonError::into_inner);
-        let gathered = self.wake.wait_timeout_while(waiting, GATHER, |waiting| !waiting.is_closing);
+        let gathered = self.wake.wait_timeout_while(waiting, GATHER, |waiting| !waiting.is_closing && waiting.entries.len() < MANY);
         let mut waiting = gathered.unwrap_or_else(PoisonError::into_inner).0;
         mem::swap(&mut waiting.entries, batch);
         waiting.is_closing
@@ -150,6 +152,7 @@ impl<T> Shared<T> {
 impl<T: Tell> Shared<T> {
     fn write_all(&self, mut sink: Box<dyn Write + Send>) {
         let (mut batch, mut bytes) = (Vec::new(), Vec::new());
+        let mut courtesy = Courtesy::default();
         let mut said_lost = 0;
         loop {
             let is_closing = self.take(&mut batch);
@@ -164,7 +167,7 @@ impl<T: Tell> Shared<T> {
                 entry.tell(&mut bytes);
                 entries += 1;
                 if at % ENTRIES_AT_A_TIME == 0 {
-                    thread::yield_now();
+                    courtesy.give_way();
                 }
                 if bytes.len() >= BATCH_BYTES || at + 1 == last {
                     self.write(&mut *sink, &bytes, entries);

@@ -20,8 +20,8 @@ use crate::pieces::write_lines;
 
 /// Most bytes that wait to be written; a line that finds no room is counted and dropped.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long lines come together before they are written.
-const GATHER: Duration = Duration::from_millis(20);
+/// How long lines come together before they are written: every round wakes a thread, which costs as much as many lines.
+const GATHER: Duration = Duration::from_millis(100);
 /// A buffer that grew beyond this in a burst is given back.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 

@@ -1,0 +1,29 @@
+//! Work behind the path that lets the path go first where both share a core.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A turn of others that takes longer than this was no request that was held up: the core is never idle, and this work would never be done.
+const PATIENCE: Duration = Duration::from_millis(2);
+/// How long nobody is let past after such a turn.
+const HASTE: Duration = Duration::from_secs(1);
+
+/// Lets whoever is more urgent go first between two small pieces of work; not on a core that is never idle.
+#[derive(Debug, Default)]
+pub struct Courtesy {
+    hastens_until: Option<Instant>,
+}
+
+impl Courtesy {
+    /// Gives the core away for a moment, unless that has just proved to be too long a moment.
+    pub fn give_way(&mut self) {
+        let began = Instant::now();
+        if self.hastens_until.is_some_and(|until| began < until) {
+            return;
+        }
+        thread::yield_now();
+        self.hastens_until = (began.elapsed() > PATIENCE).then(|| Instant::now() + HASTE);
+    }
+}
