@@ -386,10 +386,10 @@ const ROUTES = [
   ["GET", "/api/dashboard/request-responses/:id", read, (s, { id }) => ({ ...detail(s.requests.find((row) => row.id === id) ?? missing("record of such a request")), feedback: s.feedback.get(id) ?? [] })],
   ["GET", "/api/dashboard/logs/router", read, (s, { query }) => (s.kind === "seeded" ? logs(Date.now(), Number(query.get("limit") ?? 200), "router") : { source: "router", path: "/var/lib/llm-router/logs/router.log", entries: [] })],
   ["GET", "/api/requests/:id/explain", known, (s, { id }) => explanation(s.requests.find((row) => row.id === id) ?? missing("record of such a request"))],
-  ["POST", "/api/feedback", known, (s, { body }) => {
+  ["POST", "/api/feedback", known, (s, { body, user }) => {
     if (!s.requests.some((row) => row.id === body.request_id)) missing("record of such a request");
     if (typeof body.score !== "number" || body.score < 0 || body.score > 1) no(400, "invalid_request", "`score` must be a number from 0 to 1", "score");
-    s.feedback.set(body.request_id, [{ score: body.score, label: null, comment: body.comment ?? null, created_at: iso(Date.now()) }, ...(s.feedback.get(body.request_id) ?? [])]);
+    s.feedback.set(body.request_id, [...(s.feedback.get(body.request_id) ?? []).filter(({ by }) => by !== user.id), { score: body.score, label: null, preferred_model: null, comment: body.comment ?? null, by: user.id, at: iso(Date.now()) }]);
     return [201, null];
   }],
   ["GET", "/api/usage", known, (s, { query, user }) => usage(user.role === "key" ? { ...s, requests: s.requests.filter((row) => row.key_id === user.id) } : s, query)],

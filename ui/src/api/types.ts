@@ -208,15 +208,21 @@ export interface RequestDetail extends RequestRow {
   /** What went to the service and came back, where it was translated. */
   upstream_request_body?: unknown;
   upstream_response_body?: unknown;
-  /** What people thought of the answer. */
+  /** There was more of it than is kept. */
+  request_body_truncated?: boolean;
+  response_body_truncated?: boolean;
+  /** What people thought of the answer: one opinion of each. */
   feedback?: Feedback[] | null;
 }
 
 export interface Feedback {
   score?: number | null;
   label?: string | null;
+  preferred_model?: string | null;
   comment?: string | null;
-  created_at?: string | null;
+  /** Id of the user or key. */
+  by?: string | null;
+  at?: string | null;
 }
 
 export interface RequestPage {

@@ -115,6 +115,9 @@ export default function AccountsPage() {
   );
 }
 
+/** How sure it is that an account speaks a dialect. */
+const STANDINGS: Record<string, string> = { named: "the configuration says so", sure: "its provider says so", possible: "nobody has asked it yet", spoken: "it was asked and answered" };
+
 /** How often which kind of failure ended at which account, of the records that are given. */
 export function failuresOf(rows: readonly RequestRow[]): Map<string, Map<string, number>> {
   const all = new Map<string, Map<string, number>>();
@@ -147,7 +150,7 @@ function Account({ name, place, backend, policy, live, cost, failures, onTest, w
   const limit = backend?.router_stats.rate_limiting[name];
   const rule = policy?.accounts.find((one) => one.name === name);
   const now = live?.accounts[name];
-  const spoken = Object.entries(now?.wires ?? {});
+  const spoken = Object.entries(now?.wires ?? {}).filter(([, standing]) => standing !== "never" && standing !== "not_spoken");
   const used = limit?.current_requests ?? null;
   const all = used !== null && typeof limit?.remaining_quota === "number" ? used + limit.remaining_quota : null;
   return (
@@ -216,7 +219,7 @@ function Account({ name, place, backend, policy, live, cost, failures, onTest, w
           ],
           ["First byte", duration(now?.first_byte_ms)],
           ["Speed", speed(now?.tokens_per_second)],
-          ...(spoken.length > 0 ? [["Speaks", <span key="w" className="flex flex-wrap gap-1">{spoken.map(([wire, standing]) => <Tag key={wire} title={standing.replaceAll("_", " ")}>{wire}</Tag>)}</span>] as [string, React.ReactNode]] : []),
+          ...(spoken.length > 0 ? [["Speaks", <span key="w" className="flex flex-wrap gap-1">{spoken.map(([wire, standing]) => <Tag key={wire} title={STANDINGS[standing] ?? standing}>{standing === "possible" ? `${wire}?` : wire}</Tag>)}</span>] as [string, React.ReactNode]] : []),
           ["Cost, 30 days", cost === undefined || cost === null ? <span key="m" className="text-muted">not known</span> : money(cost)],
           ["Priority, weight", rule ? `${rule.priority}, ${rule.weight}` : UNKNOWN],
           [

@@ -17,6 +17,7 @@ import { useLookingAt } from "../playground/looking";
 import { asChat } from "../playground/recorded";
 import { replay } from "../playground/replay";
 import { useFilters } from "../shell/address";
+import { useSession } from "../shell/session";
 import { bytes, count, exact, money, stamp, UNKNOWN } from "../text/format";
 import { LANGUAGES, snippet } from "../text/snippets";
 import { Decision } from "./decision";
@@ -88,8 +89,8 @@ export default function RequestPage() {
       >
         {tab === "overview" && <Overview detail={detail} why={why} whyError={told.error} />}
         {tab === "decision" && (why ? <Decision why={why} /> : <ErrorNote what="The decision" error={told.error} retry={() => void told.refetch()} />)}
-        {tab === "request" && (detail ? <Bodies own={detail.request_body} other={detail.upstream_request_body} otherName="As the service got it" why={why} /> : <ErrorNote what="The request's body" error={kept.error} />)}
-        {tab === "response" && (detail ? <Bodies own={detail.response_body} other={detail.upstream_response_body} otherName="As the service answered" why={why} /> : <ErrorNote what="The response" error={kept.error} />)}
+        {tab === "request" && (detail ? <Bodies own={detail.request_body} isCut={detail.request_body_truncated} other={detail.upstream_request_body} otherName="As the service got it" why={why} /> : <ErrorNote what="The request's body" error={kept.error} />)}
+        {tab === "response" && (detail ? <Bodies own={detail.response_body} isCut={detail.response_body_truncated} other={detail.upstream_response_body} otherName="As the service answered" why={why} /> : <ErrorNote what="The response" error={kept.error} />)}
       </Tabs>
     </div>
   );
@@ -128,13 +129,14 @@ function Actions({ id, detail, why }: { id: string; detail?: RequestDetail; why?
   );
 }
 
-/** Whether the answer was good, and why. The newest word counts. */
+/** Whether the answer was good, and why. A second word stands in place of the first. */
 function Opinion({ id, said }: { id: string; said: Feedback[] }) {
+  const { me } = useSession();
   const client = useQueryClient();
   const [sent, setSent] = useState<number | null>(null);
   const [isSaying, setSaying] = useState(false);
   const [comment, setComment] = useState("");
-  const score = sent ?? said[0]?.score ?? null;
+  const score = sent ?? said.find(({ by }) => by === me.user_id)?.score ?? null;
   const isGood = score === null ? null : score > 0;
   const send = async (to: number, words?: string) => {
     await requests.feedback(id, to, words);
@@ -262,17 +264,20 @@ const KeyLink = ({ name }: { name?: string | null }) =>
   );
 
 function Opinions({ said }: { said: Feedback[] }) {
+  const { me } = useSession();
   if (said.length === 0) return null;
   return (
     <Section title="What people thought of it">
       <ul className="divide-y divide-line rounded-md border border-line">
-        {said.map(({ score, label, comment, created_at }, n) => (
+        {said.map(({ score, label, preferred_model, comment, by, at }, n) => (
           <li key={n} className="flex flex-wrap items-center gap-x-3 gap-y-1 px-3 py-2">
             {typeof score === "number" && <Badge tone={score > 0 ? "good" : "bad"}>{score === 1 ? "good" : score === 0 ? "bad" : `score ${score}`}</Badge>}
             {label && <Tag>{label}</Tag>}
+            {preferred_model && <Tag>rather {preferred_model}</Tag>}
             <span className="min-w-0 flex-1 break-words">{comment}</span>
             <span className="text-xs text-muted">
-              <Ago time={created_at} />
+              {by === me.user_id ? "you, " : ""}
+              <Ago time={at} />
             </span>
           </li>
         ))}
@@ -296,7 +301,7 @@ const pretty = (body: unknown): string => {
 };
 
 /** A body as the client saw it and, where it was translated, as the service did, side by side. */
-function Bodies({ own, other, otherName, why }: { own: unknown; other: unknown; otherName: string; why?: Explanation }) {
+function Bodies({ own, isCut, other, otherName, why }: { own: unknown; isCut?: boolean; other: unknown; otherName: string; why?: Explanation }) {
   const { dropped = [], changed = [] } = why?.losses ?? {};
   const isKept = own !== null && own !== undefined && own !== "";
   return (
@@ -321,7 +326,7 @@ function Bodies({ own, other, otherName, why }: { own: unknown; other: unknown; 
       )}
       <div className={other !== null && other !== undefined ? "grid gap-4 lg:grid-cols-2" : ""}>
         {isKept && (
-          <Section title="As the client saw it">
+          <Section title="As the client saw it" hint={isCut ? "cut: there was more of it than is kept" : undefined}>
             <Code text={pretty(own)} label="Body as the client saw it" />
           </Section>
         )}

@@ -12,6 +12,12 @@ import { TableSkeleton } from "../parts/table";
 import { useSession } from "../shell/session";
 import { count, percent } from "../text/format";
 
+/** Statuses below 500 after which another target is always tried. */
+const RETRIED = [408, 409, 425, 429];
+
+/** Strategies that are shown at once: there may be dozens. */
+const STRATEGIES_MAX = 5;
+
 const DAYS = 7;
 const MODELS_MAX = 12;
 
@@ -28,6 +34,7 @@ export default function RoutingPage() {
   const info = useQuery(queries.info());
   const backend = useQuery(queries.backend());
   const stats = Object.entries(backend.data?.router_stats.service_stats ?? {}).sort(([, a], [, b]) => b.requests - a.requests);
+  const others = policy.data?.retry_statuses.filter((status) => status < 500 ? !RETRIED.includes(status) : status > 599) ?? [];
   const most = Math.max(1, ...stats.map(([, { requests }]) => requests));
   const all = stats.reduce((sum, [, { requests }]) => sum + requests, 0);
   return (
@@ -44,8 +51,8 @@ export default function RoutingPage() {
                 ["Without a name", policy.data.default_model ? <Tag key="d">{policy.data.default_model}</Tag> : <span key="d" className="text-muted">a request must name a model: no <code>default_model</code> is set</span>],
                 ["Fall back to", policy.data.fallback_models.length ? <span key="f" className="flex flex-wrap gap-1">{policy.data.fallback_models.map((model) => <Tag key={model}>{model}</Tag>)}</span> : "nothing beyond the model's own targets"],
                 ["Attempts", `at most ${policy.data.max_attempts} a request; retries at most ${percent(policy.data.retry_budget * 100)} of all`],
-                ["Tried again after", `connection faults, time-outs, 408, 409, 425, 429, 5xx${policy.data.retry_statuses.length ? `, and ${policy.data.retry_statuses.join(", ")}` : ""}`],
-                ["Strategies", info.data?.registered_strategies.length ? <span key="s" className="flex flex-wrap gap-1">{info.data.registered_strategies.map((name) => <Tag key={name}>{name}</Tag>)}</span> : "—"],
+                ["Tried again after", `connection faults, time-outs, 408, 409, 425, 429, 5xx${others.length ? `, and ${others.join(", ")}` : ""}`],
+                ["Strategies", info.data?.registered_strategies.length ? <Strategies key="s" names={info.data.registered_strategies} /> : "—"],
                 ["Follows its file", info.data?.hot_reload_enabled ? "yes, by itself" : "when it is told to (Settings, or SIGHUP)"],
               ]}
             />
@@ -75,6 +82,23 @@ export default function RoutingPage() {
       </div>
       <ByModel />
     </div>
+  );
+}
+
+function Strategies({ names }: { names: readonly string[] }) {
+  const tags = (some: readonly string[]) => (
+    <span className="flex flex-wrap gap-1">
+      {some.map((name) => (
+        <Tag key={name}>{name}</Tag>
+      ))}
+    </span>
+  );
+  if (names.length <= STRATEGIES_MAX) return tags(names);
+  return (
+    <details>
+      <summary>{names.length} that a route may name</summary>
+      <div className="mt-1">{tags(names)}</div>
+    </details>
   );
 }
 

@@ -81,7 +81,7 @@ export function bytes(value: Maybe): string {
 }
 
 /** Tokens a second. */
-export const speed = (perSecond: Maybe): string => (known(perSecond) ? `${perSecond >= 9.95 ? Math.round(perSecond) : perSecond.toFixed(1)} tok/s` : UNKNOWN);
+export const speed = (perSecond: Maybe): string => (known(perSecond) ? `${perSecond >= 9.95 ? count(Math.round(perSecond)) : perSecond.toFixed(1)} tok/s` : UNKNOWN);
 
 /** Milliseconds since the epoch, or `null` for what is no time. */
 export function instant(time: string | number | null | undefined): number | null {
