@@ -56,13 +56,13 @@ export default function AccountsPage() {
             {percent(stats.rate_limit_skip_rate)} passed by a full limit ({count(stats.total_rate_limit_skips)})
           </span>
           {isAdmin && (
-            <span className="ml-auto flex gap-2">
+            <span className="ml-auto flex flex-wrap gap-2">
               <Button icon={RotateCcw} onClick={() => setResetting(true)}>
                 Reset counts
               </Button>
-              <Link to="/dashboard/settings" search={{ tab: "edit" } as never} className="inline-flex h-8 items-center gap-1.5 rounded-md border border-line-strong/60 px-2.5 font-medium hover:bg-hover">
+              <Link to="/dashboard/settings" search={{ tab: "edit" } as never} className="inline-flex h-8 items-center gap-1.5 rounded-md border border-line-strong/60 px-2.5 font-medium whitespace-nowrap hover:bg-hover">
                 <Pencil className="size-3.5" aria-hidden />
-                Edit in the configuration
+                Edit the configuration
               </Link>
             </span>
           )}
@@ -202,7 +202,7 @@ function Account({ name, place, backend, policy, live, cost, failures, onTest, w
           [
             "Limit",
             limit && all !== null ? (
-              <span key="l" className="flex items-center gap-3">
+              <span key="l" className="flex flex-wrap items-center gap-x-3 gap-y-1">
                 <span className="whitespace-nowrap">
                   {used} of {all} ({limit.rate_limit})
                 </span>

@@ -3,18 +3,17 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, Navigate, Outlet, useLocation, useNavigate } from "@tanstack/react-router";
 import { Check, ChevronsLeft, ChevronsRight, Keyboard, LogOut, Menu as MenuIcon, Moon, Search, Sun, UserRound, X } from "lucide-react";
-import { lazy, Suspense, useEffect, useRef, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { queries } from "../api/queries";
 import { Button, classes } from "../parts/basics";
 import { Menu } from "../parts/menu";
 import { sayFailed } from "../parts/toast";
 import { Freshness } from "./freshness";
 import { Help, useShortcuts } from "./keyboard";
+import { Palette } from "./palette";
 import { GROUPS, isFor, placeOf, type Place } from "./places";
 import { useSession } from "./session";
 import { choose, chosen, useTheme, type Theme } from "./theme";
-
-const Palette = lazy(() => import("./palette"));
 
 export function Layout() {
   const path = useLocation({ select: (location) => location.pathname });
@@ -103,11 +102,7 @@ export function Layout() {
           </div>
         </main>
       </div>
-      {palette && (
-        <Suspense>
-          <Palette onClose={() => setPalette(false)} />
-        </Suspense>
-      )}
+      {palette && <Palette onClose={() => setPalette(false)} />}
       {help && <Help onClose={() => setHelp(false)} />}
     </div>
   );

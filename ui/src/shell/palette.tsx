@@ -28,7 +28,7 @@ const SHOWN_MAX = 12;
 /** What a request's id may look like: long, and without spaces. */
 const isId = (text: string) => /^[\w.:-]{8,128}$/.test(text);
 
-export default function Palette({ onClose }: { onClose: () => void }) {
+export function Palette({ onClose }: { onClose: () => void }) {
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
   const list = useId();
