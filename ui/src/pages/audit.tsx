@@ -32,10 +32,32 @@ const COLUMNS = [
   column.accessor("timestamp", { header: "Time", enableSorting: false, cell: ({ getValue }) => <Ago time={getValue()} /> }),
   column.accessor("actor", { header: "Who", enableSorting: false, cell: ({ getValue }) => <span className="font-medium">{getValue() ?? "nobody known"}</span> }),
   column.accessor("action", { header: "Did", enableSorting: false, cell: ({ getValue }) => getValue().replaceAll(/[._]/g, " ") }),
-  column.accessor("resource", { header: "To", enableSorting: false, meta: { grow: true }, cell: ({ getValue }) => <span className="break-all">{getValue() ?? UNKNOWN}</span> }),
+  column.accessor("resource", { header: "To", enableSorting: false, meta: { grow: true }, cell: ({ row: { original: row } }) => <Resource row={row} /> }),
   column.accessor("outcome", { header: "Outcome", enableSorting: false, cell: ({ row: { original: row } }) => <Badge tone={TONES[row.outcome] ?? "unknown"} title={row.reason?.replaceAll("_", " ") ?? undefined}>{row.outcome}</Badge> }),
   column.accessor("client_ip", { header: "From", enableSorting: false, meta: { wide: "lg" }, cell: ({ getValue }) => <span className="text-muted">{getValue() ?? UNKNOWN}</span> }),
 ];
+
+/** What the thing was called when it was changed, where the row tells that. */
+export function nameIn(details: unknown): string | null {
+  const { before, after } = (typeof details === "object" && details ? details : {}) as { before?: unknown; after?: unknown };
+  for (const side of [after, before]) {
+    const { name, username } = (typeof side === "object" && side ? side : {}) as { name?: unknown; username?: unknown };
+    if (typeof name === "string") return name;
+    if (typeof username === "string") return username;
+  }
+  return null;
+}
+
+function Resource({ row }: { row: AuditRow }) {
+  const name = nameIn(row.details);
+  if (name === null) return <span className="break-all">{row.resource || UNKNOWN}</span>;
+  return (
+    <span className="flex items-baseline gap-2" title={row.resource}>
+      <span className="break-all">{name}</span>
+      <span className="truncate text-xs text-muted">{row.resource}</span>
+    </span>
+  );
+}
 
 const OUTCOMES: [string, string][] = [
   ["", "Any outcome"],

@@ -6,6 +6,7 @@ import { chosen } from "../parts/logview";
 import { points } from "../parts/sparkline";
 import { isFor, PLACES } from "../shell/places";
 import { failuresOf } from "./accounts";
+import { nameIn } from "./audit";
 import { budgetWords, spentShare, tightest } from "./budgets";
 import { outcome, picked, weight } from "./decision";
 import { firstBytes, work } from "./instances";
@@ -152,4 +153,8 @@ it("places are for those who may see them", () => {
   expect(seen(false, false)).toEqual(["Playground", "Usage and cost"]);
   expect(seen(false, true)).not.toContain("Keys");
   expect(seen(true, true)).toHaveLength(PLACES.length);
+});
+
+it("what was changed is called by its name", () => {
+  expect([nameIn({ before: { name: "old" }, after: { name: "new" } }), nameIn({ before: { username: "otto" }, after: null }), nameIn({ after: { role: "admin" } }), nameIn(null), nameIn("x")]).toEqual(["new", "otto", null, null, null]);
 });
