@@ -68,6 +68,7 @@ pub struct Alternative {
 
 /// A target that was thought of.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ChoiceCandidate)]
 pub struct Considered {
     /// The account's name, `node` for whichever node is best then, or `dummy`.
     target: String,

@@ -123,6 +123,7 @@ pub async fn reset_metrics(State(app): State<Arc<App>>, _: Operator) -> Json<Don
 
 /// The keys were read.
 #[derive(Serialize, ToSchema)]
+#[schema(as = KeysReloaded)]
 pub struct Reloaded {
     /// `success`.
     status: &'static str,

@@ -162,13 +162,26 @@ fn complete(path: &str, verb: &str, operation: &mut Value) {
     let slug = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     let name: String = format!("{verb}{path}").chars().map(slug).collect();
     operation["operationId"] = name.trim_end_matches('_').into();
-    let error = json!({"description": "An error", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}});
+    let form = json!({"$ref": format!("#/components/schemas/{}", error_form(path))});
+    let error = json!({"description": "An error", "content": {"application/json": {"schema": form}}});
     add(&mut operation["responses"], &json!({"default": error}));
     let Some(proofs) = operation["security"].as_array_mut() else { return };
     let twins: Vec<Value> = proofs.iter().filter_map(|proof| Some(json!({"api_key": proof.get("bearer")?}))).collect();
     proofs.extend(twins);
     // An empty proof beside none would say that a key may be shown; on public paths nobody looks for one.
     proofs.retain(|proof| proof.as_object().is_some_and(|proof| !proof.is_empty()));
+}
+
+/// In whose form a path says errors.
+fn error_form(path: &str) -> &'static str {
+    let path = path.trim_end_matches("/count_tokens");
+    if path.contains("/v1beta/") || path.contains("{model}:") {
+        "GeminiError"
+    } else if path.starts_with("/anthropic/") || path.ends_with("/messages") {
+        "MessagesError"
+    } else {
+        "Error"
+    }
 }
 
 /// Adds members that are not there yet.
@@ -296,6 +309,31 @@ mod tests {
         for schema in text.split("\"security\":[{\"").skip(1).map(|part| part.split('"').next().unwrap()) {
             assert!(whole["components"]["securitySchemes"][schema].is_object(), "{schema}");
         }
+    }
+
+    /// Of two types with one name the description would have only one.
+    #[test]
+    fn every_schema_has_a_name_of_its_own() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/admin");
+        let mut names = HashSet::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            for derived in text.split("ToSchema)]\n").skip(1) {
+                let attribute = derived.trim_start().strip_prefix("#[schema(as = ");
+                let named = attribute.and_then(|rest| rest.split(')').next());
+                let name = named
+                    .or_else(|| {
+                        derived
+                            .split_once("pub struct ")
+                            .or_else(|| derived.split_once("pub enum "))
+                            .map(|(_, rest)| rest.split([' ', '<', '(']).next().unwrap())
+                    })
+                    .unwrap();
+                assert!(names.insert(name.to_owned()), "{name} of {} is taken: give it `#[schema(as = …)]`", path.display());
+            }
+        }
+        assert!(names.len() > 10, "{names:?}");
     }
 
     #[test]

@@ -139,7 +139,10 @@ pub async fn live() -> Json<Value> {
     path = "/_health/ready",
     tag = "probes",
     summary = "Whether it can serve; names the part that is missing",
-    responses((status = 200, description = "It can; 503 where it cannot", body = serde_json::Value)),
+    responses(
+        (status = 200, description = "It can", body = serde_json::Value),
+        (status = 503, description = "It cannot; the same form", body = serde_json::Value)
+    ),
     security(())
 )]
 pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
