@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use http::Uri;
 use net::Reach;
+use serde::Deserialize;
 use uuid::Uuid;
 use wire::{Code, Failure};
 
@@ -14,6 +15,20 @@ use crate::{
     record::{Kind, Models, Speaks, Status},
     register::{check_models, is_name},
 };
+
+/// `POST /register`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct AgentRegistration {
+    /// Its identity.
+    pub name: String,
+    /// Where it is asked: base URL, with or without `/v1`.
+    pub endpoint: String,
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// As a node's: it takes connections over which nothing is said.
+    #[serde(default)]
+    pub tether: bool,
+}
 
 /// What an agent is told.
 #[derive(Debug, Clone)]
@@ -28,20 +43,16 @@ impl Fleet {
     ///
     /// # Errors
     /// 401 or 403 who may not join, 400 what is wrong with the fields.
-    pub async fn register_agent(
-        &self,
-        name: &str,
-        endpoint: &str,
-        models: Vec<String>,
-        from: Origin<'_>,
-    ) -> Result<AgentRegistered, Failure> {
+    pub async fn register_agent(&self, said: AgentRegistration, from: Origin<'_>) -> Result<AgentRegistered, Failure> {
+        let AgentRegistration { name, endpoint, models, tether } = said;
+        let name = name.as_str();
         let known = self.registry().find(Kind::Agent, name, 0).and_then(|r| r.join_token_id.clone());
         let joining = self.may_join(from, known.as_deref()).await?;
         if !is_name(name) {
             return Err(Failure::invalid("name", "`name` must have 1 to 256 bytes and no control characters"));
         }
         check_models("models", &models)?;
-        let endpoint = base_url(endpoint)?;
+        let endpoint = base_url(&endpoint)?;
         let speaks = self.ask_agent(&endpoint).await;
         let _order = self.writing.lock().await;
         let mut record = self.fresh(Kind::Agent, name, 0);
@@ -49,6 +60,7 @@ impl Fleet {
         record.ip = endpoint.parse::<Uri>().ok().and_then(|uri| literal(&uri)).unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
         record.endpoint = Some(endpoint);
         record.machine.speaks = speaks;
+        record.machine.bears_silence = tether;
         record.models = Models { loaded: models, ..Models::default() };
         record.draining = false;
         if record.status != Status::Online {

@@ -22,11 +22,12 @@ mod tally;
 mod tend;
 #[cfg(test)]
 mod tests;
+mod tethers;
 mod tokens;
 mod view;
 
 pub use admin::NodeSettings;
-pub use agents::AgentRegistered;
+pub use agents::{AgentRegistered, AgentRegistration};
 pub use balance::{Balancer, Choice, Facts};
 pub use endpoints::Adoption;
 pub use live::InFlight;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use crate::{
     balance::Facts,
@@ -58,6 +59,10 @@ pub(crate) struct Live {
     last_turn: AtomicU64,
     tally: Tally,
     suspect: AtomicBool,
+    /// Nobody listens at its address.
+    cut_off: AtomicBool,
+    /// There was a sign of life all the same.
+    stirred: Notify,
     failed_at_ms: AtomicI64,
     breaker: Mutex<Breaker>,
     /// The breaker is not simply open: a look at it takes its lock.
@@ -78,6 +83,8 @@ impl Live {
             last_turn: AtomicU64::new(0),
             tally: Tally::default(),
             suspect: AtomicBool::new(false),
+            cut_off: AtomicBool::new(false),
+            stirred: Notify::new(),
             failed_at_ms: AtomicI64::new(i64::MIN),
             breaker: Mutex::default(),
             is_shut: AtomicBool::new(false),
@@ -90,10 +97,26 @@ impl Live {
         self.seen_ms.load(Relaxed)
     }
 
-    /// A sign of life: whatever made the node suspect is over.
+    /// A sign of life: whatever made the node suspect is over. That it can be reached is for its next connection to prove.
     pub(crate) fn seen(&self) {
         self.seen_ms.store(self.clock.tick_ms(), Relaxed);
         self.suspect.store(false, Relaxed);
+        if self.cut_off.load(Relaxed) {
+            self.stirred.notify_one();
+        }
+    }
+
+    /// Resolves with the next sign of life of a node that could not be reached.
+    pub(crate) async fn stirs(&self) {
+        self.stirred.notified().await;
+    }
+
+    /// Whether somebody listens at its address; what was thought before.
+    pub(crate) fn set_cut_off(&self, cut_off: bool) -> bool {
+        if cut_off {
+            self.failed_at_ms.store(self.clock.tick_ms(), Relaxed);
+        }
+        self.cut_off.swap(cut_off, Relaxed)
     }
 
     /// A report: `active` as the node counts it, this router's own requests included.
@@ -159,7 +182,7 @@ impl Live {
     }
 
     pub(crate) fn is_suspect(&self) -> bool {
-        self.suspect.load(Relaxed)
+        self.suspect.load(Relaxed) || self.cut_off.load(Relaxed)
     }
 
     /// Silent for longer than heartbeats may be apart, but not so long that it counts as gone.

@@ -84,6 +84,8 @@ pub(crate) struct Machine {
     pub(crate) speaks: Speaks,
     /// What kind of server an endpoint is.
     pub(crate) maker: Option<Maker>,
+    /// It said that it takes connections over which nothing is said.
+    pub(crate) bears_silence: bool,
     /// Fields that this build does not know.
     pub(crate) rest: Map<String, Value>,
 }
@@ -188,6 +190,18 @@ impl Record {
         match &self.endpoint {
             Some(endpoint) => endpoint.clone(),
             None => node_url(self.ip, self.api_port()),
+        }
+    }
+
+    /// Whether a connection over which nothing is said may be held to it: where it has said so itself, or is known for it. Others may serve one
+    /// connection after the other.
+    pub(crate) fn bears_tether(&self) -> bool {
+        match self.kind {
+            Kind::Node | Kind::Agent => self.machine.bears_silence,
+            // A handshake of TLS that does not come is an error in a server's log.
+            Kind::Endpoint => {
+                self.machine.maker.is_some_and(Maker::bears_silence) && self.endpoint.as_ref().is_some_and(|url| url.starts_with("http://"))
+            }
         }
     }
 

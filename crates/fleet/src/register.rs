@@ -343,6 +343,7 @@ fn machine(said: &Registration, allow_cpu_nodes: bool) -> Result<Machine, Failur
         accelerator: said.accelerator.clone(),
         speaks: Speaks::OpenAi,
         maker: None,
+        bears_silence: said.tether,
         rest: said.rest.clone(),
     })
 }

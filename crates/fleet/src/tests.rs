@@ -7,6 +7,7 @@ mod endpoints;
 mod joining;
 mod picking;
 mod queueing;
+mod tethers;
 mod tokens;
 
 use std::{
@@ -22,7 +23,7 @@ use tokio::{
 };
 use wire::fleet::node::{GpuDevice, Heartbeat, Registered, Registration};
 
-use crate::{Fleet, FleetSettings, NodeView, Origin};
+use crate::{AgentRegistration, Fleet, FleetSettings, NodeView, Origin};
 
 /// As many candidates as there are.
 const ALL: usize = usize::MAX;
@@ -194,6 +195,12 @@ fn registration(name: &str, api_port: u16) -> Registration {
         gpu_count: Some(1),
         ..Registration::default()
     }
+}
+
+/// As an agent sends it.
+fn agent(name: &str, endpoint: &str, models: &[&str]) -> AgentRegistration {
+    let models = models.iter().map(ToString::to_string).collect();
+    AgentRegistration { name: name.to_owned(), endpoint: endpoint.to_owned(), models, tether: false }
 }
 
 fn list_of(models: &[&str]) -> String {

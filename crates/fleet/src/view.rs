@@ -37,7 +37,9 @@ pub struct Peer {
     pub speaks: Speaks,
     status: Status,
     initializing: bool,
-    live: Arc<Live>,
+    /// A connection is to be held to it.
+    pub(crate) is_tethered: bool,
+    pub(crate) live: Arc<Live>,
 }
 
 impl Peer {
@@ -195,6 +197,7 @@ impl FleetView {
                 speaks: record.machine.speaks,
                 status: if record.draining && record.status != Status::Offline { Status::Draining } else { record.status },
                 initializing: record.models.initializing,
+                is_tethered: record.status != Status::Offline && !record.pending && record.bears_tether(),
                 live: record.live.clone(),
             });
             // Nobody is asked before an administrator has agreed to it.
@@ -224,6 +227,11 @@ impl FleetView {
     /// A node or agent by its id.
     pub fn peer(&self, id: &str) -> Option<&Arc<Peer>> {
         self.peers.get(id)
+    }
+
+    /// Those that a connection is to be held to.
+    pub(crate) fn tethered(&self) -> impl Iterator<Item = &Arc<Peer>> {
+        self.peers.values().filter(|peer| peer.is_tethered)
     }
 
     /// Whether a node has this model or had it within the last day. Exact text.

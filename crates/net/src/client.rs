@@ -136,6 +136,10 @@ impl Client {
         exchange(line, host, again, timeouts.first_byte).await.map_err(|fault| fault.error)
     }
 
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.0.connector
+    }
+
     async fn open(&self, host: &Host, limit: Duration) -> Result<Line, Error> {
         // Boxed: most exchanges find a line that stands.
         let opening = Box::pin(self.0.connector.open(host, self.0.pool.open.clone()));

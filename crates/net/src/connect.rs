@@ -52,7 +52,7 @@ impl Connector {
         if !host.is_tls {
             return Ok(Line::new(Stream::Plain(tcp), open));
         }
-        let fail = |cause: String| Error::Connect { host: host.name().to_owned(), cause };
+        let fail = |cause: String| Error::Connect { host: host.name().to_owned(), cause, kind: None };
         let tls = self.tls.connector().await.map_err(&fail)?;
         let name = host.origin.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(name).map_err(|error| fail(error.to_string()))?;
@@ -61,16 +61,10 @@ impl Connector {
     }
 
     async fn tcp(&self, host: &Host) -> Result<TcpStream, Error> {
-        let fail = |error: &dyn std::error::Error| Error::connect(host.name(), error);
+        let fail = |error: &(dyn std::error::Error + 'static)| Error::connect(host.name(), error);
         self.reach.map_or(Ok(()), |reach| reach.check_literal(&host.origin))?;
         let io = match &host.route {
-            Route::Direct if let Some(reach) = self.reach => {
-                let pinned = reach.pin(&host.origin).await?;
-                let known = service_fn(move |_: Name| ready(Ok::<_, Infallible>(pinned.clone().into_iter())));
-                let http = usual(HttpConnector::new_with_resolver(known));
-                http.oneshot(host.origin.clone()).await.map_err(|error| fail(&error))?
-            }
-            Route::Direct => self.dial(host.origin.clone()).await.map_err(|error| fail(&error))?,
+            Route::Direct => return self.direct(&host.origin).await,
             Route::Forward { proxy, .. } => self.dial(plain_proxy(proxy, host)?).await.map_err(|error| fail(&error))?,
             Route::Tunnel { proxy, authorization } => {
                 let mut tunnel = Tunnel::new(plain_proxy(proxy, host)?, self.http.clone());
@@ -84,7 +78,22 @@ impl Connector {
         Ok(io.into_inner())
     }
 
-    async fn dial(&self, uri: Uri) -> Result<TokioIo<TcpStream>, impl std::error::Error + use<>> {
+    /// A bare connection to an origin, past any proxy. The caller limits the time.
+    pub(crate) async fn direct(&self, origin: &Uri) -> Result<TcpStream, Error> {
+        let name = origin.authority().map_or("", |authority| authority.as_str());
+        let io = match self.reach {
+            Some(reach) => {
+                let pinned = reach.pin(origin).await?;
+                let known = service_fn(move |_: Name| ready(Ok::<_, Infallible>(pinned.clone().into_iter())));
+                let http = usual(HttpConnector::new_with_resolver(known));
+                http.oneshot(origin.clone()).await.map_err(|error| Error::connect(name, &error))?
+            }
+            None => self.dial(origin.clone()).await.map_err(|error| Error::connect(name, &error))?,
+        };
+        Ok(io.into_inner())
+    }
+
+    async fn dial(&self, uri: Uri) -> Result<TokioIo<TcpStream>, impl std::error::Error + 'static + use<>> {
         self.http.clone().oneshot(uri).await
     }
 }
@@ -101,5 +110,5 @@ fn plain_proxy(proxy: &Uri, host: &Host) -> Result<Uri, Error> {
         return Ok(proxy.clone());
     }
     let cause = format!("a proxy is reached over http, not {}", proxy.scheme_str().unwrap_or("an unnamed scheme"));
-    Err(Error::Connect { host: host.name().to_owned(), cause })
+    Err(Error::Connect { host: host.name().to_owned(), cause, kind: None })
 }

@@ -37,7 +37,12 @@ pub enum Error {
     Url(String),
     /// No connection could be made: name, route, refusal, proxy or TLS. Nothing was sent.
     #[error("cannot connect to {host}: {cause}")]
-    Connect { host: String, cause: String },
+    Connect {
+        host: String,
+        cause: String,
+        /// What the system said, where it was the system.
+        kind: Option<io::ErrorKind>,
+    },
     /// The destination is where this client may not go ([`crate::Client::within`]). Nothing was sent.
     #[error("{host} is at {address}, and nothing may be sent there")]
     Barred { host: String, address: IpAddr },
@@ -83,8 +88,14 @@ impl Error {
         }
     }
 
-    pub(crate) fn connect(host: &str, cause: &dyn std::error::Error) -> Self {
-        Self::Connect { host: host.to_owned(), cause: chain(cause) }
+    /// Whether the other side, or the network before it, said that nobody listens there; silence and troubles of this machine are not that.
+    pub fn is_refusal(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
+        matches!(self, Self::Connect { kind: Some(ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable), .. })
+    }
+
+    pub(crate) fn connect(host: &str, cause: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Connect { host: host.to_owned(), cause: chain(cause), kind: kind(cause) }
     }
 }
 
@@ -93,6 +104,12 @@ impl From<Error> for io::Error {
         let kind = if error.timeout().is_some() { io::ErrorKind::TimedOut } else { io::ErrorKind::Other };
         Self::new(kind, Arc::new(error))
     }
+}
+
+/// The kind of the first error of the system among an error and its causes.
+fn kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.find_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind)
 }
 
 /// An error with its causes, each said once: "tcp connect error: Connection refused (os error 111)".

@@ -15,6 +15,7 @@ mod idle;
 mod pool;
 mod proxy;
 mod stream;
+mod tether;
 mod tls;
 
 pub use body::{Body, ResponseBody};
@@ -24,3 +25,4 @@ pub use fetch::read_all;
 pub use guard::Reach;
 pub use idle::IdleTimeout;
 pub use proxy::ProxySettings;
+pub use tether::Tether;

@@ -23,6 +23,8 @@ struct Registration<'a> {
     name: &'a str,
     endpoint: String,
     models: Vec<String>,
+    /// The router may hold a connection open over which nothing is said.
+    tether: bool,
 }
 
 #[derive(Serialize)]
@@ -74,6 +76,7 @@ impl Reporter {
             name: &agent.name,
             endpoint: agent.endpoint.clone().unwrap_or_else(|| self.own_url()),
             models: if agent.models.is_empty() { on_disk() } else { agent.models.clone() },
+            tether: true,
         };
         let answer = self.post(client, "/register", ("x-join-token", token), &said).await?;
         let registered: Registered = serde_json::from_slice(&answer).unwrap_or_default();

@@ -238,6 +238,7 @@ impl Reporter {
             gpu_model: gpus.first().map(|gpu| gpu.model.clone()),
             accelerator: (count == 0).then(|| "cpu".to_owned()),
             available_models: Some(self.pool.library().shelf().ids()),
+            tether: true,
             rest,
         }
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::{Kind, Presence, Speaks, Status};
 
 async fn register(world: &World, url: &str) -> String {
-    world.fleet.register_agent("local-agent", url, vec!["local_x".to_owned()], here()).await.expect("it may join").node_id
+    world.fleet.register_agent(agent("local-agent", url, &["local_x"]), here()).await.expect("it may join").node_id
 }
 
 #[tokio::test]
@@ -75,14 +75,14 @@ async fn the_join_token_or_a_key() {
     let world = World::with(FleetSettings { join_token: Some("join-me".to_owned()), ..FleetSettings::default() }).await;
     let server = Server::start(&list_of(&[])).await;
     let url = server.url();
-    let try_as = |origin| world.fleet.register_agent("a", &url, vec![], origin);
+    let try_as = |origin| world.fleet.register_agent(agent("a", &url, &[]), origin);
     assert_eq!(try_as(here()).await.expect_err("no token").status(), 401);
     try_as(Origin { join_token: Some("join-me"), ..here() }).await.expect("the token");
     try_as(Origin { join_token: Some("sk_key"), keyed: true, ..here() }).await.expect("a key");
     assert_eq!(world.fleet.agent_heartbeat("a", None, here()).await.expect_err("no token").status(), 401);
     let public = from("8.8.8.8".parse().expect("an address"));
     let open = World::new().await;
-    assert_eq!(open.fleet.register_agent("a", &url, vec![], public).await.expect_err("far away").status(), 403);
+    assert_eq!(open.fleet.register_agent(agent("a", &url, &[]), public).await.expect_err("far away").status(), 403);
 }
 
 #[tokio::test]
@@ -91,9 +91,9 @@ async fn bad_fields_are_named() {
     let port = Server::start("").await.stop().await;
     let url = format!("http://127.0.0.1:{port}");
     for (field, name, endpoint, models) in
-        [("name", "", url.as_str(), vec![]), ("endpoint", "a", "nowhere", vec![]), ("models", "a", url.as_str(), vec![String::new()])]
+        [("name", "", url.as_str(), &[][..]), ("endpoint", "a", "nowhere", &[]), ("models", "a", url.as_str(), &[""])]
     {
-        let failure = world.fleet.register_agent(name, endpoint, models, here()).await.expect_err(field);
+        let failure = world.fleet.register_agent(agent(name, endpoint, models), here()).await.expect_err(field);
         assert_eq!((failure.status(), failure.param.as_deref()), (400, Some(field)));
     }
 }

@@ -41,7 +41,7 @@ async fn wrong_and_old_tokens_are_refused_also_from_this_machine() {
     for shown in ["jt_wrong", &secret] {
         let origin = Origin { join_token: Some(shown), ..here() };
         assert_eq!(world.fleet.register(server.registration("a"), origin).await.expect_err(shown).status(), 401);
-        assert_eq!(world.fleet.register_agent("agent", &server.url(), vec![], origin).await.expect_err(shown).status(), 401);
+        assert_eq!(world.fleet.register_agent(agent("agent", &server.url(), &[]), origin).await.expect_err(shown).status(), 401);
     }
     assert!(world.fleet.list().is_empty() && server.asked().is_empty(), "nothing has changed and nobody was called");
     for bad in [
@@ -96,6 +96,6 @@ async fn a_node_that_waits_for_consent_gets_nothing() {
 async fn consent_may_be_asked_for_every_node() {
     let world = World::with(FleetSettings { require_approval: true, ..FleetSettings::default() }).await;
     let server = Server::start(&list_of(&["m"])).await;
-    world.fleet.register_agent("agent", &server.url(), vec!["m".to_owned()], here()).await.expect("it may ask");
+    world.fleet.register_agent(agent("agent", &server.url(), &["m"]), here()).await.expect("it may ask");
     assert_eq!((world.fleet.list()[0].state, world.order("m").len()), ("pending", 0));
 }

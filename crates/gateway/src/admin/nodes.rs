@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use fleet::{Adoption, NewJoinToken, NodeSettings, NodeView, Origin, Summary};
+use fleet::{Adoption, AgentRegistration, NewJoinToken, NodeSettings, NodeView, Origin, Summary};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wire::{
@@ -58,14 +58,6 @@ pub async fn heartbeat(State(app): State<Arc<App>>, headers: HeaderMap, body: By
     Ok(Json(Value::Null))
 }
 
-#[derive(Deserialize)]
-struct Agent {
-    name: String,
-    endpoint: String,
-    #[serde(default)]
-    models: Vec<String>,
-}
-
 /// `POST /register` of Router API's agents.
 #[utoipa::path(
     post,
@@ -83,8 +75,8 @@ pub async fn register_agent(
     known: Result<Known, Refusal>,
     body: Bytes,
 ) -> Answer<Json<Value>> {
-    let Agent { name, endpoint, models } = read(&body)?;
-    let made = app.fleet.register_agent(&name, &endpoint, models, origin(&asked, &headers, known.is_ok())).await?;
+    let said: AgentRegistration = read(&body)?;
+    let made = app.fleet.register_agent(said, origin(&asked, &headers, known.is_ok())).await?;
     Ok(Json(json!({"status": "ok", "node_id": made.node_id, "router_secret": made.router_secret})))
 }
 

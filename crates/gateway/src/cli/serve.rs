@@ -16,6 +16,10 @@ use crate::{
     server::{self, Sockets},
 };
 
+/// Files and connections that may be open at once, where the system lets this program set it: each client, provider and node takes some, and the
+/// usual bound is meant for programs of another kind.
+#[cfg(unix)]
+const OPEN_FILES: u64 = 65_536;
 /// Threads behind the path: the store, nodes' heartbeats, the control plane.
 const BACK_THREADS: usize = 2;
 
@@ -33,6 +37,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failed> {
         console: Console::Stdout,
         ..LogSettings::default()
     };
+    raise_open_files();
     // The address first: a router that cannot listen must not make keys that nobody gets to see.
     let runtimes = config.server.threads.map_or_else(cores, |n| n.max(1) as usize);
     let sockets = Sockets::bind(&config.server.listeners(), runtimes).map_err(|e| Failed(1, e.to_string()))?;
@@ -86,6 +91,20 @@ fn serve(
     back.shutdown_timeout(std::time::Duration::from_secs(2));
     Ok(())
 }
+
+/// What the system refuses stays as it was: the router then serves fewer at once.
+#[cfg(unix)]
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
+    if limit.current.is_some_and(|current| current < wanted) {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
+    }
+}
+
+#[cfg(not(unix))]
+fn raise_open_files() {}
 
 /// Makes the data directory, its owner's only, before the log makes one below it.
 fn own_directory(path: &Path) -> std::io::Result<()> {

@@ -108,6 +108,30 @@ async fn a_node_that_dies_in_a_stream_is_not_picked_again() {
 }
 
 #[tokio::test]
+async fn the_death_of_an_idle_node_is_noticed_before_anything_is_asked_of_it() {
+    // A process of its own plays a server: another router, with an account behind it.
+    let cloud = FakeUpstream::start(Script::always(Reply::ok()));
+    let mut dying = Setup::new().account("cloud", &cloud.base_url(), &[MODEL], json!({})).start();
+    let router = Setup::new().start();
+    let wanted = json!({"endpoint": dying.url, "kind": "vllm", "name": "dying", "api_key": KEY});
+    let adopted = router.post("/api/nodes/adopt", &wanted).key(MASTER).send().await;
+    assert_eq!(adopted.status, 201, "{}", adopted.text());
+    assert_eq!(router.chat(MODEL, json!({})).send().await.header("x-llm-router-target"), "dying");
+    let well = node(Reply::ok());
+    join(&router, &well, "well", MODEL).await;
+    assert_eq!(state(&router, "dying").await.0, "ready");
+    dying.signal("KILL");
+    dying.ended();
+    let noticed = router.said.wait(|line| line.contains("nobody listens at a node's address any more") && line.contains("dying"));
+    noticed.unwrap_or_else(|all| panic!("nobody noticed: {all}"));
+    assert_eq!(state(&router, "dying").await, ("suspect".to_owned(), 0));
+    for _ in 0..5 {
+        let answer = router.chat(MODEL, json!({})).send().await;
+        assert_eq!((answer.status, answer.header("x-llm-router-target"), answer.header("x-llm-router-attempts")), (200, "well", "1"));
+    }
+}
+
+#[tokio::test]
 async fn what_waits_for_a_node_that_falls_silent_is_asked_of_another() {
     let gate = Gate::new();
     let (mute, well) = (node(Reply::ok().hold_head(&gate)), node(Reply::ok()));

@@ -120,7 +120,7 @@ async fn what_cannot_be_reached_was_not_sent() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let request = Request::post(format!("http://{nobody}/v1/x")).body(Body::empty()).expect("a request");
     let error = client().send(request, &PATIENT).await.expect_err("refused");
-    assert!(matches!(&error, Error::Connect { host, cause } if *host == nobody.to_string() && cause.contains("refused")), "{error:?}");
+    assert!(matches!(&error, Error::Connect { host, cause, .. } if *host == nobody.to_string() && cause.contains("refused")), "{error:?}");
     assert!(!error.was_sent());
     for url in ["/relative", "ftp://127.0.0.1/x", "unix://x/y"] {
         let request = Request::get(url).body(Body::empty()).expect("a request");

@@ -7,6 +7,7 @@ mod exchanges;
 mod guard;
 mod proxies;
 mod raw;
+mod tether;
 mod tls;
 
 use std::time::Duration;

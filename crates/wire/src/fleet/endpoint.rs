@@ -98,6 +98,14 @@ impl Maker {
         }
     }
 
+    /// Whether a connection over which nothing is said costs it nothing. One that gives each connection a thread, or is not known, is spared.
+    pub const fn bears_silence(self) -> bool {
+        match self {
+            Self::Vllm | Self::Sglang | Self::Ollama | Self::LmStudio | Self::LlmD => true,
+            Self::LlamaServer | Self::Openai => false,
+        }
+    }
+
     /// Who made a server, by what its list of models (`/v1/models`) says. One that stands before others passes for what is behind it.
     pub fn of_list(list: &[u8]) -> Self {
         let owner = serde_json::from_slice::<List>(list).ok().and_then(|list| list.data.into_iter().next()?.owned_by);

@@ -25,6 +25,9 @@ pub struct Registration {
     /// Models whose files are on the node's disk, loaded or not (ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub available_models: Option<Vec<String>>,
+    /// It takes connections over which nothing is said: the router may hold one, to know at once when the node's process ends.
+    #[serde(default)]
+    pub tether: bool,
     #[serde(flatten)]
     pub rest: serde_json::Map<String, serde_json::Value>,
 }
