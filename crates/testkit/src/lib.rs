@@ -3,12 +3,15 @@
 //! Its answers are written by hand, not with the types that the product reads them with, so that it cannot share their mistakes.
 
 mod answers;
+pub mod files;
+mod gguf;
 mod redis;
 mod reply;
 mod request;
 mod script;
 mod upstream;
 
+pub use gguf::Gguf;
 pub use redis::RedisServer;
 pub use reply::{Gate, Reply};
 pub use request::Recorded;

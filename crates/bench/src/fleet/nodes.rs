@@ -3,10 +3,13 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::Result;
+use testkit::Gguf;
 
 use crate::machine::{Machine, Running, Side, free_address};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// A chat template that prints the messages.
+const PLAIN: &str = "{% for m in messages %}{{ m.content }}{% endfor %}";
 /// Requests that one works on at once.
 const SLOTS: &str = "2";
 
@@ -20,7 +23,7 @@ impl ScriptedNode {
     pub(super) fn start(machine: Machine, programs: &Path, home: &Path, model: &str, router: Option<&str>) -> Result<Self> {
         let models = home.join("models");
         fs::create_dir_all(&models)?;
-        fs::write(models.join(format!("{model}.gguf")), model_file())?;
+        fs::write(models.join(format!("{model}.gguf")), Gguf::with_template(PLAIN).build())?;
         let address = free_address()?;
         let mut command = machine.command(Side::Measuring, &programs.join("llm-node"));
         command.args(["serve", "--scripted", "--port", &address.port().to_string(), "--bind", "127.0.0.1"]);
@@ -36,23 +39,4 @@ impl ScriptedNode {
         process.wait_for_port(address, START_LIMIT)?;
         Ok(Self { address: address.to_string(), _process: process })
     }
-}
-
-/// A model file's header, with a template that prints the messages.
-fn model_file() -> Vec<u8> {
-    let text = |out: &mut Vec<u8>, text: &str| {
-        out.extend((text.len() as u64).to_le_bytes());
-        out.extend(text.as_bytes());
-    };
-    let template = "{% for m in messages %}{{ m.content }}{% endfor %}";
-    let mut out = b"GGUF".to_vec();
-    out.extend(3u32.to_le_bytes());
-    out.extend(0u64.to_le_bytes());
-    out.extend(2u64.to_le_bytes());
-    for (key, value) in [("general.architecture", "llama"), ("tokenizer.chat_template", template)] {
-        text(&mut out, key);
-        out.extend(8u32.to_le_bytes());
-        text(&mut out, value);
-    }
-    out
 }

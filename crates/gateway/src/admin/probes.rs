@@ -188,11 +188,7 @@ pub async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap, known: Res
     may_scrape(&app, known)?;
     let (samples, waiting) = samples(&app);
     let _shown = app.metrics.show_nodes(&samples, &waiting);
-    Ok(if wants_openmetrics(&headers) {
-        ([(header::CONTENT_TYPE, OPENMETRICS_CONTENT_TYPE)], app.metrics.encode_openmetrics()).into_response()
-    } else {
-        ([(header::CONTENT_TYPE, TEXT_CONTENT_TYPE)], app.metrics.encode_text()).into_response()
-    })
+    Ok(exposition(&headers, || app.metrics.encode_openmetrics(), || app.metrics.encode_text()))
 }
 
 /// What is known of nodes, and how many requests wait for each model.
@@ -219,11 +215,16 @@ fn samples(app: &App) -> (Vec<NodeSample>, Vec<(String, usize)>) {
 )]
 pub async fn cloud_metrics(State(app): State<Arc<App>>, headers: HeaderMap, known: Result<Known, Refusal>) -> Answer<Response> {
     may_scrape(&app, known)?;
-    Ok(if wants_openmetrics(&headers) {
-        ([(header::CONTENT_TYPE, OPENMETRICS_CONTENT_TYPE)], app.metrics.encode_cloud_openmetrics()).into_response()
+    Ok(exposition(&headers, || app.metrics.encode_cloud_openmetrics(), || app.metrics.encode_cloud_text()))
+}
+
+/// Metrics in the format that is accepted.
+fn exposition(headers: &HeaderMap, openmetrics: impl FnOnce() -> String, text: impl FnOnce() -> String) -> Response {
+    if accepts(headers, "application/openmetrics-text") {
+        ([(header::CONTENT_TYPE, OPENMETRICS_CONTENT_TYPE)], openmetrics()).into_response()
     } else {
-        ([(header::CONTENT_TYPE, TEXT_CONTENT_TYPE)], app.metrics.encode_cloud_text()).into_response()
-    })
+        ([(header::CONTENT_TYPE, TEXT_CONTENT_TYPE)], text()).into_response()
+    }
 }
 
 fn may_scrape(app: &App, known: Result<Known, Refusal>) -> Answer<()> {
@@ -231,10 +232,6 @@ fn may_scrape(app: &App, known: Result<Known, Refusal>) -> Answer<()> {
         known?;
     }
     Ok(())
-}
-
-fn wants_openmetrics(headers: &HeaderMap) -> bool {
-    accepts(headers, "application/openmetrics-text")
 }
 
 fn accepts(headers: &HeaderMap, what: &str) -> bool {

@@ -1,16 +1,18 @@
 //! Models that the router keeps: from a hub that fails, cuts and sends elsewhere.
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    net::{TcpListener, TcpStream},
+    io,
+    net::TcpStream,
     sync::{Arc, Mutex},
-    thread,
-    time::Duration,
 };
 
 use http::Method;
 use net::download::sha256;
 use serde_json::{Value, json};
+use testkit::{
+    Gguf,
+    files::{self, Tap, listen, say},
+};
 
 use crate::router::{KEY, MASTER, Router, Setup, eventually};
 
@@ -19,16 +21,7 @@ const TOKEN: &str = "hf_a_secret_of_the_hub";
 
 /// A GGUF file with a chat template, and noise behind it.
 fn gguf(size: usize) -> Vec<u8> {
-    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
-    let pair = |key: &str, value: &str| [text(key), 8u32.to_le_bytes().to_vec(), text(value)].concat();
-    let pairs = [pair("general.architecture", "llama"), pair("tokenizer.chat_template", "{{ messages }}")].concat();
-    let mut bytes = [b"GGUF".as_slice(), &3u32.to_le_bytes(), &0u64.to_le_bytes(), &2u64.to_le_bytes(), &pairs].concat();
-    let mut state = 3u64;
-    bytes.resize_with(size.max(bytes.len()), || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (state >> 56) as u8
-    });
-    bytes
+    Gguf::with_template("{{ messages }}").padded(size)
 }
 
 /// Path and `Authorization` of a request.
@@ -37,13 +30,17 @@ type Asked = (String, Option<String>);
 type File = (String, Vec<u8>);
 
 /// A hub with one repository, which behaves as it is told.
-#[derive(Clone, Default)]
 struct Hub {
     port: u16,
-    files: Arc<Mutex<Vec<File>>>,
-    how: Arc<Mutex<How>>,
-    asked: Arc<Mutex<Vec<Asked>>>,
-    sent: Arc<Mutex<usize>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    files: Mutex<Vec<File>>,
+    how: Mutex<How>,
+    asked: Mutex<Vec<Asked>>,
+    tap: Tap,
 }
 
 #[derive(Clone, Default)]
@@ -52,78 +49,50 @@ struct How {
     status: Option<(u16, u32)>,
     /// Files are elsewhere.
     elsewhere: Option<u16>,
-    /// Nothing comes beyond so many bytes, and nothing ends.
-    until: Option<usize>,
+}
+
+impl std::ops::Deref for Hub {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl Hub {
     fn start(files: &[(&str, Vec<u8>)]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let files = files.iter().map(|(path, data)| ((*path).to_owned(), data.clone())).collect();
-        let hub = Self { port: listener.local_addr().unwrap().port(), files: Arc::new(Mutex::new(files)), ..Self::default() };
-        let shared = hub.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let shared = shared.clone();
-                thread::spawn(move || shared.serve(stream));
-            }
-        });
-        hub
+        let shared = Arc::new(Shared { files: Mutex::new(files), ..Shared::default() });
+        let answering = shared.clone();
+        Self { port: listen(move |asked, out| answering.answer(asked, out)), shared }
     }
+}
 
-    fn serve(&self, stream: TcpStream) -> Option<()> {
-        let mut out = stream.try_clone().ok()?;
-        let mut reader = BufReader::new(stream);
-        loop {
-            let (mut line, mut head) = (String::new(), Vec::new());
-            while reader.read_line(&mut line).ok()? > 2 {
-                head.push(std::mem::take(&mut line).trim().to_owned());
-            }
-            let path = head.first()?.split(' ').nth(1)?.to_owned();
-            let value = |name: &str| {
-                head.iter().find_map(|line| line.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.to_owned()))
-            };
-            self.asked.lock().unwrap().push((path.clone(), value("authorization")));
-            let how = self.how.lock().unwrap().clone();
-            if path.starts_with("/api/") {
-                let files = self.files.lock().unwrap().clone();
-                let siblings: Vec<Value> = files
-                    .iter()
-                    .map(|(path, data)| json!({"rfilename": path, "size": data.len(), "lfs": {"sha256": sha256(data), "size": data.len()}}))
-                    .collect();
-                let said = json!({"id": REPO, "sha": "c0ffee", "tags": ["gguf"], "siblings": siblings}).to_string();
-                write!(out, "HTTP/1.1 200 X\r\ncontent-length: {}\r\n\r\n{said}", said.len()).ok()?;
-                continue;
-            }
-            if let Some((status, left)) = how.status.filter(|(_, left)| *left > 0) {
-                self.how.lock().unwrap().status = Some((status, left - 1));
-                write!(out, "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nretry-after: 0\r\n\r\n").ok()?;
-                continue;
-            }
-            if let Some(port) = how.elsewhere {
-                write!(out, "HTTP/1.1 302 X\r\ncontent-length: 0\r\nlocation: http://127.0.0.1:{port}{path}\r\n\r\n").ok()?;
-                continue;
-            }
-            let data = self.files.lock().unwrap().iter().find(|(name, _)| path.ends_with(name.as_str()))?.1.clone();
-            let range = value("range")?;
-            let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;
-            let (from, to) = (from.parse::<usize>().ok()?, to.parse::<usize>().ok()? + 1);
-            write!(out, "HTTP/1.1 206 X\r\ncontent-length: {}\r\ncontent-range: bytes {from}-{}/{}\r\n\r\n", to - from, to - 1, data.len())
-                .ok()?;
-            for piece in data[from..to].chunks(16 << 10) {
-                let sent = {
-                    let mut sent = self.sent.lock().unwrap();
-                    *sent += piece.len();
-                    *sent
-                };
-                out.write_all(piece).ok()?;
-                while self.how.lock().unwrap().until.is_some_and(|most| sent >= most) {
-                    thread::sleep(Duration::from_millis(5));
-                }
-            }
+impl Shared {
+    fn answer(&self, asked: &files::Asked, out: &mut TcpStream) -> io::Result<()> {
+        self.asked.lock().unwrap().push((asked.path.clone(), asked.header("authorization").map(str::to_owned)));
+        let how = self.how.lock().unwrap().clone();
+        let files = self.files.lock().unwrap().clone();
+        if asked.path.starts_with("/api/") {
+            let sibling =
+                |(path, data): &File| json!({"rfilename": path, "size": data.len(), "lfs": {"sha256": sha256(data), "size": data.len()}});
+            let siblings: Vec<Value> = files.iter().map(sibling).collect();
+            return say(out, 200, &[], &json!({"id": REPO, "sha": "c0ffee", "tags": ["gguf"], "siblings": siblings}).to_string());
         }
+        if let Some((status, left)) = how.status.filter(|(_, left)| *left > 0) {
+            self.how.lock().unwrap().status = Some((status, left - 1));
+            return say(out, status, &[("retry-after", "0")], "");
+        }
+        if let Some(port) = how.elsewhere {
+            return say(out, 302, &[("location", &format!("http://127.0.0.1:{port}{}", asked.path))], "");
+        }
+        let found = files.iter().find(|(name, _)| asked.path.ends_with(name.as_str())).zip(asked.range());
+        let ((_, data), (from, to)) = found.ok_or(io::ErrorKind::NotFound)?;
+        self.tap.give(out, &data[from..to], from, data.len())
     }
+}
 
+impl Hub {
     fn downloads(&self) -> Vec<Option<String>> {
         self.asked.lock().unwrap().iter().filter(|(path, _)| path.contains("/resolve/")).map(|(_, shown)| shown.clone()).collect()
     }
@@ -156,19 +125,19 @@ async fn register(router: &Router, body: Value) -> (u16, Value) {
 async fn a_router_that_is_killed_goes_on_with_its_downloads() {
     let data = gguf(4 << 20);
     let hub = Hub::start(&[("tiny.Q4_0.gguf", data.clone())]);
-    hub.how.lock().unwrap().until = Some(data.len() * 3 / 4);
+    hub.tap.stop_after(Some(data.len() * 3 / 4));
     let router = hub.setup().start();
     assert_eq!(register(&router, json!({"repo": REPO})).await.0, 201);
-    eventually("three quarters are sent", || async { (*hub.sent.lock().unwrap() >= data.len() * 3 / 4).then_some(()) }).await;
+    eventually("three quarters are sent", || async { (hub.tap.sent() >= data.len() * 3 / 4).then_some(()) }).await;
     let model = registered(&router, "tiny").await.unwrap();
     assert_eq!((&model["status"], &model["ready"]), (&json!("downloading"), &json!(false)));
     let setup = hub.setup().in_home_of(&router);
     router.signal("KILL");
     drop(router);
-    hub.how.lock().unwrap().until = None;
+    hub.tap.stop_after(None);
     let router = setup.start();
     in_state(&router, "tiny", "ready").await;
-    let sent = *hub.sent.lock().unwrap();
+    let sent = hub.tap.sent();
     assert!(sent <= data.len() * 11 / 10, "{sent} of {} bytes were sent", data.len());
     assert_eq!(std::fs::read(router.data_dir().join("models/tiny/model.gguf")).unwrap(), data);
     assert_eq!(hub.downloads().iter().filter(|shown| shown.as_deref() == Some(&format!("Bearer {TOKEN}"))).count(), hub.downloads().len());
@@ -179,7 +148,7 @@ async fn a_hub_that_is_busy_is_waited_for_and_the_token_stays_with_it() {
     let data = gguf(1 << 20);
     let store = Hub::start(&[("tiny.Q4_0.gguf", data.clone())]);
     let hub = Hub::start(&[("tiny.Q4_0.gguf", data)]);
-    *hub.how.lock().unwrap() = How { status: Some((429, 3)), elsewhere: Some(store.port), until: None };
+    *hub.how.lock().unwrap() = How { status: Some((429, 3)), elsewhere: Some(store.port) };
     let router = hub.setup().start();
     let (status, said) = register(&router, json!({"repo": REPO, "quantization": "q4_0", "display_name": "Tiny"})).await;
     assert_eq!((status, &said["name"]), (201, &json!("tiny")));
@@ -211,14 +180,14 @@ async fn what_can_not_come_says_why_and_can_be_tried_again() {
 async fn a_model_that_is_removed_while_it_comes_leaves_nothing() {
     let data = gguf(2 << 20);
     let hub = Hub::start(&[("tiny.Q4_0.gguf", data)]);
-    hub.how.lock().unwrap().until = Some(500_000);
+    hub.tap.stop_after(Some(500_000));
     let router = hub.setup().start();
     assert_eq!(register(&router, json!({"repo": REPO})).await.0, 201);
-    eventually("some of it is there", || async { (*hub.sent.lock().unwrap() >= 500_000).then_some(()) }).await;
+    eventually("some of it is there", || async { (hub.tap.sent() >= 500_000).then_some(()) }).await;
     assert_eq!(router.ask(Method::DELETE, "/api/models/tiny").key(MASTER).send().await.status, 204);
     assert_eq!(registered(&router, "tiny").await, None);
     assert!(!router.data_dir().join("models/.partial/tiny").exists());
-    hub.how.lock().unwrap().until = None;
+    hub.tap.stop_after(None);
     assert_eq!(register(&router, json!({"repo": REPO})).await.0, 201);
     in_state(&router, "tiny", "ready").await;
 }

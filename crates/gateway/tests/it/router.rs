@@ -164,9 +164,11 @@ impl Router {
         self.url.strip_prefix("http://").unwrap().parse().unwrap()
     }
 
-    /// Replaces the text of its file.
+    /// Replaces its file by one with another text: whoever reads it sees the one or the other.
     pub(crate) fn write_config(&self, text: &str) {
-        std::fs::write(self.home.path().join("router.yaml"), text).unwrap();
+        let (file, new) = (self.home.path().join("router.yaml"), self.home.path().join("router.yaml.new"));
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, file).unwrap();
     }
 
     /// Its file as it was written at the start.

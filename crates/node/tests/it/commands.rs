@@ -11,6 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testkit::Gguf;
 
 use crate::node::{PLAIN, program};
 
@@ -20,7 +21,7 @@ fn home(models: &[&str]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("models")).unwrap();
     for model in models {
-        fs::write(dir.path().join("models").join(format!("{model}.gguf")), crate::gguf::file(PLAIN)).unwrap();
+        fs::write(dir.path().join("models").join(format!("{model}.gguf")), Gguf::with_template(PLAIN).build()).unwrap();
     }
     dir
 }
@@ -76,7 +77,7 @@ fn answer(stream: TcpStream, file: &[u8]) {
 
 #[test]
 fn a_model_is_pulled_listed_and_removed() {
-    let (dir, file) = (home(&[]), crate::gguf::file(PLAIN));
+    let (dir, file) = (home(&[]), Gguf::with_template(PLAIN).build());
     let base = hub(file.clone());
     let env = [("HF_ENDPOINT", base.as_str()), ("LLM_NODE_DISK_RESERVE", "1")];
     let pulled = said(&run(&dir, &env, &["models", "pull", "o/n:q8_0", "--json"]));

@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use testkit::Gguf;
 
 use crate::node::{Node, eventually};
 
@@ -169,7 +170,7 @@ fn models_that_come_later_are_reported() {
     let router = Router::start(0);
     let node = node(&router.url(), &[]);
     eventually("it reports", || router.seen("/api/health").pop());
-    std::fs::write(node.models_dir().join("later.gguf"), crate::gguf::file("x")).unwrap();
+    std::fs::write(node.models_dir().join("later.gguf"), Gguf::with_template("x").build()).unwrap();
     eventually("the new model is reported", || {
         router.seen("/api/health").pop().filter(|beat| beat.2["available_models"] == json!(["later", "tiny"]))
     });
@@ -191,7 +192,7 @@ fn an_agent_joins_by_name_and_answers_infer() {
     let env = [("ROUTER_URL", &*url), ("LLM_NODE_IP", "127.0.0.1"), ("AGENT_NAME", "attic"), ("LLM_NODE_JOIN_TOKEN", "join-me")];
     let node = Node::start(&["tiny.Q4_0"], &env, &["--agent"]);
     let registered = eventually("it registers again when it is unknown", || router.seen("/register").into_iter().nth(2));
-    let wanted = json!({"name": "attic", "endpoint": format!("http://127.0.0.1:{}", node.port), "models": ["tiny"]});
+    let wanted = json!({"name": "attic", "endpoint": format!("http://127.0.0.1:{}", node.port), "models": ["tiny"], "tether": true});
     assert_eq!((&registered.2, header(&registered, "x-join-token")), (&wanted, Some("join-me")));
     let beat = eventually("it beats", || router.seen("/heartbeat").into_iter().nth(1));
     assert_eq!(beat.2, json!({"name": "attic", "queue_length": 0}));

@@ -12,6 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testkit::Gguf;
 
 /// Longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -111,7 +112,7 @@ impl Node {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("models")).unwrap();
         for model in models {
-            fs::write(dir.path().join("models").join(format!("{model}.gguf")), crate::gguf::file(PLAIN)).unwrap();
+            fs::write(dir.path().join("models").join(format!("{model}.gguf")), Gguf::with_template(PLAIN).build()).unwrap();
         }
         let mut command = program(&dir);
         command.args(["serve", "--scripted", "--port", "0"]).args(flags).envs(env.iter().copied());
