@@ -32,7 +32,7 @@ pub(crate) const NODE_KEYS: &[Key] = &[
         .env(&["LLM_NODE_IDLE_TIMEOUT", "LLM_MODEL_IDLE_TIMEOUT"]),
     Key::value("max_loaded_models", "", "Most models in memory at once; no bound if not set.")
         .env(&["LLM_NODE_MAX_LOADED_MODELS", "LLM_MAX_LOADED_MODELS"]),
-    Key::value("max_memory_bytes", "", "Most memory for loaded models; no bound if not set.")
+    Key::value("max_memory_bytes", "", "Most memory for loaded models; what is free on the machine, less a part of it, if not set.")
         .env(&["LLM_NODE_MAX_MEMORY_BYTES", "LLM_MAX_MEMORY_BYTES"]),
     Key::secret("join_token", "Shown to the router at registration.").env(&["LLM_NODE_JOIN_TOKEN"]),
     Key::value("standalone", "false", "Whether to run without a router.").env(&["LLM_NODE_STANDALONE"]),

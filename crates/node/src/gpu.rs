@@ -75,6 +75,11 @@ impl Gpu {
         Self { vendor, model, memory_bytes: None, used_bytes: None, usage: None, temperature: None, compute: None, driver: None }
     }
 
+    #[cfg(test)]
+    pub(crate) const fn of(vendor: Vendor) -> Self {
+        Self::new(vendor, String::new())
+    }
+
     /// What the first LLM Router's nodes score one by: GB times a factor of its make. Unknown memory scores nothing.
     fn score(&self) -> f64 {
         let factor = match self.vendor {
@@ -131,8 +136,13 @@ impl Gpus {
 
     /// The GPUs, at most [`FRESH_FOR`] old. Blocks while the tools that found them are asked again.
     pub fn read(&self) -> Vec<Gpu> {
+        self.read_within(FRESH_FOR)
+    }
+
+    /// The same, at most `age_max` old.
+    pub fn read_within(&self, age_max: Duration) -> Vec<Gpu> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.sources.is_empty() && last.0.is_none_or(|at| at.elapsed() >= FRESH_FOR) {
+        if !self.sources.is_empty() && last.0.is_none_or(|at| at.elapsed() >= age_max) {
             let mut now: Vec<_> = self.sources.iter().flat_map(|source| source()).collect();
             now.truncate(GPUS_MAX);
             // A tool that fails once does not take the GPUs away; how they do is then unknown.

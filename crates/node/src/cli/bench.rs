@@ -84,7 +84,7 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
 async fn measure(args: &BenchArgs, settings: &NodeSettings, environment: &Environment) -> anyhow::Result<()> {
     let most = args.parallel.iter().copied().max().unwrap_or(1);
     let length = args.prompt_tokens.saturating_add(args.tokens).saturating_add(1);
-    let mut options = run::pool_options(settings, HANG);
+    let mut options = run::pool_options(settings, HANG, Arc::default());
     (options.slots, options.context) = (most, length);
     options.kv_cells = Some(length.saturating_mul(most).max(settings.kv_cells.unwrap_or(0)));
     let workers = if args.scripted { Processes::scripted(environment)? } else { Processes::new(settings.worker.as_deref(), environment) };
@@ -135,7 +135,7 @@ async fn one(lease: &Lease, submit: Submit) -> anyhow::Result<Done> {
         match generation.next().await {
             Event::Done(done) => return Ok(done),
             Event::Failed(error) => return Err(error.into()),
-            Event::Accepted { .. } | Event::Text { .. } => {}
+            Event::Accepted { .. } | Event::Text(_) => {}
         }
     }
 }
