@@ -100,11 +100,12 @@ impl<'a> Exchange<'a> {
         guard: &mut Option<InFlight>,
     ) -> Result<Answer, Fault> {
         let Way { name, account, wire, timeouts, request: built, letter, .. } = *way;
+        let client = if account.is_some() { d.client } else { d.node_client };
         let this = Self { d, request, name, account, wire, timeouts, deadline, translation: letter.translation };
         let sent = match &request.upload {
             // Boxed: few requests are forms, and all would carry the room for one.
-            Some(form) => Box::pin(sent_along(d.client, built, timeouts, form)).await,
-            None => d.client.send(built, &timeouts).await,
+            Some(form) => Box::pin(sent_along(client, built, timeouts, form)).await,
+            None => client.send(built, &timeouts).await,
         };
         let response = sent.map_err(|e| fault_of(&this.name, &e))?;
         let (head, body) = response.into_parts();

@@ -54,6 +54,8 @@ pub struct Rules {
 /// What an attempt needs of the house.
 pub struct Dispatch<'a> {
     pub client: &'a net::Client,
+    /// Asks nodes, whose addresses are others' to name.
+    pub node_client: &'a net::Client,
     pub accounts: &'a HashMap<Arc<str>, Arc<upstream::Account>>,
     pub fleet: &'a Arc<Fleet>,
     pub rules: &'a Rules,

@@ -170,8 +170,8 @@ impl App {
         let grants = grants(&client, &back, &store, &secret)?;
         let mut house = House::build(config.clone(), &stored, &health, &Lists::default(), Some(&grants)).map_err(StartError::Settings)?;
         house.issuer = issuer_of(&config, None, &client, &back);
-        // Nodes are on our own network: no proxy stands between.
-        let node_client = net::Client::new(net::Settings::default());
+        // Nodes are on our own network: no proxy stands between. Whoever registers or is adopted names its own address.
+        let node_client = net::Client::new(net::Settings::default()).within(net::Reach::LinkLocal);
         let fleet = Fleet::open(store.clone(), node_client.clone(), snapshot::fleet_settings(&config)).await?;
         let sessions = Sessions::new(secret.as_bytes());
         let registry = Registry::open(store.clone(), client.sibling(), &config, &Environment::of_process()?).await?;

@@ -56,8 +56,13 @@ impl Settings {
     }
 }
 
+/// The name under which the store keeps a registry's id.
+const ID: &str = "registry_id";
+
 /// The models whose files are here, or on their way.
 pub struct Registry {
+    /// Tells it from others: what follows one is not another's to delete.
+    id: String,
     store: Store,
     client: net::Client,
     data_dir: PathBuf,
@@ -148,7 +153,9 @@ impl Registry {
             let (template, manifest) = tokio::task::spawn_blocking(look).await.ok().flatten().unzip();
             entries.insert(row.name.clone(), Entry::new(row, manifest, template.flatten()));
         }
+        let id = store::meta::get_or_set(&store, ID, &uuid::Uuid::new_v4().to_string()).await?;
         let this = Self {
+            id,
             store,
             client,
             settings: ArcSwap::from_pointee(Settings::of(config)),
@@ -195,6 +202,16 @@ impl Registry {
         self.stop.cancel();
         self.work.close();
         self.work.wait().await;
+    }
+
+    /// Tells this registry from others, for as long as its store lives.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Names of all models, whatever state they are in.
+    pub fn names(&self) -> Vec<String> {
+        self.entries().keys().cloned().collect()
     }
 
     /// All models, sorted by name.

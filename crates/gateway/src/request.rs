@@ -120,6 +120,7 @@ async fn carry_out(
     let may_leave = |credential: &str| !house.is_own(credential) && !admin::session::is_made_here(&shard.app, credential);
     let engine = Dispatch {
         client: &shard.client,
+        node_client: &shard.node_client,
         accounts: &house.accounts,
         fleet: &shard.app.fleet,
         rules: &house.rules,

@@ -17,13 +17,15 @@ pub struct Shard {
     pub app: Arc<App>,
     /// Connections to upstreams never change their runtime.
     pub client: net::Client,
+    /// And those to nodes: past the proxies, and never to a cloud's services that give out credentials.
+    pub node_client: net::Client,
     pub limits: Limits,
 }
 
 impl Shard {
     /// The share of a runtime.
     pub fn new(app: Arc<App>) -> Self {
-        let client = app.client.sibling();
+        let (client, node_client) = (app.client.sibling(), app.node_client.sibling());
         let house = app.house();
         let server = &house.config.server;
         let limits = Limits {
@@ -33,6 +35,6 @@ impl Shard {
             header_timeout: server.header_timeout,
         };
         drop(house);
-        Self { app, client, limits }
+        Self { app, client, node_client, limits }
     }
 }

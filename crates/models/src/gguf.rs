@@ -82,6 +82,8 @@ pub struct Header {
     pub template: Option<String>,
     /// Its template for requests with tools, where it has one of its own.
     pub template_tool_use: Option<String>,
+    /// How a query and a document are put to it, where it ranks and has a way of its own: text with `{query}` and `{document}` in it.
+    pub template_rerank: Option<String>,
     /// Text of the token that begins a text.
     pub bos_token: Option<String>,
     /// Text of the token that ends an answer.
@@ -190,6 +192,7 @@ impl Kept {
             vocabulary: self.tokens.map_or_else(|| number("vocab_size").unwrap_or(0), |tokens| tokens.count),
             template: self.text("tokenizer.chat_template"),
             template_tool_use: self.text("tokenizer.chat_template.tool_use"),
+            template_rerank: self.text("tokenizer.chat_template.rerank"),
             bos_token: None,
             eos_token: None,
             control_tokens: Vec::new(),
@@ -223,12 +226,13 @@ impl Kept {
 }
 
 fn is_wanted(key: &str) -> bool {
-    const WHOLE: [&str; 7] = [
+    const WHOLE: [&str; 8] = [
         "general.architecture",
         "general.name",
         "general.alignment",
         "tokenizer.chat_template",
         "tokenizer.chat_template.tool_use",
+        "tokenizer.chat_template.rerank",
         "tokenizer.ggml.bos_token_id",
         "tokenizer.ggml.eos_token_id",
     ];

@@ -19,4 +19,4 @@ pub mod ticket;
 
 pub use choice::{Choice, ChoiceError, Reference, all, choose};
 pub use manifest::{Manifest, Origin, Piece};
-pub use pull::{CHUNK_BYTES, Progress, PullError, Puller, clean, remove};
+pub use pull::{CHUNK_BYTES, Progress, PullError, Puller, clean, left_behind, remove};

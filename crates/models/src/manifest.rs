@@ -58,6 +58,9 @@ pub struct Manifest {
     /// Where it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// The registry that this copy follows: once it keeps the model no more, the copy goes too. Others stay until somebody removes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
     /// Its file, or its parts in order.
     pub files: Vec<Piece>,
 }

@@ -132,6 +132,7 @@ impl Puller {
             quantization: choice.quant.clone(),
             chat_template: chat_template.map(str::to_owned),
             origin: Some(origin),
+            follows: None,
             files: Vec::new(),
         };
         self.bring(about, pieces, progress).await
@@ -299,6 +300,14 @@ pub fn remove(dir: &Path, name: &str) -> io::Result<bool> {
     // Something else of the owner's may lie there.
     let _ = fs::remove_dir(home);
     Ok(true)
+}
+
+/// Names of the models in `dir` that follow a registry and that it does not keep any more.
+pub fn left_behind(dir: &Path, registry: &str, is_kept: impl Fn(&str) -> bool) -> Vec<String> {
+    let homes = fs::read_dir(dir).into_iter().flatten().flatten();
+    let manifests = homes.filter_map(|home| Some((home.file_name(), Manifest::of_dir(&home.path())?)));
+    let follows = |manifest: &Manifest| manifest.follows.as_deref() == Some(registry) && !is_kept(&manifest.name);
+    manifests.filter(|(home, manifest)| *home == *manifest.name && follows(manifest)).map(|(_, manifest)| manifest.name).collect()
 }
 
 /// Removes what is there of pulls that nobody has gone on with for `age`.

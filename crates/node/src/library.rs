@@ -137,6 +137,11 @@ impl Library {
         self.scan(FRESH_FOR).await
     }
 
+    /// The same as it is now: something was changed.
+    pub async fn renewed(self: &Arc<Self>) -> Arc<Shelf> {
+        self.scan(Duration::ZERO).await
+    }
+
     /// What a name stands for, after a look at the disk if the last scan does not know it as a usable model.
     pub async fn find(self: &Arc<Self>, name: &str) -> Option<Found> {
         match self.known(name) {

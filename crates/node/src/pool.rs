@@ -10,7 +10,7 @@ mod slot;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -26,7 +26,7 @@ use wire::{
 use crate::{
     engine::{Engine, Launch, Limits, LoadError},
     library::{Found, Library, Model},
-    memory,
+    memory::{self, Meter},
     template::{ChatTemplate, Controls},
 };
 use backoff::History;
@@ -58,8 +58,10 @@ pub struct Options {
     pub idle_timeout: Option<Duration>,
     /// Most engines at once.
     pub loaded_max: Option<u32>,
-    /// Most bytes for all engines, as estimated.
+    /// Most bytes for all engines, as estimated; where it is not set, as much as is free.
     pub memory_bytes_max: Option<u64>,
+    /// Tells how much that is.
+    pub meter: Arc<dyn Meter>,
     /// A loaded model is not unloaded for another one before it was there for so long.
     pub min_residency: Duration,
     /// An engine that shows no sign of life for so long is replaced.
@@ -79,6 +81,8 @@ struct Inner {
     gate: tokio::sync::Mutex<()>,
     /// A lease was given back, or an engine has gone.
     freed: Notify,
+    /// Whether engines use GPUs; known once one was loaded.
+    on_gpu: OnceLock<bool>,
     is_closed: AtomicBool,
 }
 
@@ -110,6 +114,7 @@ impl Pool {
             slots: Mutex::default(),
             gate: tokio::sync::Mutex::default(),
             freed: Notify::new(),
+            on_gpu: OnceLock::new(),
             is_closed: AtomicBool::new(false),
         };
         let inner = Arc::new(inner);
@@ -127,7 +132,7 @@ impl Pool {
     /// A use of the model called `name`, which is loaded first where it is not.
     ///
     /// # Errors
-    /// 404 for an unknown name; 503 where it can't be loaded, with the reason in words; 507 where it can never fit.
+    /// 404 for an unknown name; 503 where it can't be loaded, with the reason in words; 507 where there is not the memory for it.
     pub async fn acquire(&self, name: &str) -> Result<Lease, Failure> {
         let model = self.find(name).await?;
         let slot = self.0.slot(&model.id);
@@ -155,6 +160,21 @@ impl Pool {
         loaded.leave(DRAIN_MAX).await;
         self.0.freed.notify_one();
         Ok(true)
+    }
+
+    /// Unloads a model that nobody uses and does `work` while it can't be loaded again. `None`: it is in use, or being loaded.
+    pub async fn retire<T: Send + 'static>(&self, id: &str, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let slot = self.0.slot(id);
+        let _busy = slot.busy.try_lock().ok()?;
+        match slot.take_away(true) {
+            Some(loaded) => loaded.leave(DRAIN_MAX).await,
+            None if slot.memory_bytes().is_some() => return None,
+            None => {}
+        }
+        self.0.freed.notify_one();
+        let done = tokio::task::spawn_blocking(work).await.ok();
+        self.0.library.renewed().await;
+        done
     }
 
     /// Finds a model by any of its names.
@@ -220,6 +240,7 @@ impl Inner {
                 return Err(failure);
             }
         };
+        let _ = self.on_gpu.set(!engine.info().devices.is_empty());
         tracing::info!(model = model.id, load_ms = started.elapsed().as_millis() as u64, memory_bytes = bytes, "a model was loaded");
         let loaded = Arc::new({
             let template = template(&model, engine.info());

@@ -25,6 +25,7 @@ use crate::{
     http::{self, Access, App},
     library::Library,
     machine,
+    memory::Host,
     pool::{Options, Pool},
     register::{self, Reporter},
     sync::Sync,
@@ -108,7 +109,8 @@ pub async fn serve(
     let listener = TcpListener::bind(wanted).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     let (stop, stopped) = watch::channel(false);
-    let app = app(&settings, environment, logs, modes)?;
+    let host: Arc<Host> = Arc::default();
+    let app = app(&settings, environment, logs, modes, host.clone())?;
     tracing::info!(%address, models_dir = %settings.models_dir.display(), standalone = settings.standalone, version = env!("CARGO_PKG_VERSION"), "llm-node listens");
     let mut until = stopped.clone();
     let until = async move {
@@ -126,6 +128,7 @@ pub async fn serve(
             "a GPU was found"
         );
     }
+    let _ = host.gpus.set(gpus.clone());
     let _ = app.gpus.set(gpus.clone());
     app.is_ready.store(true, Ordering::Relaxed);
     let mut reporting = None;
@@ -174,7 +177,7 @@ fn synced(settings: &NodeSettings, app: &App) -> Sync {
         router_url: settings.router_url.clone(),
         every: settings.heartbeat,
         access: app.access.clone(),
-        library: app.pool.library().clone(),
+        pool: app.pool.clone(),
         puller: fetch::puller(settings, client.clone()),
         hub: fetch::hub(settings, client.clone()),
         client,
@@ -182,7 +185,7 @@ fn synced(settings: &NodeSettings, app: &App) -> Sync {
 }
 
 /// How models are loaded and kept, by the settings.
-pub fn pool_options(settings: &NodeSettings, hang: Duration) -> Options {
+pub fn pool_options(settings: &NodeSettings, hang: Duration, host: Arc<Host>) -> Options {
     Options {
         slots: settings.slots,
         context: settings.context,
@@ -191,14 +194,15 @@ pub fn pool_options(settings: &NodeSettings, hang: Duration) -> Options {
         idle_timeout: settings.idle_timeout,
         loaded_max: settings.max_loaded_models,
         memory_bytes_max: settings.max_memory_bytes,
+        meter: host,
         min_residency: settings.min_residency,
         hang,
     }
 }
 
-fn app(settings: &NodeSettings, environment: &Environment, logs: Arc<Logs>, modes: Modes) -> Result<Arc<App>, RunError> {
+fn app(settings: &NodeSettings, environment: &Environment, logs: Arc<Logs>, modes: Modes, host: Arc<Host>) -> Result<Arc<App>, RunError> {
     let library = Arc::new(Library::new(&settings.models_dir));
-    let options = pool_options(settings, modes.hang);
+    let options = pool_options(settings, modes.hang, host);
     let workers = if modes.is_scripted {
         Processes::scripted(environment).map_err(|error| RunError::System { what: "this program can't be found", error })?
     } else {

@@ -1,12 +1,12 @@
 //! The models that the router keeps come to this node: linked where the router's disk is shared, else fetched from the router, from other nodes, or
 //! from the hub, whatever answers first.
 //!
-//! Models are only brought, never removed: what was deleted on the router goes from a node by `llm-node models rm`.
+//! What was brought so follows the router's registry: once the model was deleted there it goes from here too, as soon as nobody uses it. Files of
+//! the owner's, and what `llm-node models pull` has brought, stay; so does all where a router says nothing of what it keeps, or is another one.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::PathBuf,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,10 +19,7 @@ use net::{
 use serde::Deserialize;
 use tokio::time;
 
-use crate::{
-    http::Access,
-    library::{Found, Library},
-};
+use crate::{http::Access, library::Found, pool::Pool};
 
 /// Largest list and manifest that are read, in bytes.
 const LIST_BYTES_MAX: usize = 16 << 20;
@@ -49,8 +46,8 @@ pub struct Sync {
     pub every: Duration,
     /// Tells the node's token, once it is registered.
     pub access: Access,
-    /// The models on disk.
-    pub library: Arc<Library>,
+    /// The models on disk and in memory.
+    pub pool: Pool,
     /// Brings files.
     pub puller: Puller,
     /// The last resort.
@@ -75,6 +72,16 @@ struct Listed {
 #[derive(Debug, Deserialize)]
 struct List {
     data: Vec<serde_json::Value>,
+    registry: Option<Registry>,
+}
+
+/// What a router says of all models that it keeps.
+#[derive(Debug, Deserialize)]
+struct Registry {
+    /// Tells it from others. One whose database was lost is another one.
+    id: String,
+    /// Names of all its models, also of those whose files are not whole now.
+    known: HashSet<String>,
 }
 
 /// What went wrong with a model lately.
@@ -96,11 +103,14 @@ impl Sync {
             ticks.tick().await;
             let token = self.access.node_token().await;
             match self.list(&token).await {
-                Ok(listed) => {
+                Ok((listed, registry)) => {
                     is_away = false;
                     failed.retain(|id, _| listed.iter().any(|model| model.id == *id));
+                    if let Some(registry) = &registry {
+                        self.part_with(registry).await;
+                    }
                     for model in listed {
-                        self.look_at(&token, &model, &mut failed).await;
+                        self.look_at(&token, (&model, registry.as_ref()), &mut failed).await;
                     }
                 }
                 // The heartbeat says so too.
@@ -110,12 +120,26 @@ impl Sync {
         }
     }
 
-    async fn look_at(&self, token: &str, model: &Listed, failed: &mut HashMap<String, Failed>) {
+    /// Removes what the router has deleted. What is in use now is looked at again next time.
+    async fn part_with(&self, registry: &Registry) {
+        let (dir, id, known) = (self.puller.dir().to_owned(), registry.id.clone(), registry.known.clone());
+        let found = tokio::task::spawn_blocking(move || models::left_behind(&dir, &id, |name| known.contains(name))).await;
+        for name in found.unwrap_or_default() {
+            let (dir, gone) = (self.puller.dir().to_owned(), name.clone());
+            match self.pool.retire(&name, move || models::remove(&dir, &gone)).await {
+                Some(Ok(_)) => tracing::info!(model = name, "a model that the router has deleted was removed"),
+                Some(Err(error)) => tracing::warn!(model = name, %error, "a model that the router has deleted can't be removed"),
+                None => tracing::debug!(model = name, "a model that the router has deleted is still in use"),
+            }
+        }
+    }
+
+    async fn look_at(&self, token: &str, (model, registry): (&Listed, Option<&Registry>), failed: &mut HashMap<String, Failed>) {
         let is_resting = failed.get(&model.id).is_some_and(|failed| Instant::now() < failed.until);
         if is_resting || self.has(model).await {
             return;
         }
-        match self.bring(token, model).await {
+        match self.bring(token, model, registry.map(|registry| registry.id.clone())).await {
             Ok(manifest) => {
                 failed.remove(&model.id);
                 tracing::info!(model = model.id, bytes = manifest.bytes(), "a model of the router is here");
@@ -137,15 +161,15 @@ impl Sync {
         }
         let home = self.puller.home(&model.id);
         let pulled = tokio::task::spawn_blocking(move || Manifest::of_dir(&home)).await.ok().flatten();
-        let is_known = matches!(self.library.find(&model.id).await, Some(Found::Model(known)) if known.id == model.id);
+        let is_known = matches!(self.pool.library().find(&model.id).await, Some(Found::Model(known)) if known.id == model.id);
         match pulled {
             Some(manifest) => is_known && model.sha256.as_ref().is_none_or(|sha256| *sha256 == manifest.sha256()),
             None => is_known,
         }
     }
 
-    async fn bring(&self, token: &str, model: &Listed) -> Result<Manifest, PullError> {
-        let manifest = self.manifest(token, model).await.map_err(PullError::Manifest)?;
+    async fn bring(&self, token: &str, model: &Listed, follows: Option<String>) -> Result<Manifest, PullError> {
+        let manifest = Manifest { follows, ..self.manifest(token, model).await.map_err(PullError::Manifest)? };
         if manifest.name != model.id {
             return Err(PullError::Manifest("it is another model's".to_owned()));
         }
@@ -176,9 +200,9 @@ impl Sync {
         of_router.into_iter().chain(of_peers).chain(of_hub).collect()
     }
 
-    async fn list(&self, token: &str) -> Result<Vec<Listed>, String> {
+    async fn list(&self, token: &str) -> Result<(Vec<Listed>, Option<Registry>), String> {
         let list: List = self.ask(token, "/v1/models").await?;
-        Ok(list.data.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect())
+        Ok((list.data.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect(), list.registry))
     }
 
     async fn manifest(&self, token: &str, model: &Listed) -> Result<Manifest, String> {

@@ -57,7 +57,9 @@ pub async fn list(
     if known.is_err()
         && let Some(node) = blob::node_of(&app, &headers)?
     {
-        return Ok(Json(json!({"object": "list", "data": files_for_nodes(&app, Some(&node))})));
+        // All names, so that a node removes what was deleted here and keeps what is only not ready.
+        let registry = json!({"id": app.registry.id(), "known": app.registry.names()});
+        return Ok(Json(json!({"object": "list", "data": files_for_nodes(&app, Some(&node)), "registry": registry})));
     }
     let Known(caller) = known?;
     policy::may_call(&caller, Scope::Inference).or_else(|_| policy::may_call(&caller, Scope::Read))?;

@@ -123,6 +123,39 @@ async fn a_node_is_called_back_before_it_is_believed() {
 }
 
 #[tokio::test]
+async fn nothing_is_sent_where_a_node_may_not_be() {
+    let node = FakeUpstream::start(models(Reply::ok(), "house-model"));
+    let router = Setup::new().start();
+    // The system takes this name for 0.0.0.0, which is this machine too, and no address of a node.
+    let said = json!({"name": "crooked", "endpoint": format!("http://0:{}", node.address().port()), "models": ["house-model"]});
+    assert_eq!(router.post("/register", &said).nobody().send().await.status, 200);
+    let answer = router.chat("house-model", json!({})).send().await;
+    assert!(matches!(answer.status, 502 | 503), "{} {}", answer.status, answer.text());
+    assert!(node.requests().is_empty(), "{:?}", node.requests());
+}
+
+#[tokio::test]
+async fn what_is_no_chat_passes_to_a_node_as_it_comes() {
+    let ranked = json!({"id": "r", "results": [{"index": 1, "relevance_score": 0.9}], "usage": {"prompt_tokens": 7, "total_tokens": 7}});
+    let script = models(Reply::ok(), "house-model")
+        .on("/v1/rerank", Reply::json(&ranked))
+        .on("/v1/tokenize", Reply::json(&json!({"tokens": [1, 2]})));
+    let node = FakeUpstream::start(script);
+    let router = Setup::new().start();
+    join(&router, &node, "smithy", "house-model").await;
+    let body = json!({"model": "house-model", "query": "q", "documents": ["a", "b"], "top_n": 1});
+    for path in ["/v1/rerank", "/rerank", "/v2/rerank"] {
+        let answer = router.post(path, &body).send().await;
+        assert_eq!((answer.status, answer.json(), answer.header("x-llm-router-target")), (200, ranked.clone(), "smithy"), "{path}");
+    }
+    let answer = router.post("/v1/tokenize", &json!({"model": "house-model", "content": "x y"})).send().await;
+    assert_eq!((answer.status, answer.json()), (200, json!({"tokens": [1, 2]})));
+    let asked: Vec<_> = node.requests().into_iter().filter(|r| r.method == "POST").collect();
+    assert_eq!(asked.iter().map(|r| r.path()).collect::<Vec<_>>(), ["/v1/rerank", "/v1/rerank", "/v1/rerank", "/v1/tokenize"]);
+    assert_eq!(asked[0].json(), body);
+}
+
+#[tokio::test]
 async fn nodes_outlive_a_killed_router() {
     let node = FakeUpstream::start(models(Reply::ok(), "house-model"));
     let mut router = Setup::new().start();

@@ -7,6 +7,7 @@ use wire::fleet::worker::{Prompt, Sampling, Submit};
 use super::*;
 use crate::{
     engine::{Event, Link, scripted::InProcess},
+    memory::{Free, Measured},
     testing,
 };
 
@@ -21,9 +22,41 @@ impl Launch for Counting {
 }
 
 struct Test {
-    _dir: TempDir,
+    dir: TempDir,
     pool: Pool,
     started: Arc<std::sync::atomic::AtomicU32>,
+}
+
+/// A machine that says nothing of its memory.
+#[derive(Debug)]
+struct Plenty;
+
+impl Meter for Plenty {
+    fn measure(&self) -> Measured {
+        Measured::default()
+    }
+}
+
+/// A machine with so many MiB, all of them free as far as the system knows.
+#[derive(Debug)]
+struct Small(u64);
+
+impl Meter for Small {
+    fn measure(&self) -> Measured {
+        Measured { ram: Some(Free { total: self.0 << 20, free: self.0 << 20 }), vram: None }
+    }
+}
+
+/// GPUs whose memory comes back some measurements after it was given up; (MiB, measurements).
+#[derive(Debug)]
+struct Slow(u64, std::sync::atomic::AtomicU64);
+
+impl Meter for Slow {
+    fn measure(&self) -> Measured {
+        let asked = self.1.fetch_add(1, Ordering::Relaxed);
+        let free = if asked == 0 || asked > 3 { self.0 } else { self.0 / 4 };
+        Measured { ram: None, vram: Some(Free { total: self.0 << 20, free: free << 20 }) }
+    }
 }
 
 fn options() -> Options {
@@ -35,6 +68,7 @@ fn options() -> Options {
         idle_timeout: None,
         loaded_max: None,
         memory_bytes_max: None,
+        meter: Arc::new(Plenty),
         min_residency: Duration::ZERO,
         hang: Duration::from_secs(30),
     }
@@ -47,7 +81,7 @@ fn pool(files: &[&str], options: Options) -> Test {
     }
     let started = Arc::default();
     let pool = Pool::new(Arc::new(Library::new(dir.path())), Counting(Arc::clone(&started)), options);
-    Test { _dir: dir, pool, started }
+    Test { dir, pool, started }
 }
 
 impl Test {
@@ -83,7 +117,7 @@ async fn run(lease: &Lease, text: &str) -> Result<String, String> {
     loop {
         match generation.next().await {
             Event::Accepted { .. } => {}
-            Event::Text { text, .. } => out.push_str(&text),
+            Event::Text(bit) => out.push_str(&bit.text),
             Event::Done(done) => return Ok(out + &done.text),
             Event::Failed(error) => return Err(error.to_string()),
         }
@@ -191,6 +225,50 @@ async fn what_can_never_fit_is_said_at_once() {
 }
 
 #[tokio::test]
+async fn where_no_bound_is_set_the_memory_that_is_free_bounds() {
+    // Each model needs about 60 MiB.
+    let test = pool(&["a.gguf", "b.gguf", "c.gguf"], Options { meter: Arc::new(Small(150)), ..options() });
+    let a = test.pool.acquire("a").await.unwrap();
+    drop(test.pool.acquire("b").await.unwrap());
+    drop(test.pool.acquire("c").await.unwrap());
+    assert_eq!(test.loaded(), ["a", "c"], "the pages of loaded files are not free, and what is in use stays");
+    drop(a);
+    let none = pool(&["a.gguf"], Options { meter: Arc::new(Small(50)), ..options() });
+    let failure = none.pool.acquire("a").await.err().unwrap();
+    assert_eq!(failure.code, Code::InsufficientStorage);
+    assert!(failure.message.contains("needs about 61 MiB") && failure.message.contains("50 MiB of 50 MiB are free"), "{failure}");
+    assert_eq!(none.started(), 0);
+    let bound = pool(&["a.gguf"], Options { meter: Arc::new(Small(50)), memory_bytes_max: Some(1 << 30), ..options() });
+    bound.pool.acquire("a").await.expect("a bound that is set is the operator's word");
+}
+
+#[tokio::test]
+async fn memory_of_a_gpu_is_waited_for_after_a_model_has_gone() {
+    let test = pool(&["a.gguf", "b.gguf"], Options { meter: Arc::new(Slow(100, 0.into())), ..options() });
+    test.pool.0.on_gpu.set(true).unwrap();
+    drop(test.pool.acquire("a").await.unwrap());
+    drop(test.pool.acquire("b").await.unwrap());
+    assert_eq!(test.loaded(), ["b"]);
+}
+
+#[tokio::test]
+async fn a_model_is_retired_when_nobody_uses_it_and_not_before() {
+    let test = pool(&["a.gguf"], options());
+    let file = test.dir.path().join("a.gguf");
+    let remove = |file: &std::path::Path| {
+        let file = file.to_owned();
+        move || fs::remove_file(file).is_ok()
+    };
+    let lease = test.pool.acquire("a").await.unwrap();
+    assert_eq!(test.pool.retire("a", remove(&file)).await, None);
+    assert_eq!(run(&lease, "still here").await.unwrap(), "still here");
+    drop(lease);
+    assert_eq!(test.pool.retire("a", remove(&file)).await, Some(true));
+    assert!(test.loaded().is_empty());
+    assert_eq!(test.pool.acquire("a").await.err().unwrap().code, Code::ModelNotFound, "it is forgotten at once");
+}
+
+#[tokio::test]
 async fn unloading_waits_for_what_runs_and_idle_models_go_by_themselves() {
     let test = pool(&["a+delay=5.gguf"], Options { idle_timeout: Some(Duration::from_millis(200)), ..options() });
     let name = "a+delay=5";
@@ -211,7 +289,7 @@ async fn dropping_a_generation_frees_its_place() {
     let test = pool(&["a+delay=5.gguf"], Options { slots: 1, ..options() });
     let lease = test.pool.acquire("a+delay=5").await.unwrap();
     let mut endless = lease.engine.submit(Submit { ignore_eos: true, ..submit("again and") }).unwrap();
-    while !matches!(endless.next().await, Event::Text { .. }) {}
+    while !matches!(endless.next().await, Event::Text(_)) {}
     drop(endless);
     let answer = timeout(Duration::from_secs(2), run(&lease, "my turn")).await.unwrap();
     assert_eq!(answer.unwrap(), "my turn");
