@@ -56,8 +56,12 @@ pub struct Facts {
     pub eos: Option<Token>,
     /// Whether plain text gets a BOS token in front.
     pub add_bos: bool,
+    /// Id of the token between two texts, if there is one.
+    pub sep: Option<Token>,
     /// Whether plain text gets an EOS token at its end.
     pub add_eos: bool,
+    /// Whether two texts in one get that token between them.
+    pub add_sep: bool,
     pub chat_template: Option<String>,
     /// Whether it predicts the next token; encoders (BERT) only embed.
     pub generates: bool,
@@ -188,7 +192,9 @@ fn read_facts(model: &LlamaModel, file_bytes: u64, wants_gpu: bool) -> Facts {
         bos: known(vocab.bos()).map(|token| token.0),
         eos: known(vocab.eos()).map(|token| token.0),
         add_bos: vocab.should_add_bos(),
+        sep: known(vocab.sep()).map(|token| token.0),
         add_eos: vocab.should_add_eos(),
+        add_sep: vocab.should_add_sep(),
         chat_template: model.chat_template(None).ok().map(|template| template.as_c_str().to_string_lossy().into_owned()),
         generates,
         pooling: Pooling::from_gguf(number("pooling_type")),

@@ -5,19 +5,19 @@ use std::time::Duration;
 use futures_util::{Stream, stream};
 use wire::{
     Code, Failure,
-    fleet::worker::{Done, Submit, TokenLogprob, WorkerCode},
+    fleet::worker::{Done, Submit, WorkerCode},
 };
 
 use crate::{
-    engine::{EngineError, Event, Generation},
+    engine::{Bit, EngineError, Event, Generation},
     pool::{Lease, Pool},
 };
 
 /// What happens to an answer. After `Done` there is nothing.
 #[derive(Debug)]
 pub enum Step {
-    /// More text, and the log-probabilities of its tokens if asked for.
-    Text(String, Vec<TokenLogprob>),
+    /// More text.
+    Text(Bit),
     /// What came so far does not count: another engine starts from the beginning. Only where nothing is streamed.
     Restarted,
     /// The end; its text belongs to the answer.
@@ -68,10 +68,10 @@ impl Answer {
             };
             match event {
                 Event::Accepted { .. } => {}
-                Event::Text { text, logprobs, .. } if text.is_empty() && logprobs.is_empty() => {}
-                Event::Text { text, logprobs, .. } => {
+                Event::Text(bit) if bit.text.is_empty() && bit.logprobs.is_empty() => {}
+                Event::Text(bit) => {
                     self.has_shown = true;
-                    return Ok(Step::Text(text, logprobs));
+                    return Ok(Step::Text(bit));
                 }
                 Event::Done(done) => return Ok(Step::Done(done)),
                 Event::Failed(EngineError::Lost(how)) if self.may_retry() => {

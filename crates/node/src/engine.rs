@@ -90,6 +90,26 @@ pub enum EngineError {
     Unread,
 }
 
+/// A piece of an answer.
+#[derive(Debug, Clone, Default)]
+pub struct Bit {
+    /// May be empty.
+    pub text: String,
+    /// Where the steps ended that brought some of it.
+    pub ends: Vec<StepEnd>,
+    /// Of the tokens in `text`, if asked for.
+    pub logprobs: Vec<TokenLogprob>,
+}
+
+/// The end of a step within a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepEnd {
+    /// Bytes of the text up to it.
+    pub bytes: usize,
+    /// Tokens of the answer up to it.
+    pub tokens: u32,
+}
+
 /// What happens to a generation, in this order: at most one `Accepted`, any number of `Text`, one `Done` or `Failed`.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -101,14 +121,7 @@ pub enum Event {
         cached_tokens: u32,
     },
     /// More of the answer; several steps come as one where the reader is slower than the engine.
-    Text {
-        /// May be empty.
-        text: String,
-        /// Tokens generated so far.
-        count: u32,
-        /// Of the tokens in `text`, if asked for.
-        logprobs: Vec<TokenLogprob>,
-    },
+    Text(Bit),
     /// The end; its text belongs to the answer.
     Done(Done),
     /// The end, badly.

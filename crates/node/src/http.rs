@@ -12,8 +12,10 @@ mod models;
 mod operate;
 mod prometheus;
 mod reply;
+mod rerank;
 mod sampling;
 pub mod server;
+mod tokens;
 mod tools;
 
 use std::{
@@ -109,6 +111,13 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/chat/completions", post(chat::chat))
         .route("/v1/completions", post(completions::completions))
         .route("/v1/embeddings", post(embeddings::embeddings))
+        .route("/v1/rerank", post(rerank::rerank))
+        .route("/tokenize", post(tokens::tokenize))
+        .route("/v1/tokenize", post(tokens::tokenize))
+        .route("/detokenize", post(tokens::detokenize))
+        .route("/v1/detokenize", post(tokens::detokenize))
+        .route("/apply-template", post(tokens::apply_template))
+        .route("/v1/apply-template", post(tokens::apply_template))
         .route("/infer", post(infer::infer))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))

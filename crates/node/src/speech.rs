@@ -20,6 +20,8 @@ pub use family::{CallForm, Speech, Tags};
 use harmony::Harmony;
 use marked::Marked;
 
+use crate::engine::StepEnd;
+
 /// Longest tool call that is waited for, in bytes; a longer one is text.
 pub const CALL_BYTES_MAX: usize = 1 << 20;
 
@@ -73,6 +75,9 @@ pub struct Reader {
     kind: Kind,
     is_parallel: bool,
     calls: u32,
+    /// Tokens read, and of them those that were thought.
+    tokens: u32,
+    thought: u32,
 }
 
 #[derive(Debug)]
@@ -93,12 +98,50 @@ impl Reader {
             Mode::None if !manner.speech.thinks() => Kind::Plain,
             Mode::None | Mode::Auto => Kind::Marked(Box::new(Marked::new(manner))),
         };
-        Self { kind, is_parallel: manner.is_parallel, calls: 0 }
+        Self { kind, is_parallel: manner.is_parallel, calls: 0, tokens: 0, thought: 0 }
     }
 
     /// Calls found so far.
     pub const fn calls(&self) -> u32 {
         self.calls
+    }
+
+    /// Tokens that were thought, marks included, as far as [`Reader::push_counted`] has seen them; `None` where thoughts are not told from text.
+    pub const fn thought(&self) -> Option<u32> {
+        match &self.kind {
+            Kind::Marked(_) | Kind::Harmony(_) => Some(self.thought),
+            Kind::Plain | Kind::Forced(_) => None,
+        }
+    }
+
+    const fn is_thinking(&self) -> bool {
+        match &self.kind {
+            Kind::Marked(marked) => marked.is_thinking(),
+            Kind::Harmony(harmony) => harmony.is_thinking(),
+            Kind::Plain | Kind::Forced(_) => false,
+        }
+    }
+
+    /// Takes more text, where it is known which tokens brought it; gives what is certain. A token that begins or ends a thought belongs to it.
+    pub fn push_counted(&mut self, text: String, ends: &[StepEnd]) -> Vec<Piece> {
+        if self.thought().is_none() {
+            return if text.is_empty() { Vec::new() } else { self.push(text) };
+        }
+        let (mut pieces, mut from) = (Vec::new(), 0);
+        for end in ends {
+            let was_thinking = self.is_thinking();
+            if let Some(step) = text.get(from..end.bytes).filter(|step| !step.is_empty()) {
+                join(&mut pieces, self.push(step.to_owned()));
+                from = end.bytes;
+            }
+            let new = end.tokens.saturating_sub(self.tokens);
+            self.tokens += new;
+            self.thought += if was_thinking || self.is_thinking() { new } else { 0 };
+        }
+        if let Some(rest) = text.get(from..).filter(|rest| !rest.is_empty()) {
+            join(&mut pieces, self.push(rest.to_owned()));
+        }
+        pieces
     }
 
     /// Takes more text; gives what is certain.
@@ -143,6 +186,16 @@ impl Reader {
             !is_one_too_many
         });
         pieces
+    }
+}
+
+/// Adds pieces; what goes on is one.
+fn join(pieces: &mut Vec<Piece>, more: Vec<Piece>) {
+    for piece in more {
+        match (pieces.last_mut(), piece) {
+            (Some(Piece::Text(before)), Piece::Text(text)) | (Some(Piece::Thought(before)), Piece::Thought(text)) => before.push_str(&text),
+            (_, piece) => pieces.push(piece),
+        }
     }
 }
 

@@ -204,7 +204,7 @@ fn as_text(call: &mut Json) {
 pub fn text_of(prompt: &Prompt) -> String {
     let text = |segment: &Segment| match segment {
         Segment::Text { text, .. } => text.clone(),
-        Segment::Tokens { .. } => String::new(),
+        Segment::Tokens { .. } | Segment::Between => String::new(),
     };
     prompt.segments.iter().map(text).collect()
 }

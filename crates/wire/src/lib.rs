@@ -24,9 +24,11 @@ pub mod multipart;
 mod names;
 pub mod preferences;
 mod refusals;
+pub mod rerank;
 pub mod responses;
 pub mod sse;
 pub mod tap;
+pub mod tokenize;
 
 pub use answer_losses::AnswerLosses;
 pub use dialect::Dialect;

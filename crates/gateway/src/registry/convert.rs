@@ -254,6 +254,7 @@ impl Registry {
             quantization: row.quantization.clone(),
             chat_template: row.chat_template.clone(),
             origin: Some(Origin { repository: row.repo.clone(), revision: row.revision.clone(), paths: Vec::new() }),
+            follows: None,
             files: Vec::new(),
         };
         self.puller().adopt(about, made).await.map_err(|e| e.to_string())

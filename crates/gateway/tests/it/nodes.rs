@@ -151,7 +151,7 @@ async fn what_is_no_chat_passes_to_a_node_as_it_comes() {
     let answer = router.post("/v1/tokenize", &json!({"model": "house-model", "content": "x y"})).send().await;
     assert_eq!((answer.status, answer.json()), (200, json!({"tokens": [1, 2]})));
     let asked: Vec<_> = node.requests().into_iter().filter(|r| r.method == "POST").collect();
-    assert_eq!(asked.iter().map(|r| r.path()).collect::<Vec<_>>(), ["/v1/rerank", "/v1/rerank", "/v1/rerank", "/v1/tokenize"]);
+    assert_eq!(asked.iter().map(testkit::Recorded::path).collect::<Vec<_>>(), ["/v1/rerank", "/v1/rerank", "/v1/rerank", "/v1/tokenize"]);
     assert_eq!(asked[0].json(), body);
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use wire::fleet::worker::{Done, TokenLogprob, TokenOutput};
 
-use super::{EngineError, Event};
+use super::{Bit, EngineError, Event, StepEnd};
 
 /// Most bytes that wait.
 const BYTES_MAX: usize = 8 << 20;
@@ -23,6 +23,7 @@ pub(super) struct Mailbox {
 struct Inner {
     accepted: Option<(u32, u32)>,
     text: String,
+    ends: Vec<StepEnd>,
     logprobs: Vec<TokenLogprob>,
     logprob_bytes: usize,
     count: u32,
@@ -44,8 +45,12 @@ impl Mailbox {
     #[must_use]
     pub(super) fn add(&self, output: TokenOutput) -> bool {
         let mut inner = self.lock();
-        inner.text.push_str(&output.text);
         inner.count = output.count;
+        if !output.text.is_empty() {
+            inner.text.push_str(&output.text);
+            let end = StepEnd { bytes: inner.text.len(), tokens: output.count };
+            inner.ends.push(end);
+        }
         inner.logprob_bytes += output.logprobs.iter().map(|l| 64 + l.top.len() * 48).sum::<usize>();
         inner.logprobs.extend(output.logprobs);
         let fits = inner.text.len() + inner.logprob_bytes <= BYTES_MAX;
@@ -78,7 +83,7 @@ impl Mailbox {
             inner.count_read = inner.count;
             inner.logprob_bytes = 0;
             let (text, logprobs) = (std::mem::take(&mut inner.text), std::mem::take(&mut inner.logprobs));
-            return Some(Event::Text { text, count: inner.count, logprobs });
+            return Some(Event::Text(Bit { text, ends: std::mem::take(&mut inner.ends), logprobs }));
         }
         inner.end.take().map(|end| end.map_or_else(Event::Failed, Event::Done))
     }
@@ -100,7 +105,8 @@ mod tests {
         mailbox.end(Err(EngineError::Lost("x".to_owned())));
         mailbox.end(Err(EngineError::Full));
         assert!(matches!(mailbox.next().await, Event::Accepted { prompt_tokens: 7, cached_tokens: 3 }));
-        assert!(matches!(mailbox.next().await, Event::Text { text, count: 2, .. } if text == "ab"));
+        let ends = [StepEnd { bytes: 1, tokens: 1 }, StepEnd { bytes: 2, tokens: 2 }];
+        assert!(matches!(mailbox.next().await, Event::Text(bit) if bit.text == "ab" && bit.ends == ends));
         assert!(matches!(mailbox.next().await, Event::Failed(EngineError::Lost(_))));
     }
 

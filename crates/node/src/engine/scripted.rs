@@ -80,7 +80,7 @@ pub async fn serve(reader: impl AsyncRead + Send + Unpin + 'static, writer: impl
         far.say(&FromWorker::LoadFailed { message: "this model refuses to load".to_owned() }).await?;
         return Ok(Exit::Clean);
     }
-    far.say(&FromWorker::Loaded(Box::new(about(&load)))).await?;
+    far.say(&FromWorker::Loaded(Box::new(about(&load, script.ranks)))).await?;
     let mut engine = Scripted {
         script,
         load,
@@ -190,7 +190,12 @@ impl Scripted {
             ToWorker::Embed { id, inputs } => {
                 let words: Vec<Vec<String>> = inputs.iter().map(|p| self.split(p)).collect();
                 let prompt_tokens = words.iter().map(Vec::len).sum::<usize>() as u32;
-                return vec![FromWorker::Embedded { id, vectors: words.iter().map(|w| vector(w)).collect(), prompt_tokens }];
+                let vectors = if self.script.ranks {
+                    inputs.iter().map(|input| vec![self.rank(input)]).collect()
+                } else {
+                    words.iter().map(|w| vector(w)).collect()
+                };
+                return vec![FromWorker::Embedded { id, vectors, prompt_tokens }];
             }
             ToWorker::Tokenize { id, prompt } => {
                 let tokens = self.split(&prompt).into_iter().map(|word| self.token(word)).collect();
@@ -273,9 +278,18 @@ impl Scripted {
             match segment {
                 Segment::Text { text, .. } => words.extend(script::words(text)),
                 Segment::Tokens { tokens } => words.extend(tokens.iter().map(|token| self.word(*token))),
+                Segment::Between => {}
             }
         }
         words
+    }
+
+    /// The words of an input's second half that are in the first too.
+    fn rank(&self, input: &Prompt) -> f32 {
+        let halves = input.segments.split(|segment| *segment == Segment::Between);
+        let mut halves = halves.map(|half| self.split(&Prompt { segments: half.to_vec(), add_special: false }));
+        let (query, document) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
+        document.iter().filter(|word| query.iter().any(|known| known.trim() == word.trim())).count() as f32
     }
 
     fn token(&mut self, word: String) -> i32 {
@@ -304,7 +318,7 @@ impl Running {
     }
 }
 
-fn about(load: &Load) -> ModelInfo {
+fn about(load: &Load, ranks: bool) -> ModelInfo {
     ModelInfo {
         architecture: "scripted".to_owned(),
         context: load.context,
@@ -312,7 +326,7 @@ fn about(load: &Load) -> ModelInfo {
         kv_cells: load.kv_cells,
         slots: load.slots,
         embedding_length: WIDTH as u32,
-        pooling: Some("mean".to_owned()),
+        pooling: Some(if ranks { "rank" } else { "mean" }.to_owned()),
         fingerprint: "scripted".to_owned(),
         ..ModelInfo::default()
     }

@@ -87,7 +87,9 @@ impl Access {
 
 fn is_guarded(path: &str) -> bool {
     let is_model_list = path == "/v1/models" || path.starts_with("/v1/models/");
-    (path.starts_with("/v1/") && !is_model_list) || path.starts_with("/api/") || path == "/log/level" || path == "/infer"
+    (path.starts_with("/v1/") && !is_model_list)
+        || path.starts_with("/api/")
+        || ["/log/level", "/infer", "/tokenize", "/detokenize", "/apply-template"].contains(&path)
 }
 
 fn is_loopback(ip: IpAddr) -> bool {
@@ -176,7 +178,18 @@ mod tests {
 
     #[test]
     fn what_is_open_and_what_is_guarded() {
-        let guarded = ["/v1/completions", "/v1/embeddings", "/api/models/load", "/api/logs", "/log/level", "/v1/models-x"];
+        let guarded = [
+            "/v1/completions",
+            "/v1/embeddings",
+            "/v1/rerank",
+            "/tokenize",
+            "/detokenize",
+            "/apply-template",
+            "/api/models/load",
+            "/api/logs",
+            "/log/level",
+            "/v1/models-x",
+        ];
         let open = ["/v1/models", "/v1/models/a/b", "/health", "/startup", "/metrics", "/metrics/prom", "/nope"];
         assert!(guarded.iter().all(|path| is_guarded(path)) && !open.iter().any(|path| is_guarded(path)));
     }

@@ -22,9 +22,10 @@ use super::{
     frames::{self, Collected, Count, Frames, finish_reason},
     reply::{self, Refusal, RequestId},
     sampling::{self, TOP_LOGPROBS_MAX, Wanted},
-    tools::{self, tool_call},
+    tools::{self, Offer, tool_call},
 };
 use crate::{
+    engine::{Bit, StepEnd},
     pool::Lease,
     speech::{Manner, Mode, Piece, Reader, Speech},
     template::{Conversation, TemplateError},
@@ -41,10 +42,8 @@ pub(super) async fn chat(State(app): State<Arc<App>>, Extension(id): Extension<R
     let body = reply::body(&app, request).await?;
     let request = ChatRequest::parse(&body)?;
     let model = model_of(request.model.as_ref())?;
-    let conversation = conversation(&request)?;
-    let offer = tools::offer(&request)?;
+    let (conversation, offer) = offered(&request)?;
     let tools = Arc::new(offer.tools);
-    let conversation = Conversation { tools: (!tools.is_empty()).then(|| tools.as_slice().into()), ..conversation };
     let mut plan = plan(&request, hints)?;
     let mode = if plan.constraint.is_some() { Mode::Plain } else { offer.mode };
     if let Some(forced) = offer.constraint {
@@ -55,7 +54,7 @@ pub(super) async fn chat(State(app): State<Arc<App>>, Extension(id): Extension<R
     }
     let lease = app.pool.acquire(&model).await?;
     plan.stop.extend(lease.template.stop().map(str::to_owned));
-    let prompt = render(lease.clone(), conversation, body.len() > LONG_BODY_BYTES).await?;
+    let prompt = render(lease.clone(), conversation, body.len()).await?;
     let manner = manner(lease.template.speech(), mode, &prompt, tools, request.parallel_tool_calls != Some(false));
     plan.fit(&manner);
     let steps = plan.start(&app, &lease, vec![prompt]);
@@ -67,6 +66,14 @@ pub(super) async fn chat(State(app): State<Arc<App>>, Extension(id): Extension<R
     }
     let collected = frames::collect(steps, plan.choices as usize).await?;
     Ok(reply::json(StatusCode::OK, &shape.whole(collected, &manner)))
+}
+
+/// The messages, with the tools that are offered beside them.
+pub(super) fn offered(request: &ChatRequest) -> Result<(Conversation, Offer), Failure> {
+    let conversation = conversation(request)?;
+    let offer = tools::offer(request)?;
+    let tools = (!offer.tools.is_empty()).then(|| offer.tools.as_slice().into());
+    Ok((Conversation { tools, ..conversation }, offer))
 }
 
 fn manner(speech: &Arc<Speech>, mode: Mode, prompt: &Prompt, tools: Arc<Vec<Value>>, is_parallel: bool) -> Manner {
@@ -167,9 +174,10 @@ fn plain(index: usize, message: &Message) -> Result<Value, Failure> {
     Ok(plain)
 }
 
-async fn render(lease: Lease, conversation: Conversation, is_long: bool) -> Result<Prompt, Failure> {
+/// What the template makes of a conversation that came in a body of so many bytes.
+pub(super) async fn render(lease: Lease, conversation: Conversation, body_bytes: usize) -> Result<Prompt, Failure> {
     let work = move || lease.template.render(conversation, lease.engine.info().add_bos);
-    let rendered = if is_long {
+    let rendered = if body_bytes > LONG_BODY_BYTES {
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|e| Failure::new(Code::InternalError, format!("rendering the prompt failed: {e}")))?
@@ -200,7 +208,7 @@ impl Shape {
         let mut count = Count::default();
         let choices = collected.into_iter().enumerate().map(|(index, one)| {
             count.add(&one.done, index == 0);
-            choice(index as u32, one, manner)
+            choice(index as u32, one, manner, &mut count)
         });
         let choices = choices.collect();
         ChatResponse {
@@ -215,10 +223,11 @@ impl Shape {
     }
 }
 
-fn choice(index: u32, one: Collected, manner: &Manner) -> Choice {
+fn choice(index: u32, one: Collected, manner: &Manner, count: &mut Count) -> Choice {
     let mut reader = Reader::new(manner);
-    let mut pieces = reader.push(one.text);
+    let mut pieces = reader.push_counted(one.said.text, &one.said.ends);
     pieces.extend(reader.finish());
+    count.think(reader.thought());
     let (mut content, mut thoughts, mut calls) = (String::new(), String::new(), Vec::new());
     for piece in pieces {
         match piece {
@@ -233,7 +242,7 @@ fn choice(index: u32, one: Collected, manner: &Manner) -> Choice {
     let tool_calls = is_call.then_some(calls);
     let message = Message { role: "assistant".to_owned(), content, tool_calls, reasoning_content, ..Message::default() };
     let reason = reason(one.done.finish, is_call);
-    Choice { index, message, finish_reason: Some(reason.to_owned()), logprobs: chat_logprobs(&one.logprobs) }
+    Choice { index, message, finish_reason: Some(reason.to_owned()), logprobs: chat_logprobs(&one.said.logprobs) }
 }
 
 const fn reason(finish: Finish, is_call: bool) -> &'static str {
@@ -300,12 +309,12 @@ impl ChatFrames {
 }
 
 impl Frames for ChatFrames {
-    fn text(&mut self, index: usize, text: String, logprobs: Vec<TokenLogprob>, out: &mut Vec<u8>) {
+    fn text(&mut self, index: usize, bit: Bit, out: &mut Vec<u8>) {
         self.open(index, out);
         let reader = &mut self.choices[index].1;
         let before = reader.calls();
-        let pieces = if text.is_empty() { Vec::new() } else { reader.push(text) };
-        self.pieces(index, pieces, before, &logprobs, out);
+        let pieces = reader.push_counted(bit.text, &bit.ends);
+        self.pieces(index, pieces, before, &bit.logprobs, out);
     }
 
     fn done(&mut self, index: usize, done: Done, out: &mut Vec<u8>) {
@@ -313,8 +322,10 @@ impl Frames for ChatFrames {
         self.count.add(&done, index == 0);
         let reader = &mut self.choices[index].1;
         let before = reader.calls();
-        let mut pieces = if done.text.is_empty() { Vec::new() } else { reader.push(done.text) };
+        let end = StepEnd { bytes: done.text.len(), tokens: done.completion_tokens };
+        let mut pieces = reader.push_counted(done.text, &[end]);
         pieces.extend(reader.finish());
+        self.count.think(reader.thought());
         let is_call = reader.calls() > 0;
         self.pieces(index, pieces, before, &done.logprobs, out);
         self.write(index, Delta::default(), Some(reason(done.finish, is_call)), &[], out);

@@ -23,7 +23,7 @@ use super::{
     reply::{self, Refusal, RequestId},
     sampling::{self, TOP_LOGPROBS_MAX, Wanted},
 };
-use crate::{answer::failure, pool::Lease};
+use crate::{answer::failure, engine::Bit, pool::Lease};
 
 /// Most prompts of one request, and most choices over all of them.
 const PROMPTS_MAX: usize = 64;
@@ -106,6 +106,7 @@ async fn echoes(lease: &Lease, prompts: &[Prompt]) -> Result<Vec<String>, Failur
             match segment {
                 Segment::Text { text, .. } => echo.push_str(text),
                 Segment::Tokens { tokens } => echo.push_str(&lease.engine.detokenize(tokens.clone()).await.map_err(|e| failure(&e))?),
+                Segment::Between => {}
             }
         }
         echoes.push(echo);
@@ -166,7 +167,7 @@ impl Shape {
         let mut choices = Vec::with_capacity(collected.len());
         for (index, one) in collected.into_iter().enumerate() {
             self.add(index, &one.done);
-            choices.push(self.choice(index, one.text, Some(finish_reason(one.done.finish)), &one.logprobs));
+            choices.push(self.choice(index, one.said.text, Some(finish_reason(one.done.finish)), &one.said.logprobs));
         }
         CompletionResponse { usage: Some(self.count.usage()), ..self.response(choices) }
     }
@@ -177,7 +178,7 @@ impl Shape {
 }
 
 impl Frames for Shape {
-    fn text(&mut self, index: usize, text: String, logprobs: Vec<TokenLogprob>, out: &mut Vec<u8>) {
+    fn text(&mut self, index: usize, Bit { text, logprobs, .. }: Bit, out: &mut Vec<u8>) {
         let choice = self.choice(index, text, None, &logprobs);
         self.write(vec![choice], out);
     }

@@ -59,7 +59,7 @@ pub(super) async fn embeddings(State(app): State<Arc<App>>, request: Request) ->
 }
 
 /// Tries once more where the engine dies: nothing was shown yet.
-async fn embed(app: &App, lease: Lease, inputs: Vec<Prompt>) -> Result<(Vec<Vec<f32>>, u32), Failure> {
+pub(super) async fn embed(app: &App, lease: Lease, inputs: Vec<Prompt>) -> Result<(Vec<Vec<f32>>, u32), Failure> {
     let id = lease.model.id.clone();
     let first = lease.engine.embed(inputs.clone()).await;
     drop(lease);
@@ -87,6 +87,7 @@ fn inputs(input: PromptInput) -> Result<Vec<Prompt>, Failure> {
     let is_empty = |prompt: &Prompt| match &prompt.segments[0] {
         Segment::Text { text, .. } => text.is_empty(),
         Segment::Tokens { tokens } => tokens.is_empty(),
+        Segment::Between => true,
     };
     match inputs.iter().position(is_empty) {
         Some(index) => Err(Failure::invalid(format!("input[{index}]"), "an input is empty")),

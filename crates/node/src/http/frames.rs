@@ -15,13 +15,16 @@ use http::{
 use tokio::time::timeout;
 use wire::{
     Code, Failure,
-    chat::types::{PromptDetails, Usage},
-    fleet::worker::{Done, Finish, TokenLogprob},
+    chat::types::{CompletionDetails, PromptDetails, Usage},
+    fleet::worker::{Done, Finish},
     sse::write_data,
 };
 
 use super::{Place, reply::RequestId};
-use crate::answer::Step;
+use crate::{
+    answer::Step,
+    engine::{Bit, StepEnd},
+};
 
 /// The head of a streamed answer waits so long for the first text, so that an error can still be a status.
 const HEAD_WAIT: Duration = Duration::from_secs(15);
@@ -34,7 +37,7 @@ pub(super) type Steps = SelectAll<BoxStream<'static, (usize, Result<Step, Failur
 /// The dialect of a stream.
 pub(super) trait Frames: Send + 'static {
     /// More text of a choice.
-    fn text(&mut self, index: usize, text: String, logprobs: Vec<TokenLogprob>, out: &mut Vec<u8>);
+    fn text(&mut self, index: usize, bit: Bit, out: &mut Vec<u8>);
     /// The end of a choice.
     fn done(&mut self, index: usize, done: Done, out: &mut Vec<u8>);
     /// After the last choice.
@@ -44,34 +47,36 @@ pub(super) trait Frames: Send + 'static {
 /// A choice that is complete.
 #[derive(Debug)]
 pub(super) struct Collected {
-    pub(super) text: String,
-    pub(super) logprobs: Vec<TokenLogprob>,
+    /// All of its text, its log-probabilities and the ends of its steps.
+    pub(super) said: Bit,
     pub(super) done: Done,
 }
 
 /// Waits for all `count` choices.
 pub(super) async fn collect(mut steps: Steps, count: usize) -> Result<Vec<Collected>, Failure> {
-    let mut partial: Vec<(String, Vec<TokenLogprob>, Option<Done>)> = vec![Default::default(); count];
+    let mut partial: Vec<(Bit, Option<Done>)> = vec![Default::default(); count];
     while let Some((index, step)) = steps.next().await {
-        let (text, logprobs, end) = &mut partial[index];
+        let (said, end) = &mut partial[index];
         match step? {
-            Step::Text(more, chances) => {
-                text.push_str(&more);
-                logprobs.extend(chances);
-            }
-            Step::Restarted => {
-                text.clear();
-                logprobs.clear();
-            }
+            Step::Text(bit) => add(said, bit),
+            Step::Restarted => *said = Bit::default(),
             Step::Done(mut done) => {
-                text.push_str(&done.text);
-                logprobs.append(&mut done.logprobs);
+                let rest = StepEnd { bytes: done.text.len(), tokens: done.completion_tokens };
+                let bit = Bit { text: std::mem::take(&mut done.text), ends: vec![rest], logprobs: std::mem::take(&mut done.logprobs) };
+                add(said, bit);
                 *end = Some(done);
             }
         }
     }
-    let complete = |(text, logprobs, done): (_, _, Option<Done>)| Some(Collected { text, logprobs, done: done? });
+    let complete = |(said, done): (_, Option<Done>)| Some(Collected { said, done: done? });
     partial.into_iter().map(complete).collect::<Option<_>>().ok_or_else(|| Failure::new(Code::InternalError, "an answer has no end"))
+}
+
+fn add(said: &mut Bit, more: Bit) {
+    let before = said.text.len();
+    said.text.push_str(&more.text);
+    said.ends.extend(more.ends.into_iter().map(|end| StepEnd { bytes: before + end.bytes, ..end }));
+    said.logprobs.extend(more.logprobs);
 }
 
 /// A streamed answer. An error before the first text is returned; a later one is one event, after which the stream ends.
@@ -123,7 +128,7 @@ impl<F: Frames> Driver<F> {
                 },
             };
             match step {
-                Some((index, Ok(Step::Text(text, logprobs)))) => self.frames.text(index, text, logprobs, &mut out),
+                Some((index, Ok(Step::Text(bit)))) => self.frames.text(index, bit, &mut out),
                 Some((index, Ok(Step::Done(done)))) => self.frames.done(index, done, &mut out),
                 Some((_, Ok(Step::Restarted))) => {}
                 Some((_, Err(failure))) => {
@@ -148,6 +153,8 @@ pub(super) struct Count {
     prompt: u64,
     cached: u64,
     completion: u64,
+    /// Of them those that were thought; `None` where the model does not think.
+    thought: Option<u64>,
 }
 
 impl Count {
@@ -160,6 +167,13 @@ impl Count {
         self.completion += u64::from(done.completion_tokens);
     }
 
+    /// Adds what a choice of a model that thinks has thought.
+    pub(super) fn think(&mut self, tokens: Option<u32>) {
+        if let Some(tokens) = tokens {
+            self.thought = Some(self.thought.unwrap_or(0) + u64::from(tokens));
+        }
+    }
+
     pub(super) fn usage(self) -> Usage {
         let details = PromptDetails { cached_tokens: Some(self.cached), ..PromptDetails::default() };
         Usage {
@@ -167,7 +181,9 @@ impl Count {
             completion_tokens: self.completion,
             total_tokens: self.prompt + self.completion,
             prompt_tokens_details: Some(details),
-            completion_tokens_details: None,
+            completion_tokens_details: self
+                .thought
+                .map(|thought| CompletionDetails { reasoning_tokens: Some(thought), ..CompletionDetails::default() }),
         }
     }
 }

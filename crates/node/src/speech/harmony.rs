@@ -34,6 +34,10 @@ impl Harmony {
         Self { state: State::Head, held: String::new(), finds_calls }
     }
 
+    pub(super) const fn is_thinking(&self) -> bool {
+        matches!(self.state, State::Thought)
+    }
+
     pub(super) fn push(&mut self, text: &str, out: &mut Vec<Piece>) {
         self.held.push_str(text);
         while self.step(out) {}

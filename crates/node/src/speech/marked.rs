@@ -65,6 +65,10 @@ impl Marked {
         }
     }
 
+    pub(super) const fn is_thinking(&self) -> bool {
+        matches!(self.state, State::Thought)
+    }
+
     pub(super) fn push(&mut self, text: &str, out: &mut Vec<Piece>) {
         self.held.push_str(text);
         while self.step(out) {}

@@ -20,13 +20,8 @@ fn read(manner: &Manner, parts: &[&str]) -> Vec<Piece> {
     let mut reader = Reader::new(manner);
     let mut pieces: Vec<_> = parts.iter().flat_map(|part| reader.push((*part).to_owned())).collect();
     pieces.extend(reader.finish());
-    let mut joined: Vec<Piece> = Vec::new();
-    for piece in pieces {
-        match (joined.last_mut(), piece) {
-            (Some(Piece::Text(text)), Piece::Text(more)) | (Some(Piece::Thought(text)), Piece::Thought(more)) => text.push_str(&more),
-            (_, piece) => joined.push(piece),
-        }
-    }
+    let mut joined = Vec::new();
+    join(&mut joined, pieces);
     assert_eq!(reader.calls() as usize, joined.iter().filter(|piece| matches!(piece, Piece::Call { .. })).count());
     joined
 }
@@ -284,5 +279,38 @@ proptest! {
         ends.sort_unstable();
         let parts: Vec<_> = ends.windows(2).map(|w| &answer[w[0]..w[1]]).collect();
         prop_assert_eq!(read(&manner, &parts), read(&manner, &[&answer]));
+    }
+}
+
+/// Tokens that were thought, where each word with the blanks before it is a token, `at_once` of them come together and `held` more had no text.
+fn thought_tokens(manner: &Manner, answer: &str, at_once: usize, held: u32) -> Option<u32> {
+    let mut reader = Reader::new(manner);
+    let words: Vec<&str> = answer.split_inclusive(' ').collect();
+    let mut tokens = 0;
+    for together in words.chunks(at_once) {
+        let (mut bit, mut ends) = (String::new(), Vec::new());
+        for word in together {
+            bit.push_str(word);
+            tokens += 1;
+            ends.push(StepEnd { bytes: bit.len(), tokens });
+        }
+        reader.push_counted(bit, &ends);
+    }
+    reader.push_counted(String::new(), &[StepEnd { bytes: 0, tokens: tokens + held }]);
+    reader.finish();
+    reader.thought()
+}
+
+#[test]
+fn tokens_of_thoughts_are_counted_however_the_answer_is_cut() {
+    let thinking = |is_thinking| Manner { is_thinking, ..manner("<think>", Mode::None) };
+    for at_once in 1..=9 {
+        assert_eq!(thought_tokens(&thinking(false), "<think> let me see </think> it is four", at_once, 1), Some(5), "{at_once}");
+        assert_eq!(thought_tokens(&thinking(true), "let me see </think> it is four", at_once, 0), Some(4), "{at_once}");
+        assert_eq!(thought_tokens(&thinking(true), "let me see", at_once, 2), Some(5), "it was cut short");
+        assert_eq!(thought_tokens(&thinking(false), "it is four", at_once, 0), Some(0));
+        let harmony = "<|channel|>analysis<|message|> let me<|end|> <|start|>assistant<|channel|>final<|message|> four";
+        assert_eq!(thought_tokens(&manner("<|channel|><|message|>", Mode::None), harmony, at_once, 0), Some(3), "{at_once}");
+        assert_eq!(thought_tokens(&manner("no marks", Mode::None), "<think> x </think> y", at_once, 0), None, "it does not think");
     }
 }

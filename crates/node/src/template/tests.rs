@@ -18,7 +18,7 @@ fn text(prompt: &Prompt) -> String {
         match segment {
             Segment::Text { text, special: true } => out.push_str(text),
             Segment::Text { text, special: false } => write!(out, "«{text}»").unwrap(),
-            Segment::Tokens { .. } => unreachable!(),
+            Segment::Tokens { .. } | Segment::Between => unreachable!(),
         }
         out
     })

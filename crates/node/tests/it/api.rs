@@ -4,6 +4,7 @@ use std::{fs, process::Stdio};
 
 use base64::Engine;
 use serde_json::{Value, json};
+use testkit::Gguf;
 
 use crate::node::{Node, program};
 
@@ -188,6 +189,22 @@ fn models_are_listed_loaded_and_unloaded() {
 }
 
 #[test]
+fn a_model_that_no_machine_has_the_memory_for_is_refused_with_both_figures() {
+    let node = Node::alone(&["tiny"]);
+    // The buffers of a model of this width are 128 TiB.
+    let huge = Gguf::with_template("x").number("llama.embedding_length", u32::MAX).build();
+    fs::write(node.models_dir().join("huge.gguf"), huge).unwrap();
+    let answer = crate::node::eventually("the file is known", || {
+        Some(node.post("/api/models/load", &json!({"model": "huge"}))).filter(|answer| answer.status != 404)
+    });
+    let error = &answer.json()["error"];
+    assert_eq!((answer.status, &error["code"]), (507, &json!("insufficient_storage")));
+    let said = error["message"].as_str().unwrap();
+    assert!(said.contains("needs about 134217") && said.contains(" MiB are free"), "{said}");
+    assert_eq!(node.said("tiny", "fits"), "fits");
+}
+
+#[test]
 fn operators_see_metrics_and_the_log_and_set_its_level() {
     let node = Node::alone(&["tiny"]);
     node.said("tiny", "one two");
@@ -245,7 +262,7 @@ fn the_command_line_says_what_it_does_and_what_it_does_not_know() {
         assert!(!(if is_good { done.stdout } else { done.stderr }).is_empty(), "{argument}");
     }
     fs::create_dir(dir.path().join("models")).unwrap();
-    fs::write(dir.path().join("models/A.Q8_0.gguf"), crate::gguf::file("x")).unwrap();
+    fs::write(dir.path().join("models/A.Q8_0.gguf"), Gguf::with_template("x").build()).unwrap();
     let listed = String::from_utf8(run(&["models", "list"]).stdout).unwrap();
     assert!(listed.starts_with("a\t"), "{listed}");
 }

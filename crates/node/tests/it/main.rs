@@ -6,7 +6,7 @@ mod api;
 mod commands;
 mod faults;
 mod fleet;
-mod gguf;
+mod inputs;
 mod node;
 mod pulling;
 mod speech;

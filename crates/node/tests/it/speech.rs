@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs};
 
 use serde_json::{Value, json};
+use testkit::Gguf;
 
 use crate::node::{Node, eventually};
 
@@ -13,7 +14,7 @@ fn template(marks: &str) -> String {
 
 fn node(marks: &str) -> Node {
     let node = Node::alone(&[]);
-    fs::write(node.models_dir().join("tiny.gguf"), crate::gguf::file(&template(marks))).unwrap();
+    fs::write(node.models_dir().join("tiny.gguf"), Gguf::with_template(&template(marks)).build()).unwrap();
     eventually("the model is found", || (node.get("/v1/models/tiny").status == 200).then_some(()));
     node
 }
@@ -90,8 +91,17 @@ fn thoughts_are_told_apart_from_the_answer() {
     let whole = node.chat("tiny", answer, json!({})).json();
     let wanted = json!({"role": "assistant", "content": "It is four.", "reasoning_content": "Let me see."});
     assert_eq!(whole["choices"][0]["message"], wanted);
+    // Each word is a token; those of a thought with its marks.
+    assert_eq!(
+        (&whole["usage"]["completion_tokens"], &whole["usage"]["completion_tokens_details"]),
+        (&json!(8), &json!({"reasoning_tokens": 5}))
+    );
+    let counted = node.chat("tiny", answer, json!({"stream": true, "stream_options": {"include_usage": true}}));
+    let last: Value = serde_json::from_str(counted.events().iter().rev().nth(1).unwrap()).unwrap();
+    assert_eq!(last["usage"], whole["usage"]);
     let plain = self::node("no marks").chat("tiny", answer, json!({})).json();
     assert_eq!(plain["choices"][0]["message"]["content"], answer, "a model that does not think");
+    assert!(plain["usage"]["completion_tokens_details"].is_null(), "{plain}");
 }
 
 #[test]

@@ -158,12 +158,21 @@ pub enum Segment {
     },
     /// Tokens as they are (`prompt` of `/v1/completions` may be token ids).
     Tokens { tokens: Vec<i32> },
+    /// `null`: where the first half of an input that is ranked ends and the second begins. The vocabulary's marks for that come here.
+    Between,
+}
+
+impl Segment {
+    /// Text without control tokens.
+    pub fn plain(text: impl Into<String>) -> Self {
+        Self::Text { text: text.into(), special: false }
+    }
 }
 
 impl Prompt {
     /// Plain text without control tokens.
     pub fn plain(text: impl Into<String>) -> Self {
-        Self { segments: vec![Segment::Text { text: text.into(), special: false }], add_special: true }
+        Self { segments: vec![Segment::plain(text)], add_special: true }
     }
 }
 

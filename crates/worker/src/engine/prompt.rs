@@ -29,6 +29,9 @@ pub(super) fn tokenize(model: &Model, prompt: &Prompt, most: usize) -> Result<Ve
                 append(model, segment, &mut tokens)?;
             }
             tokens.extend(facts.eos.filter(|_| prompt.add_special && facts.add_eos));
+            // A vocabulary that ends no text ends the second half as the first.
+            let is_pair = segments.contains(&Segment::Between);
+            tokens.extend(facts.sep.filter(|_| is_pair && prompt.add_special && facts.add_sep && !facts.add_eos));
             tokens
         }
     };
@@ -51,6 +54,11 @@ fn append(model: &Model, segment: &Segment, tokens: &mut Vec<Token>) -> Result<(
         Segment::Tokens { tokens: ids } => {
             check_ids(model, ids)?;
             tokens.extend(ids);
+        }
+        Segment::Between => {
+            let facts = model.facts();
+            tokens.extend(facts.eos.filter(|_| facts.add_eos));
+            tokens.extend(facts.sep.filter(|_| facts.add_sep));
         }
     }
     Ok(())

@@ -17,12 +17,13 @@ pub(super) enum Accident {
 /// Behaviour by file name: parts after `+`, as in `tiny+delay=20+crash=3+once.gguf`.
 ///
 /// `delay=MS` between tokens; `load=MS` before it is loaded; `refuse` to load; `crash=N`, `hang=N` (heartbeats go on) and `mute=N`
-/// (they stop) when a request has N tokens; `once`: the accident happens to the first process only.
+/// (they stop) when a request has N tokens; `once`: the accident happens to the first process only. `rank`: it ranks and does not embed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Script {
     pub(super) delay: Duration,
     pub(super) load: Duration,
     pub(super) refuses: bool,
+    pub(super) ranks: bool,
     crash: Option<u32>,
     hang: Option<u32>,
     mute: Option<u32>,
@@ -41,6 +42,7 @@ impl Script {
                 "delay" => script.delay = Duration::from_millis(number.unwrap_or(0).into()),
                 "load" => script.load = Duration::from_millis(number.unwrap_or(0).into()),
                 "refuse" => script.refuses = true,
+                "rank" => script.ranks = true,
                 "crash" => script.crash = number,
                 "hang" => script.hang = number,
                 "mute" => script.mute = number,

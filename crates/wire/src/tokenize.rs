@@ -1,0 +1,3 @@
+//! Text to tokens and back, as servers of models offer it (`POST /tokenize`, `POST /detokenize`).
+
+pub mod types;
