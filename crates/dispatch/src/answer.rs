@@ -195,7 +195,7 @@ impl<'a> Exchange<'a> {
 
     /// An upstream's words as the caller may hear them.
     fn heard(&self, said: &str) -> Box<str> {
-        self.account.map_or_else(|| said.into(), |account| account.masked(said).into())
+        self.account.map_or_else(|| said.into(), |account| account.masked(said).into_owned().into())
     }
 
     /// A whole answer: checked, and read where it has to change its dialect or become a stream.

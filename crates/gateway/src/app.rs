@@ -16,7 +16,6 @@ use config::{AuthMode, Config, Environment, LoadArgs, Loaded, StoreUrl, config::
 use dispatch::Health;
 use fleet::Fleet;
 use journey::Settle;
-use ledger::Ledger;
 use policy::{Counters, Issuer};
 use store::{InstanceLock, Store, counters::Shared, redis::Redis};
 use telemetry::{
@@ -30,6 +29,7 @@ use wire::{Code, Failure};
 
 use crate::{
     admin::session::Sessions,
+    books::{Books, PURGE_INTERVAL},
     discovery::{Discovery, Lists},
     first_run::{self, FirstRun},
     recall::Answered,
@@ -96,7 +96,9 @@ pub struct App {
     /// Tokens of accounts that are opened by OAuth.
     grants: Grants,
     control: OnceLock<axum::Router>,
-    house: ArcSwap<House>,
+    house: Arc<ArcSwap<House>>,
+    /// Where receipts become records.
+    pub books: Books,
     loaded: ArcSwap<Loaded>,
     sources: Sources,
     /// Held while a snapshot is built, so that one of older keys or an older file never follows one of newer.
@@ -105,9 +107,10 @@ pub struct App {
     built_at: AtomicU64,
     /// What was bound at the start; a reload does not move it.
     listening: Vec<SocketAddr>,
-    ledger: Mutex<Option<Ledger<Settled>>>,
     decisions: Mutex<Option<Keeping<Settled>>>,
     draining: AtomicBool,
+    /// Cancelled when the house begins to close: what would go on for ever ends.
+    pub closing: CancellationToken,
     requests: Arc<AtomicU32>,
     tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -178,17 +181,11 @@ impl App {
         let shared = SharedCounters::connect(&config).await?;
         let counters = counters(&config, shared.as_ref());
         let metrics = Arc::new(Metrics::new());
-        let ledger = Ledger::start(store.clone())?;
+        let house = Arc::new(ArcSwap::from_pointee(house));
+        let books = Books::open(&store, &config, house.clone())?;
         let decisions = decision_log(&config)?;
         let tally: Arc<Tally> = Arc::default();
-        let sink = Arc::new(Desk::new(Places {
-            metrics: metrics.clone(),
-            recorder: ledger.recorder(),
-            health: health.clone(),
-            tally: tally.clone(),
-            lines: logs.as_ref().and_then(Logs::ready_lines),
-            decisions: decisions.as_ref().map(Keeping::chronicle),
-        }));
+        let sink = Arc::new(desk(&metrics, &books, &health, &tally, logs.as_ref(), decisions.as_ref()));
         let app = Arc::new(Self {
             store,
             fleet,
@@ -210,15 +207,16 @@ impl App {
             started: Instant::now(),
             back,
             grants,
-            house: ArcSwap::from_pointee(house),
+            house,
+            books,
             loaded: ArcSwap::from_pointee(loaded),
             sources,
             rebuilding: tokio::sync::Mutex::default(),
             built_at: AtomicU64::new(0),
             listening: config.server.listeners(),
-            ledger: Mutex::new(Some(ledger)),
             decisions: Mutex::new(decisions),
             draining: AtomicBool::new(false),
+            closing: CancellationToken::new(),
             requests: Arc::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -266,6 +264,20 @@ impl App {
                 if let Err(error) = app.refresh().await {
                     tracing::error!(%error, "what is stored could not be read again; what was stays in force");
                 }
+            }
+        });
+        let (app, stop) = (self.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            let mut tick = tokio::time::interval(PURGE_INTERVAL);
+            let purging = async {
+                loop {
+                    tick.tick().await;
+                    app.books.purge(app.house().config.history.retention).await;
+                }
+            };
+            tokio::select! {
+                () = purging => {}
+                () = stop.cancelled() => {}
             }
         });
         let (app, stop) = (self.clone(), self.stop.clone());
@@ -318,12 +330,7 @@ impl App {
     }
 
     fn look_at_ledger(&self) {
-        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stats) = ledger.as_ref().map(|l| l.recorder().stats()) {
-            self.metrics.pending_rows.set(i64::try_from(stats.waiting).unwrap_or(i64::MAX));
-            let counted = self.metrics.dropped_rows.get();
-            self.metrics.dropped_rows.inc_by(stats.lost.saturating_sub(counted));
-        }
+        self.books.show(&self.metrics);
         let decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lost) = decisions.as_ref().map(|d| d.chronicle().lost()) {
             let counted = self.metrics.dropped_decisions.get();
@@ -465,6 +472,7 @@ impl App {
     /// Says that the house is closing: probes turn, nothing new begins behind the path.
     pub fn drain(&self) {
         self.draining.store(true, Relaxed);
+        self.closing.cancel();
     }
 
     /// Replaces the snapshot; what accounts have learned stays, and the keys of an identity provider that is still the same.
@@ -480,12 +488,7 @@ impl App {
         self.stop.cancel();
         self.tasks.close();
         let _ = tokio::time::timeout(Duration::from_secs(5), async { tokio::join!(self.tasks.wait(), self.registry.close()) }).await;
-        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(ledger) = ledger
-            && let Err(error) = ledger.close(Duration::from_secs(5)).await
-        {
-            tracing::error!(%error, "request records were lost at the end");
-        }
+        self.books.close().await;
         // Its end waits for a disk.
         let decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner).take();
         let _ = tokio::task::spawn_blocking(move || drop(decisions)).await;
@@ -513,6 +516,25 @@ fn issuer_of(config: &Config, older: Option<&Arc<Issuer>>, client: &net::Client,
     let terms = snapshot::token_terms(config)?;
     let same = older.filter(|older| *older.terms() == terms);
     Some(same.cloned().unwrap_or_else(|| Arc::new(Issuer::new(terms, client.clone(), back.clone()))))
+}
+
+/// Where receipts are settled.
+fn desk(
+    metrics: &Arc<Metrics>,
+    books: &Books,
+    health: &Arc<Health>,
+    tally: &Arc<Tally>,
+    logs: Option<&Logs>,
+    decisions: Option<&Keeping<Settled>>,
+) -> Desk {
+    Desk::new(Places {
+        metrics: metrics.clone(),
+        recorder: books.recorder.clone(),
+        health: health.clone(),
+        tally: tally.clone(),
+        lines: logs.and_then(Logs::ready_lines),
+        decisions: decisions.map(Keeping::chronicle),
+    })
 }
 
 /// The decision log, where it is wanted.

@@ -3,6 +3,7 @@
 mod configuration;
 mod db;
 mod edit;
+mod history;
 mod keys;
 mod local_node;
 mod login;
@@ -65,6 +66,9 @@ enum Command {
     #[cfg(feature = "mcp")]
     #[command(after_help = "Example: LLM_ROUTER_URL=http://localhost:8080 LLM_ROUTER_API_KEY=sk_… llm-router mcp")]
     Mcp,
+    /// Write records of requests to files, read those of files, and remove old ones.
+    #[command(subcommand, after_help = "Example: llm-router history export --output request_history.json")]
+    History(history::Command),
     /// Print the description of all paths (OpenAPI).
     #[command(after_help = "Example: llm-router openapi > openapi.json")]
     Openapi,
@@ -144,6 +148,7 @@ pub fn main() -> ExitCode {
         Command::User(command) => users::run(command),
         Command::Model(command) => models::run(command),
         Command::Node(command) => nodes::run(command),
+        Command::History(command) => history::run(command),
         Command::AddModel(add) => models::run(add.into()),
         Command::RefreshOpenai(refresh) => models::run(refresh.into()),
         #[cfg(feature = "mcp")]

@@ -2,11 +2,13 @@
 
 pub mod admin;
 pub mod app;
+pub mod books;
 pub mod chance;
 pub mod cli;
 pub mod discovery;
 pub mod first_run;
 pub mod peer;
+pub mod price;
 pub mod recall;
 pub mod registry;
 pub mod render;

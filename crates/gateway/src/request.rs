@@ -3,26 +3,31 @@
 //! Receive → identify → read → admit → recall → plan → dispatch → reply; the permit settles whatever happens. No provider's name, no SQL and no lock
 //! has a place here.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use config::config::{HistoryBodies, WhenFull};
 use dispatch::{Dispatch, Trail};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use journey::{
-    Body, BodyError, Call, Caller, Flow, Meter, Operation, Outcome, Passage, Permit, Pick, Plan, Receipt, Request, Served, Source, Target,
-    Witness,
+    Body, BodyError, Call, Caller, Flow, Kept, Meter, Operation, Outcome, Passage, Permit, Pick, Plan, Receipt, Request, Served, Source,
+    Target, Witness,
 };
 use policy::{Admission, Standing};
-use routing::{Figures as _, View};
+use routing::View;
 use serde_json::json;
 use telemetry::metrics::hold;
-use wire::{Failure, tap::Seen};
+use wire::{Code, Failure, tap::Seen};
 
 use crate::{
     admin,
-    app::RequestPlace,
+    app::{App, RequestPlace},
+    books::ROOM,
     chance::chance,
+    price::Consumption,
     recall::{self, Recalled},
     render::{self, KeepAlive, Out, put},
     settle::decision,
@@ -55,7 +60,9 @@ async fn live(shard: &Shard, call: &Call, standing: &mut Option<Standing>) -> Re
     let asks = admin::Asks { headers: &call.headers, query_key: call.query_key.as_deref(), is_change: true };
     let caller = admin::identify(app, &house, asks, call.received_at).await.map_err(refuse)?; // who
     let request = Request::read(call).map_err(refuse)?; // what: the head; the bytes stay as they came
+    may_record(app, &house).map_err(refuse)?; // is there a place for its record
     let mut permit = policy::admit(&desk, &caller, call, &request, standing).await.map_err(refuse)?; // may they; from here on one receipt
+    permit.receipt().kept = keep(&house, call);
     let place = match app.enter(house.config.server.max_requests) {
         Ok(place) => place, // one of the requests that may run at once
         Err(failure) => return Err(refused(permit, failure)),
@@ -81,6 +88,30 @@ async fn live(shard: &Shard, call: &Call, standing: &mut Option<Standing>) -> Re
             Err(refused(permit, failure))
         }
     }
+}
+
+/// Where requests are served only if they can be recorded, whether they can.
+fn may_record(app: &App, house: &House) -> Result<(), Failure> {
+    if house.config.ledger.when_full == WhenFull::Refuse && app.books.recorder.is_stuck() {
+        let message = "records of requests can neither be stored nor spilled, and `ledger.when_full` is `refuse`";
+        return Err(Failure::new(Code::QueueFull, message).retry_after(Duration::from_secs(5)));
+    }
+    Ok(())
+}
+
+/// The request's text for its record, as much as is wanted of it.
+fn keep(house: &House, call: &Call) -> Option<Kept> {
+    let is_redacted = match house.config.history.bodies {
+        HistoryBodies::None => return None,
+        HistoryBodies::Redacted => true,
+        HistoryBodies::Full => false,
+    };
+    let mut kept = Kept::of(&ROOM, &call.body, is_redacted)?;
+    if house.passes_credentials {
+        let shown = house.credentials(&call.headers, call.query_key.as_deref());
+        kept.lent = shown.iter().find(|credential| !house.is_own(credential)).map(Into::into);
+    }
+    Some(kept)
 }
 
 fn plan(shard: &Shard, house: &House, caller: &Caller, request: &Request) -> Result<Plan, Failure> {
@@ -147,6 +178,9 @@ fn refused(mut permit: Permit, failure: Failure) -> Failure {
     receipt.status = failure.status();
     receipt.outcome = Outcome::Error;
     receipt.error_code = Some(failure.code.as_str().to_owned());
+    if let Some(kept) = &mut receipt.kept {
+        kept.failed(&failure);
+    }
     failure
 }
 
@@ -191,7 +225,8 @@ fn reply(
         Body::Passage(stream) => {
             let held = (hold(&shard.app.metrics.open_streams), place);
             let bytes = h.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-            *response.body_mut() = Out::Passage(Box::new(Passage::new(stream, bytes, permit)), held);
+            let is_text = h.get(CONTENT_TYPE).is_some_and(|kind| is_text(kind.as_bytes()));
+            *response.body_mut() = Out::Passage(Box::new(Passage::new(stream, bytes, is_text, permit)), held);
             return response;
         }
         Body::Events(events) if request.head.stream => raw(Box::pin(at_once(render::stream(request.encoder(), &events)))),
@@ -225,6 +260,11 @@ fn reply(
     );
     *response.body_mut() = Out::Stream(Box::new(kept));
     response
+}
+
+/// Whether an answer of this kind can be read in a record.
+fn is_text(content_type: &[u8]) -> bool {
+    [&b"application/json"[..], b"text/"].iter().any(|kind| content_type.starts_with(kind))
 }
 
 /// Headers that an answer gets from the router, about.
@@ -273,9 +313,16 @@ fn whole(house: &House, call: &Call, plan: &Plan, bytes: Bytes, mut response: Re
         bytes
     };
     let receipt = permit.receipt();
-    put(response.headers_mut(), HeaderName::from_static("x-llm-router-cost"), &cost(house, receipt).to_string());
+    put(
+        response.headers_mut(),
+        HeaderName::from_static("x-llm-router-cost"),
+        &Consumption::from(&*receipt).cost_usd(house).unwrap_or(0.0).to_string(),
+    );
     receipt.first_byte_ms = Some(elapsed_ms);
     receipt.bytes_out = bytes.len() as u64;
+    if let Some(kept) = &mut receipt.kept {
+        kept.answered(&bytes);
+    }
     if status.is_success() {
         receipt.outcome = Outcome::Success;
     } else {
@@ -285,17 +332,6 @@ fn whole(house: &House, call: &Call, plan: &Plan, bytes: Bytes, mut response: Re
     drop(permit);
     *response.body_mut() = bytes.into();
     response
-}
-
-/// Dollars, by the price that the configuration has for the model; 0 where it has none, and for an answer that was there before.
-fn cost(house: &House, receipt: &Receipt) -> f64 {
-    if receipt.remembered.is_some() {
-        return 0.0;
-    }
-    let (Some(usage), Some(model)) = (receipt.usage, &receipt.model_served) else { return 0.0 };
-    let at_account = receipt.target.as_ref().and_then(|target| house.price_at(target, model));
-    let (input, output) = at_account.or_else(|| house.price(&receipt.model_requested)).unwrap_or_default();
-    (usage.input() as f64 * input + usage.output() as f64 * output) / 1e6
 }
 
 /// The `router{…}` object of JSON answers; `_router` to callers of Open-LLM Router.

@@ -217,6 +217,7 @@ pub fn control(app: &Arc<App>) -> Router {
         .route("/auth/reset-metrics", post(admin::credentials::reset_metrics))
         .route("/auth/reload-keys", post(admin::credentials::reload))
         .route("/api/cache/flush", post(admin::cache::flush))
+        .route("/api/feedback", post(admin::feedback::give))
         .route("/api/usage", get(admin::usage::usage))
         .route("/api/requests/{id}/explain", get(admin::explain::explain))
         .fallback(admin::probes::nowhere)
@@ -234,7 +235,8 @@ fn dashboard() -> Router<Arc<App>> {
         .route("/api/dashboard/request-history", get(admin::dashboard::request_history))
         .route("/api/dashboard/metrics/{node_id}", get(admin::nodes::history))
         .route("/api/dashboard/request-responses", get(admin::history::list))
-        .route("/api/dashboard/request-responses/export", get(admin::history::export))
+        .route("/api/dashboard/request-responses/export", get(admin::history::export::export))
+        .route("/api/dashboard/request-responses/stream", get(admin::history::live::stream))
         .route("/api/dashboard/request-responses/{id}", get(admin::history::one))
         .route("/api/dashboard/logs/router", get(admin::dashboard::log))
 }

@@ -1,5 +1,6 @@
 //! Where receipts go: metrics, counts, one log line, one row, the decision log. On the path, so nothing here waits.
 
+pub mod bodies;
 pub mod decision;
 pub mod lines;
 pub mod tally;
@@ -19,6 +20,7 @@ use telemetry::{
 };
 
 use self::tally::Tally;
+use crate::snapshot::House;
 
 /// The desk that settles.
 pub struct Desk {
@@ -202,11 +204,13 @@ fn event(receipt: &Receipt) {
     );
 }
 
-impl From<Settled> for Row {
-    fn from(Settled(receipt): Settled) -> Self {
-        let receipt = &*receipt;
+impl Settled {
+    /// The row of the request, with its texts as this instant's settings want them. Behind the path.
+    pub fn row(&self, house: &House) -> Row {
+        let receipt = &*self.0;
         let usage = receipt.usage;
-        Self {
+        Row {
+            bodies: bodies::of(receipt, house).map(Box::new),
             id: receipt.request_id.clone().into(),
             started_at_ms: receipt.received_at.as_millisecond(),
             duration_ms: receipt.duration_ms as i64,

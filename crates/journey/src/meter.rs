@@ -101,6 +101,9 @@ impl Meter {
             let receipt = permit.receipt();
             receipt.first_byte_ms.get_or_insert(elapsed);
             receipt.bytes_out += bytes.len() as u64;
+            if let Some(kept) = &mut receipt.kept {
+                kept.sent(bytes);
+            }
         }
         if let Some(witness) = &mut self.witness {
             witness.sent(bytes);

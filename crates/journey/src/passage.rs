@@ -21,13 +21,15 @@ pub struct Passage {
     tail: Tail,
     /// Bytes still to come, where the upstream said how many: nobody asks for more than those.
     left: Option<u64>,
+    /// It can be kept with the request's record.
+    is_text: bool,
     permit: Option<Permit>,
 }
 
 impl Passage {
-    /// Meters an answer of so many bytes, if that is known.
-    pub fn new(stream: Stream, bytes: Option<u64>, permit: Permit) -> Self {
-        Self { stream, tail: Tail::default(), left: bytes, permit: Some(permit) }
+    /// Meters an answer of so many bytes, if that is known. Only what `is_text` is kept with the request's record.
+    pub fn new(stream: Stream, bytes: Option<u64>, is_text: bool, permit: Permit) -> Self {
+        Self { stream, tail: Tail::default(), left: bytes, is_text, permit: Some(permit) }
     }
 
     fn settle(&mut self, outcome: Outcome) {
@@ -58,6 +60,9 @@ impl Body for Passage {
                         let receipt = permit.receipt();
                         receipt.first_byte_ms.get_or_insert(elapsed_ms);
                         receipt.bytes_out += data.len() as u64;
+                        if let (true, Some(kept)) = (this.is_text, &mut receipt.kept) {
+                            kept.sent(data);
+                        }
                     }
                     this.left = this.left.map(|left| left.saturating_sub(data.len() as u64));
                     if this.left == Some(0) {

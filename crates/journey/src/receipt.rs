@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use serde::Serialize;
 use wire::{head::Shape, ir::Usage, losses::Losses};
 
-use crate::{call::Operation, caller::KeyRef, plan::Plan};
+use crate::{call::Operation, caller::KeyRef, kept::Kept, plan::Plan};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -131,7 +131,7 @@ pub struct Attempt {
 }
 
 /// The record of a request, filled along its way.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Receipt {
     pub request_id: Arc<str>,
     pub operation: Operation,
@@ -172,6 +172,8 @@ pub struct Receipt {
     pub remembered: Option<Remembered>,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    /// The text of the request and of the answer, where it is kept.
+    pub kept: Option<Kept>,
 }
 
 impl Receipt {

@@ -1,13 +1,15 @@
 //! The counting room: every journey ends in one row of the archive, written behind the path.
 //!
-//! [`Recorder::record`] puts a row into a bounded queue and returns; a thread with a runtime of its own writes what has come together, so that
-//! neither a slow disk nor a busy database is ever felt by a request. A killed process loses at most what came within [`WRITE_INTERVAL`] and
-//! the time of one write.
+//! [`Recorder::record`] puts what was recorded into a bounded queue and returns; a thread with a runtime of its own makes rows of it and writes
+//! what has come together, so that neither a slow disk nor a busy database is ever felt by a request. Rows that the database does not take, or not
+//! fast enough, wait in a file until it does. A killed process loses at most what came within [`WRITE_INTERVAL`] and the time of one write.
 //!
-//! Invariants: memory is bounded ([`QUEUE_ROWS_MAX`] rows wait at most, [`BATCH_ROWS_MAX`] are being written); a row is written once or counted
-//! as lost, never both; while the database can't take rows they wait, and only those that find the queue full are lost.
+//! Invariants: memory is bounded ([`QUEUE_ROWS_MAX`] rows wait at most, [`BATCH_ROWS_MAX`] of about [`BATCH_BYTES_MAX`] are being written), and so is
+//! the file ([`SPILL_BYTES_MAX`]); a row is written once or counted as lost, never both; only where neither database nor file can take rows, those
+//! that find the queue full are lost.
 
 mod recorder;
+mod spill;
 mod writer;
 
 pub use recorder::{Recorder, Stats};
@@ -17,5 +19,9 @@ pub use writer::{Ledger, LedgerError};
 pub const WRITE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
 /// Rows of one transaction.
 pub const BATCH_ROWS_MAX: usize = 256;
+/// Bytes after which a transaction takes no more rows: texts of requests may be large.
+pub const BATCH_BYTES_MAX: usize = 16 << 20;
 /// Rows that wait to be written: some seconds of the fastest traffic.
 pub const QUEUE_ROWS_MAX: usize = 16_384;
+/// Most bytes of the file in which rows wait for the database.
+pub const SPILL_BYTES_MAX: u64 = 1 << 30;

@@ -34,6 +34,10 @@ pub(crate) struct Shared {
     /// Rows that had a place and could not be written.
     pub(crate) unwritable: AtomicU64,
     pub(crate) retries: AtomicU64,
+    /// Rows of this process that wait in the file.
+    pub(crate) spilled: AtomicU64,
+    /// Neither the database nor the file takes rows.
+    pub(crate) stuck: AtomicBool,
 }
 
 impl Shared {
@@ -54,6 +58,8 @@ pub struct Stats {
     pub lost: u64,
     /// Writes that failed and were tried again.
     pub retries: u64,
+    /// Rows that wait in the spill file; they are among those that wait.
+    pub spilled: u64,
 }
 
 impl<R> Clone for Recorder<R> {
@@ -84,6 +90,11 @@ impl<R> Recorder<R> {
         }
     }
 
+    /// Whether rows can neither be stored nor spilled at present: those that find the queue full are lost.
+    pub fn is_stuck(&self) -> bool {
+        self.shared.stuck.load(Relaxed)
+    }
+
     /// The counters of this instant, each true by itself.
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
@@ -92,6 +103,7 @@ impl<R> Recorder<R> {
             waiting: shared.accepted.load(Relaxed).saturating_sub(shared.done()),
             lost: shared.turned_away.load(Relaxed) + shared.unwritable.load(Relaxed),
             retries: shared.retries.load(Relaxed),
+            spilled: shared.spilled.load(Relaxed),
         }
     }
 }

@@ -1,4 +1,5 @@
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{
@@ -11,13 +12,20 @@ use std::{
     time::Duration,
 };
 
-use store::{Store, StoreError, requests::Row};
+use store::{
+    Store, StoreError,
+    requests::{Mark, Row, insert, insert_marked},
+};
 use tokio::{
     sync::{mpsc, watch},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
-use crate::{BATCH_ROWS_MAX, QUEUE_ROWS_MAX, Recorder, WRITE_INTERVAL, recorder::Shared};
+use crate::{
+    BATCH_BYTES_MAX, BATCH_ROWS_MAX, QUEUE_ROWS_MAX, Recorder, WRITE_INTERVAL,
+    recorder::Shared,
+    spill::{self, Page, Spill},
+};
 
 /// Pauses between tries of a write that the database refuses for now; doubles each time.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -29,7 +37,7 @@ pub enum LedgerError {
     /// The operating system gives no thread or no runtime: the program can't start.
     #[error("the ledger's thread can't be started: {0}")]
     Thread(#[source] std::io::Error),
-    /// The database took not all rows in time; they are lost.
+    /// Neither the database nor the spill file took all rows in time; they are lost.
     #[error("{rows} request records were not written before the end")]
     Unwritten { rows: u64 },
 }
@@ -40,25 +48,40 @@ pub struct Ledger<R> {
     recorder: Recorder<R>,
     /// Accepted rows that are over; its sender is gone when the writer has ended.
     done: watch::Receiver<u64>,
+    newest: watch::Receiver<i64>,
 }
 
-impl<R: Into<Row> + Send + 'static> Ledger<R> {
-    /// Starts the writer.
+impl<R: Send + 'static> Ledger<R> {
+    /// Starts the writer. `spill` is the file in which rows wait while the database does not take them, or not fast enough; those that an
+    /// earlier process has left there are stored now. `make` makes a row of what was recorded, on the writer's thread.
     ///
     /// # Errors
     /// [`LedgerError::Thread`].
-    pub fn start(store: Store) -> Result<Self, LedgerError> {
-        Self::with_queue(store, QUEUE_ROWS_MAX)
+    pub fn start(store: Store, spill: PathBuf, make: impl FnMut(R) -> Row + Send + 'static) -> Result<Self, LedgerError> {
+        Self::with_queue(store, spill, QUEUE_ROWS_MAX, make)
     }
 
-    fn with_queue(store: Store, rows_max: usize) -> Result<Self, LedgerError> {
+    fn with_queue(store: Store, spill: PathBuf, rows_max: usize, make: impl FnMut(R) -> Row + Send + 'static) -> Result<Self, LedgerError> {
         let (queue, rows) = mpsc::channel(rows_max);
         let recorder = Recorder::new(queue);
         let (progress, done) = watch::channel(0);
+        let (tail, newest) = watch::channel(0);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LedgerError::Thread)?;
-        let writer = Writer { store, rows, shared: recorder.shared.clone(), progress, batch: Vec::with_capacity(BATCH_ROWS_MAX) };
+        let writer = Writer {
+            store,
+            rows,
+            behind_rows: rows_max / 2,
+            make,
+            shared: recorder.shared.clone(),
+            progress,
+            tail,
+            batch: Vec::with_capacity(BATCH_ROWS_MAX),
+            spill: Spill::none(spill),
+            pause: RETRY_PAUSE_MIN,
+            away_until: None,
+        };
         thread::Builder::new().name("ledger".to_owned()).spawn(move || runtime.block_on(writer.run())).map_err(LedgerError::Thread)?;
-        Ok(Self { recorder, done })
+        Ok(Self { recorder, done, newest })
     }
 
     /// The end that the request path holds.
@@ -66,16 +89,25 @@ impl<R: Into<Row> + Send + 'static> Ledger<R> {
         self.recorder.clone()
     }
 
-    /// Waits until all rows that were recorded before this call are written (or lost).
-    pub async fn flush(&self) {
-        let shared = &self.recorder.shared;
-        let wanted = shared.accepted.load(SeqCst);
-        shared.hurry.notify_one();
-        // An error means that the writer has ended: nothing is left to wait for.
-        let _ = self.done.clone().wait_for(|done| *done >= wanted).await;
+    /// The number of the newest row in the database ([`store::requests::Stored::seq`]), 0 before the first: changes whenever rows were
+    /// written, and costs the request path nothing.
+    pub fn newest(&self) -> watch::Receiver<i64> {
+        self.newest.clone()
     }
 
-    /// Takes no more rows, writes those that are there, and ends. After `limit` the rest is given up.
+    /// Waits until all rows that were recorded before this call are written (or lost).
+    pub fn flush(&self) -> impl Future<Output = ()> + Send + use<R> {
+        let shared = self.recorder.shared.clone();
+        let mut done = self.done.clone();
+        let wanted = shared.accepted.load(SeqCst);
+        async move {
+            shared.hurry.notify_one();
+            // An error means that the writer has ended: nothing is left to wait for.
+            let _ = done.wait_for(|done| *done >= wanted).await;
+        }
+    }
+
+    /// Takes no more rows, writes those that are there, and ends. After `limit` the rest is left to the spill file, or given up.
     ///
     /// # Errors
     /// [`LedgerError::Unwritten`] says how many rows were given up.
@@ -90,7 +122,8 @@ impl<R: Into<Row> + Send + 'static> Ledger<R> {
             shared.giving_up.store(true, SeqCst);
             shared.hurry.notify_one();
         }
-        match shared.accepted.load(SeqCst).saturating_sub(shared.written.load(SeqCst)) {
+        let safe = shared.written.load(SeqCst) + shared.spilled.load(SeqCst);
+        match shared.accepted.load(SeqCst).saturating_sub(safe) {
             0 => Ok(()),
             rows => Err(LedgerError::Unwritten { rows }),
         }
@@ -107,97 +140,242 @@ impl<R> Drop for Ledger<R> {
     }
 }
 
-struct Writer<R> {
+struct Writer<R, F> {
     store: Store,
     rows: mpsc::Receiver<R>,
+    /// Rows that wait when the database is too slow for them.
+    behind_rows: usize,
+    make: F,
     shared: Arc<Shared>,
     progress: watch::Sender<u64>,
+    tail: watch::Sender<i64>,
     /// Taken from the queue and not written yet.
     batch: Vec<Row>,
+    spill: Spill,
+    pause: Duration,
+    /// The database takes nothing; it is asked again then.
+    away_until: Option<Instant>,
 }
 
-impl<R: Into<Row>> Writer<R> {
+impl<R, F: FnMut(R) -> Row> Writer<R, F> {
     async fn run(mut self) {
+        self.take_up().await;
         loop {
             if self.shared.stopping.load(SeqCst) {
                 self.rows.close();
             }
-            while self.batch.len() < BATCH_ROWS_MAX
-                && let Ok(row) = self.rows.try_recv()
-            {
-                self.batch.push(row.into());
+            let is_full = self.gather();
+            let had_rows = !self.batch.is_empty();
+            if had_rows {
+                self.put_away().await;
+                self.batch.clear();
             }
-            let full = self.batch.len() == BATCH_ROWS_MAX;
-            if self.batch.is_empty() {
+            let drains = self.may_drain();
+            if drains {
+                self.drain().await;
+            } else if !had_rows {
                 if self.rows.is_closed() {
                     return;
                 }
                 self.sleep().await;
-            } else {
-                self.write().await;
-                self.batch.clear();
-                self.progress.send_replace(self.shared.done());
             }
-            if !full && !self.shared.stopping.load(SeqCst) {
+            self.progress.send_replace(self.shared.done());
+            if !is_full && !drains && !self.shared.stopping.load(SeqCst) {
                 // Lets more rows come together, unless somebody waits for these.
                 let _ = timeout(WRITE_INTERVAL, self.shared.hurry.notified()).await;
             }
         }
     }
 
-    /// Waits for the first row.
+    /// The rows that an earlier process has left.
+    async fn take_up(&mut self) {
+        let path = self.spill.path().to_owned();
+        match Spill::open(path, &self.store).await {
+            Ok(spill) => self.spill = spill,
+            Err(error) => {
+                tracing::error!(%error, path = %self.spill.path().display(), "what is left of the spill file of request records can't be read; it is set aside");
+                self.spill.set_aside();
+            }
+        }
+    }
+
+    /// Takes what fits into a transaction out of the queue. True: there may be more.
+    fn gather(&mut self) -> bool {
+        let mut bytes = 0;
+        while self.batch.len() < BATCH_ROWS_MAX
+            && bytes < BATCH_BYTES_MAX
+            && let Ok(row) = self.rows.try_recv()
+        {
+            let row = (self.make)(row);
+            bytes += row.bytes();
+            self.batch.push(row);
+        }
+        self.batch.len() == BATCH_ROWS_MAX || bytes >= BATCH_BYTES_MAX
+    }
+
+    /// Waits for the first row, or until the database is asked again for those that wait in the file.
     async fn sleep(&self) {
         self.shared.asleep.store(true, Relaxed);
         // Pairs with the recorder's fence.
         fence(SeqCst);
         if self.rows.is_empty() && !self.shared.stopping.load(SeqCst) {
-            self.shared.wake.notified().await;
+            match self.away_until {
+                Some(until) if !self.spill.is_empty() => drop(tokio::time::timeout_at(until, self.shared.wake.notified()).await),
+                _ => self.shared.wake.notified().await,
+            }
         }
         self.shared.asleep.store(false, Relaxed);
     }
 
-    /// Writes the batch, however long it takes.
-    async fn write(&mut self) {
-        let mut pause = RETRY_PAUSE_MIN;
+    fn is_away(&self) -> bool {
+        self.away_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn is_behind(&self) -> bool {
+        self.rows.len() > self.behind_rows
+    }
+
+    fn may_drain(&self) -> bool {
+        !self.spill.is_empty() && !self.is_away() && !self.is_behind() && !self.shared.giving_up.load(SeqCst)
+    }
+
+    /// Brings the batch to the database, or into the file, however long it takes.
+    async fn put_away(&mut self) {
+        if (self.is_away() || self.is_behind()) && self.spill_batch() {
+            return;
+        }
         loop {
-            match store::requests::insert(&self.store, &self.batch).await {
-                Ok(()) => {
-                    self.count(&self.shared.written);
-                    return;
+            match insert(&self.store, &self.batch).await {
+                Ok(first) => {
+                    self.stored(first, self.batch.len());
+                    count(&self.shared.written, self.batch.len());
+                    break;
                 }
                 Err(error) if !error.is_transient() => {
                     self.write_singly(&error).await;
-                    return;
+                    break;
                 }
-                Err(error) => {
-                    if self.shared.giving_up.load(SeqCst) {
-                        self.count(&self.shared.unwritable);
-                        return;
-                    }
-                    if pause == RETRY_PAUSE_MIN || pause == RETRY_PAUSE_MAX {
-                        tracing::warn!(%error, rows = self.batch.len(), "request records wait for the database");
-                    }
-                    self.shared.retries.fetch_add(1, Relaxed);
-                    let _ = timeout(pause, self.shared.hurry.notified()).await;
-                    pause = (pause * 2).min(RETRY_PAUSE_MAX);
+                Err(error) => self.went_away(&error),
+            }
+            if self.spill_batch() {
+                break;
+            }
+            if self.shared.giving_up.load(SeqCst) {
+                count(&self.shared.unwritable, self.batch.len());
+                break;
+            }
+            self.shared.stuck.store(true, Relaxed);
+            let _ = timeout(self.pause, self.shared.hurry.notified()).await;
+        }
+        self.shared.stuck.store(false, Relaxed);
+    }
+
+    /// Puts the batch into the file. False: it takes nothing either.
+    fn spill_batch(&mut self) -> bool {
+        match self.spill.append(&self.batch) {
+            Ok(()) => {
+                count(&self.shared.spilled, self.batch.len());
+                true
+            }
+            Err(error) => {
+                if !self.shared.stuck.load(Relaxed) {
+                    tracing::error!(%error, path = %self.spill.path().display(), "request records can't be spilled; those that find the queue full are lost");
                 }
+                false
             }
         }
     }
 
-    fn count(&self, counter: &AtomicU64) {
-        counter.fetch_add(self.batch.len() as u64, Relaxed);
+    fn stored(&mut self, first: i64, rows: usize) {
+        if self.away_until.take().is_some() {
+            tracing::info!("request records are written again");
+            self.pause = RETRY_PAUSE_MIN;
+        }
+        if rows > 0 {
+            self.tail.send_replace(first + rows as i64 - 1);
+        }
+    }
+
+    fn went_away(&mut self, error: &StoreError) {
+        if self.away_until.is_none() || self.pause == RETRY_PAUSE_MAX {
+            tracing::warn!(%error, rows = self.batch.len(), "request records wait for the database");
+        }
+        if self.away_until.is_some() {
+            self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
+        }
+        self.shared.retries.fetch_add(1, Relaxed);
+        self.away_until = Some(Instant::now() + self.pause);
     }
 
     /// One row that the database will never take must not cost its neighbours.
     async fn write_singly(&mut self, error: &StoreError) {
         tracing::error!(%error, "a request record can't be written");
         for row in std::mem::take(&mut self.batch) {
-            let written = store::requests::insert(&self.store, std::slice::from_ref(&row)).await;
-            let counter = if written.is_ok() { &self.shared.written } else { &self.shared.unwritable };
+            let counter = match insert(&self.store, std::slice::from_ref(&row)).await {
+                Ok(first) => {
+                    self.stored(first, 1);
+                    &self.shared.written
+                }
+                Err(_) => &self.shared.unwritable,
+            };
             counter.fetch_add(1, Relaxed);
         }
     }
+
+    /// Brings a page of the file to the database.
+    async fn drain(&mut self) {
+        let page = match self.spill.next() {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::error!(%error, path = %self.spill.path().display(), "spilled request records can't be read; the file is set aside");
+                let own = self.shared.spilled.swap(0, SeqCst);
+                self.shared.unwritable.fetch_add(own, SeqCst);
+                self.spill.set_aside();
+                return;
+            }
+        };
+        let value = self.spill.mark(&page);
+        let mark = Some(Mark { name: spill::MARK, value: &value });
+        let lost = match insert_marked(&self.store, &page.rows, mark).await {
+            Ok(first) => {
+                self.stored(first, page.rows.len());
+                0
+            }
+            Err(error) if error.is_transient() => return self.went_away(&error),
+            Err(error) => {
+                tracing::error!(%error, "a spilled request record can't be written");
+                self.drain_singly(&page, mark).await
+            }
+        };
+        let own = page.own + page.damaged_own;
+        let lost_own = lost.min(page.own) + page.damaged_own;
+        self.shared.written.fetch_add(own - lost_own, SeqCst);
+        self.shared.unwritable.fetch_add(lost_own, SeqCst);
+        self.shared.spilled.fetch_sub(own, SeqCst);
+        if page.damaged > 0 {
+            tracing::error!(lines = page.damaged, "spilled request records can't be read");
+        }
+        self.spill.took(&page);
+    }
+
+    /// Stores what can be stored of a page; gives how many rows could not.
+    async fn drain_singly(&mut self, page: &Page, mark: Option<Mark<'_>>) -> u64 {
+        let mut lost = 0;
+        for row in &page.rows {
+            match insert(&self.store, std::slice::from_ref(row)).await {
+                Ok(first) => self.stored(first, 1),
+                Err(_) => lost += 1,
+            }
+        }
+        if let Err(error) = insert_marked(&self.store, &[], mark).await {
+            tracing::error!(%error, "how far the spill file was taken out can't be stored");
+        }
+        lost
+    }
+}
+
+fn count(counter: &AtomicU64, rows: usize) {
+    counter.fetch_add(rows as u64, SeqCst);
 }
 
 #[cfg(test)]
@@ -212,6 +390,14 @@ mod tests {
         (home, store)
     }
 
+    fn spill(store: &Store) -> PathBuf {
+        store.path().with_extension("spill")
+    }
+
+    fn start(store: &Store) -> Result<Ledger<Row>, LedgerError> {
+        Ledger::start(store.clone(), spill(store), |row| row)
+    }
+
     fn row(n: usize) -> Row {
         Row { id: format!("request-{n}").into(), started_at_ms: n as i64, outcome: "success".into(), ..Row::default() }
     }
@@ -219,7 +405,7 @@ mod tests {
     #[tokio::test]
     async fn rows_arrive_in_order_and_are_counted() {
         let (_home, store) = store().await;
-        let ledger = Ledger::start(store.clone()).expect("a thread");
+        let ledger = start(&store).expect("a thread");
         let recorder = ledger.recorder();
         (0..1000).for_each(|n| recorder.record(row(n)));
         ledger.flush().await;
@@ -231,7 +417,7 @@ mod tests {
     #[tokio::test]
     async fn the_writer_wakes_up_again_and_again() {
         let (_home, store) = store().await;
-        let ledger = Ledger::start(store.clone()).expect("a thread");
+        let ledger = start(&store).expect("a thread");
         for n in 0..20 {
             ledger.recorder().record(row(n));
             ledger.flush().await;
@@ -242,7 +428,7 @@ mod tests {
     #[tokio::test]
     async fn closing_writes_what_is_there_and_takes_nothing_more() {
         let (_home, store) = store().await;
-        let ledger = Ledger::start(store.clone()).expect("a thread");
+        let ledger = start(&store).expect("a thread");
         let recorder = ledger.recorder();
         (0..700).for_each(|n| recorder.record(row(n)));
         ledger.close(Duration::from_mins(1)).await.expect("all written");
@@ -254,7 +440,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_turns_rows_away_and_never_blocks() {
         let (_home, store) = store().await;
-        let ledger = Ledger::with_queue(store.clone(), 8).expect("a thread");
+        let ledger = Ledger::with_queue(store.clone(), spill(&store), 8, |row| row).expect("a thread");
         let recorder = ledger.recorder();
         let held = store.hold_writes().await;
         (0..2000).for_each(|n| recorder.record(row(n)));
@@ -269,7 +455,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_delays_rows_and_loses_none() {
         let (_home, store) = store().await;
-        let ledger = Ledger::start(store.clone()).expect("a thread");
+        let ledger = start(&store).expect("a thread");
         let recorder = ledger.recorder();
         store.limit_size(1).await;
         (0..600).for_each(|n| recorder.record(row(n)));
@@ -283,11 +469,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_disk_that_stays_full_does_not_keep_the_program_from_ending() {
+    async fn rows_wait_in_a_file_while_the_database_takes_none() {
         let (_home, store) = store().await;
-        let ledger = Ledger::start(store.clone()).expect("a thread");
+        let ledger = start(&store).expect("a thread");
+        let recorder = ledger.recorder();
+        store.limit_size(1).await;
+        (0..3000).for_each(|n| recorder.record(row(n)));
+        ledger.close(Duration::from_mins(1)).await.expect("in the file");
+        assert!(spill(&store).exists());
+        assert!(requests::count(&store).await.expect("a count") < 3000);
+        store.limit_size(1 << 30).await;
+        let again = start(&store).expect("a thread");
+        let mut newest = again.newest();
+        newest.wait_for(|seq| *seq == 3000).await.expect("all rows");
+        again.close(Duration::from_mins(1)).await.expect("nothing left");
+        assert_eq!(requests::count(&store).await.expect("a count"), 3000);
+        assert!(!spill(&store).exists());
+    }
+
+    #[tokio::test]
+    async fn a_disk_and_a_file_that_stay_full_do_not_keep_the_program_from_ending() {
+        let (home, store) = store().await;
+        let nowhere = home.path().join("no such directory/spill");
+        let ledger = Ledger::start(store.clone(), nowhere, |row: Row| row).expect("a thread");
         store.limit_size(1).await;
         (0..600).for_each(|n| ledger.recorder().record(row(n)));
+        let recorder = ledger.recorder();
+        while !recorder.is_stuck() {
+            tokio::task::yield_now().await;
+        }
         match ledger.close(Duration::from_millis(1)).await {
             Err(LedgerError::Unwritten { rows }) => assert!(rows > 0 && rows <= 600, "{rows}"),
             other => panic!("{other:?}"),

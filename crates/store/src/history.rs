@@ -26,9 +26,12 @@ pub struct Search {
     pub from_ms: Option<i64>,
     pub until_ms: Option<i64>,
     pub client_ip: Option<String>,
-    /// A text in the request's id, its names or its error.
+    /// A text in the request's id, its names, its error, or in what is kept of what was said.
     pub text: Option<String>,
 }
+
+/// Records whose texts a search looks through that names no time: each has to be read.
+pub const TEXTS_MAX: u32 = 50_000;
 
 /// Where a page of records begins.
 #[derive(Debug, Clone, Copy)]
@@ -67,16 +70,37 @@ impl Search {
             query.push(" AND started_at <= ").push_bind(until_ms);
         }
         if let Some(model) = &self.model {
-            contained(query, &["model_requested", "model_served"], model);
+            query.push(" AND (");
+            contained(query, &["model_requested", "model_served"], &pattern(model));
+            query.push(")");
         }
         if let Some(text) = &self.text {
-            contained(query, &["id", "model_requested", "model_served", "target", "key_name", "path", "error_code"], text);
+            self.told(query, &pattern(text));
         }
+    }
+
+    /// A text in what stands in the row, or in what was said: unless a time is named, of the newest [`TEXTS_MAX`] records only.
+    fn told(&self, query: &mut QueryBuilder<Sqlite>, pattern: &str) {
+        query.push(" AND (");
+        contained(query, &["id", "model_requested", "model_served", "target", "key_name", "path", "error_code"], pattern);
+        query.push(" OR (");
+        if self.from_ms.is_none() {
+            query.push("seq > (SELECT max(seq) FROM requests) - ").push_bind(i64::from(TEXTS_MAX)).push(" AND ");
+        }
+        query.push("EXISTS (SELECT 1 FROM request_bodies AS said WHERE said.seq = requests.seq AND (");
+        contained(query, &["said.request", "said.response"], pattern);
+        query.push("))))");
     }
 }
 
 /// One of the columns holds the text, whatever its case.
-fn contained(query: &mut QueryBuilder<Sqlite>, columns: &[&str], text: &str) {
+fn contained(query: &mut QueryBuilder<Sqlite>, columns: &[&str], pattern: &str) {
+    for (n, column) in columns.iter().enumerate() {
+        query.push(format_args!("{}{column} LIKE ", if n == 0 { "" } else { " OR " })).push_bind(pattern.to_owned()).push(" ESCAPE '\\'");
+    }
+}
+
+fn pattern(text: &str) -> String {
     let mut pattern = String::from("%");
     for c in text.chars() {
         if matches!(c, '%' | '_' | '\\') {
@@ -85,11 +109,7 @@ fn contained(query: &mut QueryBuilder<Sqlite>, columns: &[&str], text: &str) {
         pattern.push(c);
     }
     pattern.push('%');
-    query.push(" AND (0");
-    for column in columns {
-        query.push(format_args!(" OR {column} LIKE ")).push_bind(pattern.clone()).push(" ESCAPE '\\'");
-    }
-    query.push(")");
+    pattern
 }
 
 /// Records that match, newest first: at most `limit`, and [`ROWS_MAX`].
@@ -107,6 +127,25 @@ pub async fn page(store: &Store, search: &Search, from: From, limit: u32) -> Res
         query.push(" OFFSET ").push_bind(i64::try_from(rows).unwrap_or(i64::MAX));
     }
     query.build().fetch_all(store.readers()).await?.iter().map(requests::read).collect()
+}
+
+/// Records that match and were stored after the one with this [`Stored::seq`], in that order: at most `limit`, and [`ROWS_MAX`].
+///
+/// # Errors
+/// The database's.
+pub async fn after(store: &Store, search: &Search, seq: i64, limit: u32) -> Result<Vec<Stored>, StoreError> {
+    let mut query = QueryBuilder::new("SELECT * FROM requests");
+    search.conditions(&mut query);
+    query.push(" AND seq > ").push_bind(seq).push(" ORDER BY seq LIMIT ").push_bind(i64::from(limit.min(ROWS_MAX)));
+    query.build().fetch_all(store.readers()).await?.iter().map(requests::read).collect()
+}
+
+/// The [`Stored::seq`] of the newest record; 0 where there is none.
+///
+/// # Errors
+/// The database's.
+pub async fn newest(store: &Store) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM requests").fetch_one(store.readers()).await?)
 }
 
 /// How many records match.
@@ -158,13 +197,15 @@ pub enum Group {
     Day,
 }
 
-/// What one group used of one model.
+/// What one group used of one model at one account or node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Used {
     /// The key's id, the model, the account or node, or `YYYY-MM-DD`; empty where there was none.
     pub group: String,
     /// The key's name.
     pub name: Option<String>,
+    /// The account or node.
+    pub target: Option<String>,
     pub model_requested: Option<String>,
     pub model_served: Option<String>,
     /// Answered from memory: it used nothing again.
@@ -176,7 +217,7 @@ pub struct Used {
     pub cached_tokens: u64,
 }
 
-/// What was used, by group and model.
+/// What was used, by group, target and model.
 ///
 /// # Errors
 /// The database's.
@@ -188,18 +229,19 @@ pub async fn used(store: &Store, search: &Search, group: Group) -> Result<Vec<Us
         Group::Day => "date(started_at / 1000, 'unixepoch')",
     };
     let mut query = QueryBuilder::new(format!(
-        "SELECT {column} AS grp, max(key_name) AS name, model_requested, model_served, coalesce(cache IN ('hit', 'replayed'), 0) AS remembered, \
+        "SELECT {column} AS grp, max(key_name) AS name, target, model_requested, model_served, coalesce(cache IN ('hit', 'replayed'), 0) AS remembered, \
          count(*) AS requests, sum(outcome = 'error') AS errors, coalesce(sum(prompt_tokens), 0) AS prompt, \
          coalesce(sum(completion_tokens), 0) AS completion, coalesce(sum(cached_tokens), 0) AS cached FROM requests"
     ));
     search.conditions(&mut query);
-    query.push(" GROUP BY grp, model_requested, model_served, remembered ORDER BY grp");
+    query.push(" GROUP BY grp, target, model_requested, model_served, remembered ORDER BY grp");
     let rows = query.build().fetch_all(store.readers()).await?;
     let read = |row: &SqliteRow| {
         let count = |name: &str| Ok::<_, sqlx::Error>(row.try_get::<i64, _>(name)?.unsigned_abs());
         Ok(Used {
             group: row.try_get("grp")?,
             name: row.try_get::<Option<String>, _>("name")?.filter(|_| group == Group::Key),
+            target: row.try_get("target")?,
             model_requested: row.try_get("model_requested")?,
             model_served: row.try_get("model_served")?,
             is_remembered: row.try_get("remembered")?,

@@ -16,7 +16,9 @@ mod text;
 mod watch;
 
 pub mod answers;
+pub mod bodies;
 pub mod counters;
+pub mod feedback;
 pub mod history;
 pub mod join_tokens;
 pub mod keys;

@@ -57,6 +57,8 @@ pub(crate) struct Writer {
     durability: Durability,
     /// The commits of others that are known of.
     pub(crate) seen: i64,
+    /// The highest number that a request record was given here.
+    pub(crate) last_seq: i64,
 }
 
 impl Writer {
@@ -114,7 +116,7 @@ impl Store {
             .await
             .map_err(unreadable)?;
         let seen = changes::data_version(&mut connection).await?;
-        let writer = Mutex::new(Writer { connection, durability: Durability::Disk, seen });
+        let writer = Mutex::new(Writer { connection, durability: Durability::Disk, seen, last_seq: 0 });
         let inner = Arc::new(Inner { writer, readers, changes: watch::Sender::new(0), path });
         tokio::spawn(changes::watch(Arc::downgrade(&inner)));
         Ok(Self { inner })
@@ -201,6 +203,24 @@ impl Store {
     /// Lets nothing be written as long as the guard lives.
     pub async fn hold_writes(&self) -> impl Drop + Send + '_ {
         self.inner.writer.lock().await
+    }
+
+    /// Lets no other process write until [`Store::release`].
+    ///
+    /// # Panics
+    /// Where the database can't be asked.
+    pub async fn seize(&self) {
+        let mut writer = self.inner.writer.lock().await;
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut writer.connection).await.expect("nobody else writes for that long");
+    }
+
+    /// Lets others write again.
+    ///
+    /// # Panics
+    /// Without [`Store::seize`] before.
+    pub async fn release(&self) {
+        let mut writer = self.inner.writer.lock().await;
+        sqlx::query("ROLLBACK").execute(&mut writer.connection).await.expect("it was seized");
     }
 
     /// Makes the database as full as if the disk were: it may not grow beyond so many pages (what it has stays).

@@ -1,14 +1,18 @@
 //! Request records: one row per admitted request, written in batches behind the path.
 
-use std::sync::LazyLock;
+use std::{collections::HashSet, sync::LazyLock};
 
-use serde::Serialize;
-use sqlx::{AssertSqlSafe, Row as _, Sqlite, query::Query, sqlite::SqliteArguments, sqlite::SqliteRow};
+use serde::{Deserialize, Serialize};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite, query::Query, sqlite::SqliteArguments, sqlite::SqliteRow};
 
-use crate::{Store, StoreError, Text, open::Durability};
+use crate::{
+    Store, StoreError, Text,
+    bodies::{self, Bodies},
+    open::Durability,
+};
 
 /// One request. Made once per request on the hot path: texts that the configuration or the program already holds cost nothing.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Row {
     /// The request id that the caller saw; a caller may repeat one.
     pub id: Text,
@@ -54,6 +58,17 @@ pub struct Row {
     pub metadata: Option<Text>,
     /// `hit`, `miss` or `replayed`: a hit and a replay used nothing again.
     pub cache: Option<Text>,
+    /// What was asked and answered, where it is kept. Not read with the row: see [`bodies::of`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bodies: Option<Box<Bodies>>,
+}
+
+impl Row {
+    /// About how many bytes it takes.
+    pub fn bytes(&self) -> usize {
+        let length = |text: &Option<Text>| text.as_ref().map_or(0, |text| text.len());
+        size_of::<Self>() + self.bodies.as_ref().map_or(0, |bodies| bodies.bytes()) + length(&self.decision) + length(&self.usage_raw)
+    }
 }
 
 /// A stored row and its place in the order of arrival.
@@ -119,27 +134,57 @@ const COLUMNS: [&str; 30] = [
 static INSERTS: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| CHUNKS.map(insert_statement));
 
 fn insert_statement(rows: usize) -> String {
-    let places = format!("({})", vec!["?"; COLUMNS.len()].join(", "));
-    format!("INSERT INTO requests ({}) VALUES {}", COLUMNS.join(", "), vec![places.as_str(); rows].join(", "))
+    let places = format!("(?, {})", vec!["?"; COLUMNS.len()].join(", "));
+    format!("INSERT INTO requests (seq, {}) VALUES {}", COLUMNS.join(", "), vec![places.as_str(); rows].join(", "))
 }
 
-/// Stores rows in one transaction: all or none. Committed when this returns, without waiting for the disk.
+/// A place in another keeping that rows were taken from; stored together with them, so that none of them is ever taken twice.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark<'a> {
+    /// A name of [`crate::meta`].
+    pub name: &'a str,
+    pub value: &'a str,
+}
+
+/// Stores rows in one transaction: all or none. Committed when this returns, without waiting for the disk. Gives the first row's
+/// [`Stored::seq`]; those of the others follow it one by one.
 ///
 /// # Errors
 /// The database's; [`StoreError::is_transient`] says whether the same rows may be tried again.
-pub async fn insert(store: &Store, rows: &[Row]) -> Result<(), StoreError> {
+pub async fn insert(store: &Store, rows: &[Row]) -> Result<i64, StoreError> {
+    insert_marked(store, rows, None).await
+}
+
+/// The same, with the place that the rows were taken from.
+///
+/// # Errors
+/// Those of [`insert`].
+pub async fn insert_marked(store: &Store, rows: &[Row], mark: Option<Mark<'_>>) -> Result<i64, StoreError> {
     let mut writer = store.writer(Durability::Process).await?;
+    // A number is never given twice while the router runs, though the newest rows be removed: readers follow the numbers.
+    let given = writer.last_seq;
     let mut transaction = writer.begin().await?;
+    let newest: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM requests").fetch_one(&mut *transaction).await?;
+    let first = newest.max(given) + 1;
     let mut left = rows;
+    let mut seqs = first..;
     for (size, statement) in CHUNKS.into_iter().zip(&*INSERTS) {
         while let Some((chunk, rest)) = left.split_at_checked(size) {
             // Built from constants only.
             let query = sqlx::query(AssertSqlSafe(statement.as_str()));
-            chunk.iter().fold(query, bind).execute(&mut *transaction).await?;
+            chunk.iter().zip(&mut seqs).fold(query, |query, (row, seq)| bind(query.bind(seq), row)).execute(&mut *transaction).await?;
             left = rest;
         }
     }
-    Ok(transaction.commit().await?)
+    let bodies: Vec<_> = rows.iter().zip(first..).filter_map(|(row, seq)| Some((seq, row.bodies.as_deref()?))).collect();
+    bodies::insert(&mut transaction, &bodies).await?;
+    if let Some(mark) = mark {
+        let query = sqlx::query("INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value");
+        query.bind(mark.name).bind(mark.value).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    writer.last_seq = first + rows.len() as i64 - 1;
+    Ok(first)
 }
 
 type Insert<'q> = Query<'q, Sqlite, SqliteArguments>;
@@ -207,6 +252,20 @@ pub async fn recent(store: &Store, filter: &Filter) -> Result<Vec<Stored>, Store
 pub async fn get(store: &Store, id: &str) -> Result<Option<Stored>, StoreError> {
     let row = sqlx::query("SELECT * FROM requests WHERE id = ? ORDER BY seq DESC LIMIT 1").bind(id).fetch_optional(store.readers()).await?;
     row.as_ref().map(read).transpose()
+}
+
+/// The ids and starts (unix milliseconds) of rows with one of these request ids.
+///
+/// # Errors
+/// The database's.
+pub async fn known(store: &Store, ids: &[&str]) -> Result<HashSet<(String, i64)>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT id, started_at FROM requests WHERE id IN (");
+    let mut places = query.separated(", ");
+    for id in ids {
+        places.push_bind(*id);
+    }
+    query.push(")");
+    Ok(query.build_query_as().fetch_all(store.readers()).await?.into_iter().collect())
 }
 
 /// The newest row with this request id that a key made: a caller may repeat the id of another's request.
@@ -285,6 +344,7 @@ pub(crate) fn read(row: &SqliteRow) -> Result<Stored, StoreError> {
         decision: optional("decision")?,
         metadata: optional("metadata")?,
         cache: optional("cache")?,
+        bodies: None,
     };
     Ok(Stored { seq, row })
 }

@@ -84,6 +84,12 @@ impl serde::Serialize for Text {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Text {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(Self::Owned)
+    }
+}
+
 impl sqlx::Type<Sqlite> for Text {
     fn type_info() -> sqlx::sqlite::SqliteTypeInfo {
         <str as sqlx::Type<Sqlite>>::type_info()

@@ -22,6 +22,8 @@ pub const CACHE_BYTES: Metric = metric("router_cache_bytes", "Remembered answers
 pub const TOKENS: Metric =
     metric("router_tokens", "Tokens, by model and direction (input, output; cached are those of the input that a cache had)");
 pub const DROPPED_ROWS: Metric = metric("router_dropped_rows", "Request records that could be neither stored nor spilled");
+pub const BODIES_LEFT_OUT: Metric =
+    metric("router_bodies_left_out", "Texts of requests that found no room in memory; their requests are recorded without them");
 pub const REDIS_FAILURES: Metric =
     metric("router_redis_failures", "Uses of the shared Redis that failed; the router then counted and remembered alone");
 pub const DROPPED_DECISIONS: Metric = metric("router_dropped_decisions", "Requests that the decision log could not take");
@@ -34,6 +36,8 @@ pub const ACTIVE_REQUESTS: Metric = metric("router_active_requests", "Inference 
 pub const OPEN_STREAMS: Metric = metric("router_open_streams", "Streamed answers under way");
 pub const QUEUED_REQUESTS: Metric = metric("router_queued_requests", "Inference calls waiting for a node");
 pub const PENDING_ROWS: Metric = metric("router_pending_rows", "Request records waiting to be written");
+pub const SPILLED_ROWS: Metric = metric("router_spilled_rows", "Request records of this process that wait in the spill file");
+pub const BODY_BYTES: Metric = metric("router_body_bytes", "Texts of requests in memory until they are recorded, in bytes");
 // Its nodes.
 pub const NODE_ENDED: Metric = metric("router_node_requests", "Requests that ended on a node, by model and outcome");
 pub const NODE_ACTIVE: Metric = metric("router_node_active_requests", "Requests of this router in flight on a node, by model");

@@ -1,6 +1,6 @@
 //! An account, ready to be called.
 
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use config::account::{AccountAuth, Wire};
@@ -8,6 +8,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
+use memchr::memmem;
 use serde_json::Value;
 use wire::{Code, Dialect, Failure, ir::Reasoning, losses::Losses};
 
@@ -124,11 +125,16 @@ impl Account {
     }
 
     /// A text with the account's own credentials masked; those of less than [`MASKED_BYTES_MIN`] bytes are words like any other.
-    pub fn masked(&self, text: &str) -> String {
+    pub fn masked<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let granted = self.granted();
         let own = self.headers.values().filter(|value| value.is_sensitive()).chain(&self.key).chain(&granted);
         let secrets = own.filter_map(|value| value.to_str().ok()).map(|text| text.strip_prefix("Bearer ").unwrap_or(text));
-        secrets.filter(|secret| secret.len() >= MASKED_BYTES_MIN).fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+        secrets.filter(|secret| secret.len() >= MASKED_BYTES_MIN).fold(Cow::Borrowed(text), |text, secret| {
+            match memmem::find(text.as_bytes(), secret.as_bytes()) {
+                Some(_) => text.replace(secret, "***").into(),
+                None => text,
+            }
+        })
     }
 
     /// Why its credential cannot be used at present.

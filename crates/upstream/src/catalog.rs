@@ -188,6 +188,16 @@ pub fn provider(name: &str) -> Provider {
     find(name).or_else(|| find("custom")).unwrap_or(COMPATIBLE)
 }
 
+/// The node that stands for a provider in files of request records, as LLM Router writes them.
+pub fn node_of_cloud(provider: &str) -> &'static str {
+    match provider {
+        "openai" => "00000000-0000-0000-0000-00000000c001",
+        "google" => "00000000-0000-0000-0000-00000000c002",
+        "anthropic" => "00000000-0000-0000-0000-00000000c003",
+        _ => "00000000-0000-0000-0000-00000000c000",
+    }
+}
+
 /// The row of a provider at an address.
 pub(crate) fn provider_at(name: &str, base_url: &str) -> Provider {
     let row = provider(name);

@@ -2,4 +2,5 @@
 
 pub mod decode;
 pub mod encode;
+pub mod stream;
 pub mod types;

@@ -123,8 +123,7 @@ pub struct Used {
 #[utoipa::path(get, path = "/api/requests/{id}/explain", tag = "requests", params(("id" = String, Path, description = "The answer's `x-request-id`")),
     responses((status = 200, description = "The decision", body = Explanation), (status = 404, description = "No such request, or another's")), security(("bearer" = [])))]
 pub async fn explain(State(app): State<Arc<App>>, Known(caller): Known, Path(id): Path<String>) -> Answer<Json<Explanation>> {
-    let found = if id.len() <= ID_BYTES_MAX { find(&app, &caller, &id).await? } else { None };
-    let Some(stored) = found else {
+    let Some(stored) = find(&app, &caller, &id).await? else {
         let id: String = id.chars().take(100).collect();
         return Err(Failure::new(Code::NotFound, format!("there is no record of a request `{id}`")).into());
     };
@@ -132,11 +131,22 @@ pub async fn explain(State(app): State<Arc<App>>, Known(caller): Known, Path(id)
 }
 
 /// Who may not read sees its own requests only, and nothing of whether there are others.
-async fn find(app: &App, caller: &Caller, id: &str) -> Result<Option<requests::Stored>, store::StoreError> {
-    match &caller.key {
+pub(super) async fn find(app: &App, caller: &Caller, id: &str) -> Result<Option<requests::Stored>, store::StoreError> {
+    if id.len() > ID_BYTES_MAX {
+        return Ok(None);
+    }
+    let look = async || match &caller.key {
         _ if caller.scopes.has(Scope::Read) => requests::get(&app.store, id).await,
         Some(key) => requests::get_of_key(&app.store, id, &key.id).await,
         None => Ok(None),
+    };
+    match look().await? {
+        None => {
+            // It may be over and not written yet.
+            app.books.settled().await;
+            look().await
+        }
+        found => Ok(found),
     }
 }
 

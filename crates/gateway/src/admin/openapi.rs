@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    blob, cache, choices, credentials, dashboard, explain, history, keys, models, nodes, operate, probes, registry, session, settings,
-    usage, users,
+    blob, cache, choices, credentials, dashboard, explain, feedback, history, keys, models, nodes, operate, probes, registry, session,
+    settings, usage, users,
 };
 use crate::ui;
 
@@ -61,8 +61,10 @@ const PAGE_POLICY: &str =
         dashboard::request_history,
         dashboard::stats,
         explain::explain,
-        history::export,
+        feedback::give,
+        history::export::export,
         history::list,
+        history::live::stream,
         history::one,
         keys::change,
         keys::create,

@@ -7,14 +7,13 @@ use axum::{
     extract::{Query, State},
 };
 use journey::Scope;
-use routing::Figures as _;
 use serde::{Deserialize, Serialize};
 use store::history::{self, Group, Search, Used};
 use utoipa::ToSchema;
 use wire::Failure;
 
 use super::{Answer, Known, history::span};
-use crate::{app::App, snapshot::House};
+use crate::{app::App, price::Consumption, snapshot::House};
 
 /// The query of `GET /api/usage`.
 #[derive(Debug, Default, Deserialize)]
@@ -67,12 +66,8 @@ impl Sums {
         self.prompt_tokens += used.prompt_tokens;
         self.completion_tokens += used.completion_tokens;
         self.cached_tokens += used.cached_tokens;
-        let price = used.model_served.as_deref().and_then(|model| house.price(model));
-        match price.or_else(|| house.price(used.model_requested.as_deref()?)) {
-            Some((input, output)) => {
-                let cost = (used.prompt_tokens as f64 * input + used.completion_tokens as f64 * output) / 1e6;
-                *self.cost_usd.get_or_insert(0.0) += cost;
-            }
+        match Consumption::from(used).cost_usd(house) {
+            Some(cost) => *self.cost_usd.get_or_insert(0.0) += cost,
             None if used.prompt_tokens + used.completion_tokens > 0 => self.unpriced_requests += used.requests,
             None => {}
         }

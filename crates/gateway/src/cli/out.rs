@@ -6,8 +6,13 @@ use super::Failed;
 
 /// Writes to standard output.
 pub(super) fn print(text: &str) -> Result<(), Failed> {
+    bytes(text.as_bytes())
+}
+
+/// The same for bytes.
+pub(super) fn bytes(bytes: &[u8]) -> Result<(), Failed> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Failed::enough()),
         Err(e) => Err(Failed(1, format!("standard output cannot be written: {e}"))),
         Ok(()) => Ok(()),

@@ -14,6 +14,7 @@ mod errors;
 mod faults;
 mod fleet;
 mod hangups;
+mod history;
 mod identity;
 mod keys;
 mod lifecycle;

@@ -88,6 +88,8 @@ async fn no_secret_is_seen_anywhere() {
         .account("refusing", &refusing.base_url(), &["refusing"], secret())
         .account("away", &format!("http://{}/v1", crate::router::closed_port()), &["away"], secret())
         .set("retry", json!({"max_attempts": 1}))
+        // Full bodies are prompts; that no credential is in those has a test of its own.
+        .set("history", json!({"bodies": "none"}))
         .env("LLM_ROUTER_ADMIN_PASSWORD", "SECRETpassword")
         .env("LLM_ROUTER_JOIN_TOKEN", "SECRETjointoken")
         .env("LLM_ROUTER_LOG_LEVEL", "trace");
@@ -199,6 +201,7 @@ fn opened_in_every_way() -> (Setup, Vec<FakeUpstream>) {
         .account("inside", &inside.base_url(), &["inside"], secret())
         .account("forbidden", &forbidden.base_url(), &["forbidden"], secret())
         .set("retry", json!({"max_attempts": 1}))
+        .set("history", json!({"bodies": "none"}))
         .env("OAUTH_ENABLED", "true")
         .env("OAUTH_ISSUER", "https://issuer.test")
         .env("OAUTH_JWT_SECRET", ISSUER)

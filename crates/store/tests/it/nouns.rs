@@ -226,6 +226,7 @@ fn full_row(n: i64) -> requests::Row {
         decision: text("[]"),
         metadata: text("{}"),
         cache: text("hit"),
+        bodies: None,
     }
 }
 

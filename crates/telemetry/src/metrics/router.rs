@@ -22,7 +22,7 @@ type Two = [(&'static str, String); 2];
 const LATENCY_BUCKETS: [f64; 18] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 /// Counters on `/metrics`, described even before their first sample.
-const COUNTERS: [Metric; 11] = [
+const COUNTERS: [Metric; 12] = [
     names::REQUESTS,
     names::RESPONSES,
     names::REFUSALS,
@@ -32,6 +32,7 @@ const COUNTERS: [Metric; 11] = [
     names::TOKENS,
     names::NODE_ENDED,
     names::DROPPED_ROWS,
+    names::BODIES_LEFT_OUT,
     names::REDIS_FAILURES,
     names::DROPPED_DECISIONS,
 ];
@@ -146,6 +147,12 @@ pub struct Metrics {
     pub queued_requests: Gauge,
     /// Records waiting to be written.
     pub pending_rows: Gauge,
+    /// Records in the spill file.
+    pub spilled_rows: Gauge,
+    /// Bytes of texts that wait to be recorded.
+    pub body_bytes: Gauge,
+    /// Texts that found no room.
+    pub bodies_left_out: Counter,
     /// Bytes of remembered answers.
     pub cache_bytes: Gauge,
     /// Records lost.
@@ -183,7 +190,11 @@ impl Metrics {
         let open_streams = gauge(names::OPEN_STREAMS);
         let queued_requests = gauge(names::QUEUED_REQUESTS);
         let pending_rows = gauge(names::PENDING_ROWS);
+        let spilled_rows = gauge(names::SPILLED_ROWS);
+        let body_bytes = gauge(names::BODY_BYTES);
         let cache_bytes = gauge(names::CACHE_BYTES);
+        let bodies_left_out = Counter::default();
+        registry.register(names::BODIES_LEFT_OUT.name, names::BODIES_LEFT_OUT.help, bodies_left_out.clone());
         let dropped_rows = Counter::default();
         registry.register(names::DROPPED_ROWS.name, names::DROPPED_ROWS.help, dropped_rows.clone());
         let redis_failures = Counter::default();
@@ -204,6 +215,9 @@ impl Metrics {
             open_streams,
             queued_requests,
             pending_rows,
+            spilled_rows,
+            body_bytes,
+            bodies_left_out,
             cache_bytes,
             dropped_rows,
             redis_failures,

@@ -1,0 +1,122 @@
+//! The books: records of requests on their way into the store, and who may look something up in them.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use config::Config;
+use journey::Room;
+use ledger::{Ledger, LedgerError, Recorder};
+use store::{Store, history::Search};
+use telemetry::metrics::Metrics;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, watch},
+    time::timeout,
+};
+
+use crate::{admin::history::live::TAILS_MAX, settle::Settled, snapshot::House};
+
+/// For the texts of requests that run or wait to be written down.
+pub static ROOM: Room = Room::new(128 << 20);
+
+/// The file below the data directory in which records wait for the database.
+const SPILL_FILE: &str = "requests.spill";
+
+/// How often records that are too old are looked for, and how many are removed at once.
+pub const PURGE_INTERVAL: Duration = Duration::from_mins(5);
+pub const PURGE_ROWS: u32 = 100;
+
+/// How long an answer waits for records to be stored.
+const FLUSH_TIME_MAX: Duration = Duration::from_millis(200);
+
+/// How long a stop waits for the last records: longer than the database waits for another process that writes, so that what it does not take
+/// then gets into the file.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Searches of texts at once.
+const TEXT_SEARCHES_MAX: usize = 2;
+
+/// Records of requests, from their end until they are stored.
+pub struct Books {
+    store: Store,
+    ledger: Mutex<Option<Ledger<Settled>>>,
+    /// Where receipts become records.
+    pub recorder: Recorder<Settled>,
+    /// The number of the newest record that is stored.
+    pub newest: watch::Receiver<i64>,
+    /// Places to listen to new records.
+    pub tails: Arc<Semaphore>,
+    searches: Semaphore,
+}
+
+impl Books {
+    /// Opens them. `house`: the snapshot of the instant in which a record is made.
+    ///
+    /// # Errors
+    /// [`LedgerError::Thread`].
+    pub fn open(store: &Store, config: &Config, house: Arc<ArcSwap<House>>) -> Result<Self, LedgerError> {
+        let spill = config.server.data_dir.join(SPILL_FILE);
+        let ledger = Ledger::start(store.clone(), spill, move |settled: Settled| settled.row(&house.load()))?;
+        Ok(Self {
+            store: store.clone(),
+            recorder: ledger.recorder(),
+            newest: ledger.newest(),
+            ledger: Mutex::new(Some(ledger)),
+            tails: Arc::new(Semaphore::new(TAILS_MAX)),
+            searches: Semaphore::new(TEXT_SEARCHES_MAX),
+        })
+    }
+
+    /// Waits until the records of requests that are over by now are stored; where the database takes none, not for long.
+    pub async fn settled(&self) {
+        let flush = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Ledger::flush);
+        if let Some(flush) = flush {
+            let _ = timeout(FLUSH_TIME_MAX, flush).await;
+        }
+    }
+
+    /// A turn to look for a text, where one is looked for: those are so much to read that others would have to wait.
+    pub async fn turn(&self, search: &Search) -> Option<SemaphorePermit<'_>> {
+        match search.text {
+            Some(_) => self.searches.acquire().await.ok(),
+            None => None,
+        }
+    }
+
+    /// Brings their counts to where others see them.
+    pub fn show(&self, metrics: &Metrics) {
+        let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let stats = self.recorder.stats();
+        metrics.pending_rows.set(gauge(stats.waiting));
+        metrics.spilled_rows.set(gauge(stats.spilled));
+        metrics.body_bytes.set(gauge(ROOM.bytes() as u64));
+        metrics.bodies_left_out.inc_by(ROOM.left_out().saturating_sub(metrics.bodies_left_out.get()));
+        let lost = stats.lost.saturating_sub(metrics.dropped_rows.get());
+        metrics.dropped_rows.inc_by(lost);
+        if lost > 0 {
+            tracing::error!(rows = lost, "request records were lost: they could neither be stored nor spilled");
+        }
+    }
+
+    /// Removes records that are older than they are kept.
+    pub async fn purge(&self, retention: Duration) {
+        let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        match store::requests::purge(&self.store, store::now_ms().saturating_sub(retention_ms), PURGE_ROWS).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "old request records were removed"),
+            Err(error) => tracing::warn!(%error, "old request records can't be removed"),
+        }
+    }
+
+    /// Takes nothing more, and stores or spills the rest.
+    pub async fn close(&self) {
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ledger) = ledger
+            && let Err(error) = ledger.close(CLOSE_TIME_MAX).await
+        {
+            tracing::error!(%error, "request records were lost at the end");
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! `llm-router history`: records of requests as files, and their removal. On the store itself, whether a router runs on it or not; only a file can
+//! also be had from the running router that `LLM_ROUTER_URL` names.
+
+mod import;
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow};
+use clap::{Args, Subcommand, ValueEnum};
+use config::Config;
+use dispatch::Health;
+use serde_json::json;
+use store::{InstanceLock, Store, StoreError, history::Search, requests};
+
+use super::{Failed, Sources, environment, out, remote::Remote};
+use crate::{
+    admin::history::{
+        Showing,
+        export::{Export, Format},
+        span,
+    },
+    app::store_url,
+    books::PURGE_ROWS,
+    discovery::Lists,
+    snapshot::House,
+    stored::Stored,
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Write records with what was asked and answered to a file, or to standard output.
+    #[command(after_help = "Example: llm-router history export --since 2027-01-31T00:00:00Z --output request_history.json")]
+    Export(ExportArgs),
+    /// Read the records of a file that `history export` or LLM Router before it has written (`request_history.json`).
+    #[command(after_help = "Example: llm-router history import ~/.llm-router/request_history.json")]
+    Import {
+        #[command(flatten)]
+        sources: Sources,
+        /// The file; `-` reads standard input.
+        file: PathBuf,
+        /// What became of the records, as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove records that are older than they are kept (`history.retention`), as a running router does by itself.
+    #[command(after_help = "Example: llm-router history purge --older-than 2d --json")]
+    Purge {
+        #[command(flatten)]
+        sources: Sources,
+        /// Another age, such as 12h or 30d.
+        #[arg(long, value_name = "AGE", value_parser = age)]
+        older_than: Option<Duration>,
+        /// All records, whatever their age.
+        #[arg(long, conflicts_with = "older_than")]
+        all: bool,
+        /// How many were removed, as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    #[command(flatten)]
+    sources: Sources,
+    /// Where to write; a file that is there already stays as it is.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The form of the file.
+    #[arg(long, value_enum, default_value_t = Form::Json)]
+    format: Form,
+    /// Only records that began at this time (RFC 3339) or later.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only records that began at this time (RFC 3339) or before.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Part of a model's name.
+    #[arg(long)]
+    model: Option<String>,
+    /// Id of a node.
+    #[arg(long)]
+    node: Option<String>,
+    /// Name of an account or node.
+    #[arg(long)]
+    account: Option<String>,
+    /// Id or name of a key.
+    #[arg(long)]
+    key: Option<String>,
+    /// How the requests ended.
+    #[arg(long, value_parser = ["success", "error", "cancelled"])]
+    status: Option<String>,
+    /// A text in ids, names, errors, and in what was said.
+    #[arg(long)]
+    search: Option<String>,
+    /// What was written, as JSON; with --output only, since standard output has the records otherwise.
+    #[arg(long, requires = "output")]
+    json: bool,
+}
+
+/// A form of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// With what was said.
+    Json,
+    /// A line each.
+    Csv,
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    config::durations::parse_duration(text).ok_or_else(|| "give a time with its unit, such as 90m, 12h or 7d".to_owned())
+}
+
+pub(super) fn run(command: Command) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().context("no runtime")?;
+    runtime.block_on(async {
+        match command {
+            Command::Export(args) => export(args).await,
+            Command::Import { sources, file, json } => {
+                let home = Home::open(&sources).await?;
+                let done = import::run(&home.store, &home.config, &file).await?;
+                home.close().await;
+                done.say(json)
+            }
+            Command::Purge { sources, older_than, all, json } => purge(&sources, older_than, all, json).await,
+        }
+    })
+}
+
+/// The store that the configuration names.
+struct Home {
+    config: Config,
+    store: Store,
+}
+
+impl Home {
+    async fn open(sources: &Sources) -> Result<Self, Failed> {
+        let environment = environment()?;
+        if Remote::of(&environment).is_some() {
+            return Err(anyhow!(
+                "this works on the data directory itself, not over LLM_ROUTER_URL: run it where the router's data is, without that variable"
+            )
+            .into());
+        }
+        Self::here(sources, &environment).await
+    }
+
+    async fn here(sources: &Sources, environment: &config::Environment) -> Result<Self, Failed> {
+        let config = config::load(&sources.args(), environment)?.config;
+        let store = Store::open(&store_url(&config.store), &config.server.data_dir).await.context("the store could not be opened")?;
+        // Its moment only: a router may start meanwhile.
+        if let Err(StoreError::InUse { .. }) = InstanceLock::take(&config.server.data_dir) {
+            out::remark(
+                "A router is running on this data: it sees what is changed here at once, and records of its last moment may be missing here.",
+            );
+        }
+        Ok(Self { config, store })
+    }
+
+    async fn close(self) {
+        self.store.close().await;
+    }
+}
+
+async fn export(args: ExportArgs) -> Result<(), Failed> {
+    let environment = environment()?;
+    let search = args.search()?;
+    let mut out = Out::open(args.output.as_deref())?;
+    let rows = match Remote::of(&environment) {
+        Some(router) => {
+            router.copy(&args.query(), |piece| out.write(piece)).await?;
+            None
+        }
+        None => {
+            let home = Home::here(&args.sources, &environment).await?;
+            let format = if args.format == Form::Csv { Format::Csv } else { Format::Json };
+            let mut export = Export::new(home.store.clone(), search, format, home.showing().await?);
+            loop {
+                let piece = export.next().await.context("the records could not be read")?;
+                if piece.is_empty() {
+                    break;
+                }
+                out.write(&piece)?;
+            }
+            home.close().await;
+            Some(export.rows)
+        }
+    };
+    out.finish()?;
+    match (&args.output, args.json) {
+        (Some(path), true) => out::json(&json!({"file": path.display().to_string(), "records": rows})),
+        (Some(path), false) => {
+            out::line(&format!("{} records are in {}", rows.map_or_else(|| "The".to_owned(), |n| n.to_string()), path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl ExportArgs {
+    fn search(&self) -> Result<Search, Failed> {
+        let (from_ms, until_ms) = span(self.since.as_deref(), self.until.as_deref()).map_err(|failure| Failed(2, failure.message))?;
+        Ok(Search {
+            model: self.model.clone(),
+            node_id: self.node.clone(),
+            target: self.account.clone(),
+            key: self.key.clone(),
+            outcome: self.status.clone(),
+            from_ms,
+            until_ms,
+            text: self.search.clone(),
+            ..Search::default()
+        })
+    }
+
+    /// The same for a router that is asked.
+    fn query(&self) -> String {
+        let format = if self.format == Form::Csv { "csv" } else { "json" };
+        let mut path = format!("/api/dashboard/request-responses/export?format={format}");
+        let said = [
+            ("start_time", &self.since),
+            ("end_time", &self.until),
+            ("model", &self.model),
+            ("node_id", &self.node),
+            ("account", &self.account),
+            ("key", &self.key),
+            ("status", &self.status),
+            ("search", &self.search),
+        ];
+        for (name, value) in said.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+            let value = percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
+            path.extend(["&", name, "=", &value.to_string()]);
+        }
+        path
+    }
+}
+
+impl Home {
+    async fn showing(&self) -> Result<Showing, Failed> {
+        let stored = Stored::read(&self.store).await.context("the store could not be read")?;
+        let health = Arc::<Health>::default();
+        let house = House::build(Arc::new(self.config.clone()), &stored, &health, &Lists::default(), None).map_err(|e| anyhow!(e))?;
+        let nodes = store::nodes::list(&self.store).await.context("the nodes could not be read")?;
+        let places: HashMap<_, _> = nodes.into_iter().map(|node| (node.id, (node.machine_name, node.ip_address))).collect();
+        Ok(Showing::offline(Arc::new(house), places))
+    }
+}
+
+/// Where a file goes.
+enum Out {
+    Standard,
+    /// It gets its name when it is whole.
+    File {
+        file: io::BufWriter<File>,
+        part: PathBuf,
+        path: PathBuf,
+    },
+}
+
+impl Out {
+    fn open(path: Option<&Path>) -> Result<Self, Failed> {
+        let Some(path) = path else { return Ok(Self::Standard) };
+        let failed = |why: &dyn std::fmt::Display| Failed(1, format!("{}: {why}", path.display()));
+        if path.exists() {
+            return Err(failed(&"there is a file already"));
+        }
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true);
+        // What people asked is their own.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&part).map_err(|error| failed(&error))?;
+        Ok(Self::File { file: io::BufWriter::new(file), part, path: path.to_owned() })
+    }
+
+    fn write(&mut self, piece: &[u8]) -> Result<(), Failed> {
+        match self {
+            Self::Standard => out::bytes(piece),
+            Self::File { file, part, .. } => file.write_all(piece).map_err(|error| Failed(1, format!("{}: {error}", part.display()))),
+        }
+    }
+
+    fn finish(self) -> Result<(), Failed> {
+        let Self::File { file, part, path } = self else { return Ok(()) };
+        let named = file
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| std::fs::rename(&part, &path));
+        named.map_err(|error| Failed(1, format!("{}: {error}", path.display())))
+    }
+}
+
+async fn purge(sources: &Sources, older_than: Option<Duration>, all: bool, as_json: bool) -> Result<(), Failed> {
+    let home = Home::open(sources).await?;
+    let age = older_than.unwrap_or(home.config.history.retention);
+    let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    let before_ms = if all { i64::MAX } else { store::now_ms().saturating_sub(age_ms) };
+    let removed = requests::purge(&home.store, before_ms, PURGE_ROWS).await.context("the records could not be removed")?;
+    home.close().await;
+    if as_json {
+        return out::json(&json!({"removed": removed}));
+    }
+    out::line(&format!("{removed} records were removed"))
+}

@@ -1,0 +1,376 @@
+//! What is kept of requests and answers, who may see it, how it comes out and in again.
+
+use serde_json::{Value, json};
+use testkit::{FakeUpstream, Reply, Script};
+
+use crate::router::{KEY, MASTER, Router, Setup, eventually, soon};
+
+const RECORDS: &str = "/api/dashboard/request-responses";
+
+async fn read(router: &Router, path: &str) -> Value {
+    let answer = router.get(path).key(MASTER).send().await;
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    answer.json()
+}
+
+/// A record with its texts, right after its answer.
+async fn detail(router: &Router, id: &str) -> Value {
+    read(router, &format!("{RECORDS}/{id}")).await
+}
+
+#[tokio::test]
+async fn both_bodies_are_kept_streams_whole_and_errors_as_they_were_told() {
+    let upstream = FakeUpstream::start(Script::default());
+    let refusing = FakeUpstream::start(Script::always(Reply::error(422)));
+    let setup = Setup::new().upstream("mock", &upstream).account("refusing", &refusing.base_url(), &["refusing"], json!({}));
+    let router = setup.set("retry", json!({"max_attempts": 1})).start();
+    let asked = [
+        ("whole", router.chat("gpt-mock", json!({})), 200),
+        ("streamed", router.chat("gpt-mock", json!({"stream": true})), 200),
+        ("dummy-streamed", router.chat("dummy", json!({"stream": true})), 200),
+        ("completed", router.post("/v1/completions", &json!({"model": "dummy", "prompt": "x", "stream": true})), 200),
+        (
+            "messages",
+            router.post(
+                "/v1/messages",
+                &json!({"model": "dummy", "max_tokens": 9, "stream": true, "messages": [{"role": "user", "content": "hi"}]}),
+            ),
+            200,
+        ),
+        ("unknown", router.chat("nobody", json!({})), 404),
+        ("refused", router.chat("refusing", json!({})), 422),
+    ];
+    let mut told = Vec::new();
+    for (id, ask, status) in asked {
+        let answer = ask.header("x-request-id", id).send().await;
+        assert_eq!(answer.status, status, "{id}: {}", answer.text());
+        told.push((id, answer));
+    }
+    for (id, answer) in told {
+        let kept = detail(&router, id).await;
+        assert!(kept["request_body"]["model"].is_string(), "{id}: {kept}");
+        assert_eq!((&kept["request_body_truncated"], &kept["feedback"]), (&json!(false), &json!([])), "{id}");
+        let said = &kept["response_body"];
+        match id {
+            "whole" | "unknown" | "refused" => assert_eq!(*said, answer.json(), "{id}"),
+            "streamed" => assert!(said["choices"][0]["message"]["content"].is_string(), "{said}"),
+            "dummy-streamed" => assert_eq!(said["choices"][0]["message"]["content"], "Hello world", "{said}"),
+            "completed" => assert_eq!(said["choices"][0]["text"], "Hello world", "{said}"),
+            _ => assert_eq!(said["content"][0]["text"], "Hello world", "{said}"),
+        }
+    }
+    let file = read(&router, &format!("{RECORDS}/export?format=json&search=hello+WORLD&model=dummy")).await;
+    let ids: Vec<&str> = file.as_array().unwrap().iter().map(|record| record["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["messages", "completed", "dummy-streamed"], "what was said is searched, and in the file");
+    assert_eq!(file[0]["response_body"]["content"][0]["text"], "Hello world");
+}
+
+#[tokio::test]
+async fn how_much_is_kept_is_a_setting() {
+    for (word, has_request, has_words) in [("full", true, true), ("redacted", true, false), ("none", false, false)] {
+        let router = Setup::new().env("LLM_ROUTER_HISTORY_BODIES", word).start();
+        let ask = router.chat("dummy", json!({"messages": [{"role": "user", "content": "my private words"}]}));
+        assert_eq!(ask.header("x-request-id", "one").send().await.status, 200);
+        let kept = detail(&router, "one").await;
+        assert_eq!(
+            (kept["request_body"]["model"] == "dummy", kept.to_string().contains("private")),
+            (has_request, has_words),
+            "{word}: {kept}"
+        );
+        assert_eq!(kept.to_string().contains("Hello world"), has_words, "{word}");
+    }
+}
+
+#[tokio::test]
+async fn long_bodies_are_cut_and_it_is_said() {
+    let router = Setup::new().start();
+    let long = "é ".repeat(600_000);
+    let ask = router.chat("dummy", json!({"messages": [{"role": "user", "content": long}]}));
+    assert_eq!(ask.header("x-request-id", "long").send().await.status, 200);
+    let kept = detail(&router, "long").await;
+    let text = kept["request_body"].as_str().unwrap();
+    assert!(text.len() <= (1 << 20) + 3 && text.ends_with('…'), "{}", text.len());
+    assert_eq!((&kept["request_body_truncated"], &kept["response_body_truncated"]), (&json!(true), &json!(false)));
+}
+
+#[tokio::test]
+async fn no_credential_is_kept_with_full_bodies() {
+    let echo =
+        json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": format!("you said upstream-key-of-echo and {KEY}")}}]});
+    let echoing = FakeUpstream::start(Script::always(Reply::json(&echo)));
+    let lent = json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": "you are the-callers-own-secret"}}]});
+    let lent = FakeUpstream::start(Script::always(Reply::json(&lent)));
+    let refusing =
+        FakeUpstream::start(Script::always(Reply::json(&json!({"error": {"message": "not upstream-key-of-refusing"}})).status(422)));
+    let setup = Setup::new()
+        .account("echo", &echoing.base_url(), &["echo"], json!({}))
+        .account("refusing", &refusing.base_url(), &["refusing"], json!({}))
+        .account("lent", &lent.base_url(), &["lent"], json!({"auth_mode": "passthrough", "api_key": null}))
+        .env("LLM_ROUTER_API_KEYS", &format!("{KEY},a-key-of-another-form"));
+    let mut router = setup.start();
+    let (_, made) = router.new_key(json!({})).await;
+    let leak =
+        |model: &str, secret: &str| router.chat(model, json!({"messages": [{"role": "user", "content": format!("my key is {secret}")}]}));
+    for ask in [
+        leak("echo", KEY),
+        leak("echo", &made).key(&made),
+        leak("echo", "a-key-of-another-form").key("a-key-of-another-form"),
+        leak("lent", "nothing").key("the-callers-own-secret").header("x-litellm-api-key", KEY),
+    ] {
+        assert_eq!(ask.send().await.status, 200);
+    }
+    assert_eq!(leak("refusing", MASTER).send().await.status, 422);
+    router.stop();
+    let mut looked_at = String::new();
+    for entry in std::fs::read_dir(router.data_dir()).unwrap().map(Result::unwrap).filter(|e| e.file_type().unwrap().is_file()) {
+        looked_at += &String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap());
+    }
+    assert_eq!(looked_at.matches("my key is").count(), 5, "bodies are kept");
+    for secret in
+        ["upstream-key-of-echo", "upstream-key-of-refusing", "the-callers-own-secret", "a-key-of-another-form", KEY, MASTER, made.as_str()]
+    {
+        assert!(!looked_at.contains(secret), "{secret}");
+    }
+}
+
+/// The `data:` of the first event of this kind and number.
+fn event(text: &str, kind: &str, n: usize) -> Option<(String, Value)> {
+    let frames = text.split("\n\n").filter(|frame| frame.contains(&format!("event: {kind}\n")));
+    let frame = frames.into_iter().nth(n)?;
+    let field = |name: &str| frame.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+    Some((field("id: ")?, serde_json::from_str(&field("data: ")?).ok()?))
+}
+
+#[tokio::test]
+async fn new_records_come_as_they_are_written_and_after_the_last_one_seen() {
+    let mut router = Setup::new().start();
+    let ask = |id: &str| router.chat("dummy", json!({})).header("x-request-id", id).send();
+    ask("before").await;
+    detail(&router, "before").await;
+    let mut tail = router.get(&format!("{RECORDS}/stream")).key(MASTER).open().await;
+    assert_eq!((tail.status, tail.headers["content-type"].to_str().unwrap()), (200, "text/event-stream"));
+    let mut other = router.get(&format!("{RECORDS}/stream?model=nothing-of-this-name")).key(MASTER).open().await;
+    tail.until("retry").await;
+    ask("first").await;
+    let text = tail.until("\"first\"").await;
+    ask("second").await;
+    let text = text + &tail.until("\"second\"").await;
+    let (seen, first) = event(&text, "request", 0).unwrap();
+    assert_eq!((&first["id"], &first["model"]), (&json!("first"), &json!("dummy")), "what was there before is not told");
+    assert_eq!(
+        first,
+        {
+            let page = read(&router, &format!("{RECORDS}?search=first")).await;
+            page["records"][0].clone()
+        },
+        "as in the list"
+    );
+    other.until("retry").await;
+    assert!(!other.text().contains("event:"));
+
+    let mut again = router.get(&format!("{RECORDS}/stream")).key(MASTER).header("last-event-id", &seen).open().await;
+    let text = again.until("\"second\"").await;
+    assert_eq!(event(&text, "request", 0).unwrap().1["id"], "second");
+    let all = router.get(&format!("{RECORDS}/stream?after=0")).key(MASTER).open().await.until("\"second\"").await;
+    assert_eq!(event(&all, "request", 0).unwrap().1["id"], "before");
+
+    let rest = tokio::spawn(tail.rest());
+    router.stop();
+    soon("the tail ends with the router", rest).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tail_that_is_far_behind_is_told_how_far() {
+    let mut router = Setup::new().start();
+    router.stop();
+    let store = router.store().await;
+    let row = |n: i64| store::requests::Row {
+        id: format!("r{n}").into(),
+        started_at_ms: store::now_ms(),
+        outcome: "success".into(),
+        ..Default::default()
+    };
+    store::requests::insert(&store, &(1..=2500).map(row).collect::<Vec<_>>()).await.unwrap();
+    store.close().await;
+    let router = Setup::new().in_home_of(&router).start();
+    let mut tail = router.get(&format!("{RECORDS}/stream?after=100")).key(MASTER).open().await;
+    let text = tail.until("\"r2500\"").await;
+    assert_eq!(event(&text, "skipped", 0).unwrap().1, json!({"records": 400}));
+    assert_eq!((event(&text, "request", 0).unwrap().0, text.matches("event: request").count()), ("501".to_owned(), 2000));
+}
+
+#[tokio::test]
+async fn a_tail_ends_when_its_key_does() {
+    let router = Setup::new().start();
+    let (id, key) = router.new_key(json!({"scopes": ["read"]})).await;
+    let mut tail = router.get(&format!("{RECORDS}/stream")).key(&key).open().await;
+    tail.until("retry").await;
+    assert_eq!(router.ask(http::Method::DELETE, &format!("/api/api-keys/{id}")).key(MASTER).send().await.status, 204);
+    // The next record wakes it.
+    router.chat("dummy", json!({})).send().await;
+    let heard = soon("the tail ends", tail.rest()).await;
+    assert!(!heard.contains("event: request"), "{heard}");
+}
+
+#[tokio::test]
+async fn opinions_are_kept_with_the_request() {
+    let router = Setup::new().start();
+    let (own_id, own) = router.new_key(json!({"scopes": ["inference"]})).await;
+    let (_, other) = router.new_key(json!({"scopes": ["inference"]})).await;
+    assert_eq!(router.chat("dummy", json!({})).key(&own).header("x-request-id", "one").send().await.status, 200);
+    let give = |key: &str, body: Value| router.post("/api/feedback", &body).key(key).send();
+    let said = give(&own, json!({"request_id": "one", "label": "thumbs_down", "comment": "too short"})).await;
+    assert_eq!((said.status, &said.json()["score"]), (200, &json!(0.0)), "{}", said.text());
+    assert_eq!(give(&own, json!({"request_id": "one", "score": 0.25})).await.status, 200);
+    assert_eq!(give(MASTER, json!({"request_id": "one", "preferred_model": "gpt-x"})).await.status, 200);
+    assert_eq!(give(&other, json!({"request_id": "one", "score": 1})).await.status, 404, "another's request is not there");
+    assert_eq!(give(&own, json!({"request_id": "none", "score": 1})).await.status, 404);
+    for wrong in [
+        json!({"request_id": "one"}),
+        json!({"request_id": "one", "score": 2}),
+        json!({"request_id": "one", "stars": 5}),
+        json!({"score": 1}),
+    ] {
+        assert_eq!(give(&own, wrong.clone()).await.status, 400, "{wrong}");
+    }
+    let kept = detail(&router, "one").await;
+    let opinions = kept["feedback"].as_array().unwrap();
+    assert_eq!(opinions.len(), 2, "{kept}");
+    assert_eq!(
+        (&opinions[0]["score"], &opinions[0]["comment"], &opinions[0]["by"]),
+        (&json!(0.25), &Value::Null, &json!(own_id)),
+        "the second in place of the first"
+    );
+    assert_eq!(opinions[1]["preferred_model"], "gpt-x");
+}
+
+#[tokio::test]
+async fn header_records_and_sums_tell_the_same_cost() {
+    let (dear, cheap) = (FakeUpstream::start(Script::default()), FakeUpstream::start(Script::default()));
+    let setup = Setup::new()
+        .account("dear", &dear.base_url(), &["gpt-mock"], json!({"price": {"input": 100.0, "output": 200.0}, "weight": 1}))
+        .account("cheap", &cheap.base_url(), &["other-mock"], json!({}));
+    let prices =
+        json!([{"id": "gpt-mock", "price": {"input": 1.0, "output": 2.0}}, {"id": "other-mock", "price": {"input": 3.0, "output": 4.0}}]);
+    let router = setup.set("models", prices).start();
+    let mut told = 0.0;
+    for (model, id) in [("gpt-mock", "a"), ("gpt-mock", "b"), ("other-mock", "c")] {
+        let answer = router.chat(model, json!({})).header("x-request-id", id).send().await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let cost: f64 = answer.header("x-llm-router-cost").parse().unwrap();
+        assert!(cost > 0.0);
+        assert_eq!(detail(&router, id).await["cost_usd"].as_f64(), Some(cost), "{id}");
+        told += cost;
+    }
+    let usage = answer_of(&dear);
+    assert_eq!(detail(&router, "a").await["cost_usd"].as_f64(), Some((usage.0 * 100.0 + usage.1 * 200.0) / 1e6), "the account's own price");
+    for group in ["model", "account", "key", "day"] {
+        let sums = read(&router, &format!("/api/usage?group_by={group}")).await;
+        let rows: f64 = sums["rows"].as_array().unwrap().iter().map(|row| row["cost_usd"].as_f64().unwrap()).sum();
+        let total = sums["totals"]["cost_usd"].as_f64().unwrap();
+        assert!((total - told).abs() < 1e-12 && (rows - told).abs() < 1e-12, "{group}: {told} {sums}");
+    }
+}
+
+/// Tokens that the scripted upstream tells.
+fn answer_of(_: &FakeUpstream) -> (f64, f64) {
+    (5.0, 2.0)
+}
+
+#[tokio::test]
+async fn records_go_out_to_a_file_and_in_again() {
+    let upstream = FakeUpstream::start(Script::default());
+    let mut router = Setup::new().upstream("mock", &upstream).start();
+    for (id, model) in [("one", "gpt-mock"), ("two", "dummy"), ("three", "nobody")] {
+        router.chat(model, json!({})).header("x-request-id", id).send().await;
+    }
+    let before = [detail(&router, "one").await, detail(&router, "three").await];
+    let file = router.home().join("request_history.json");
+    let path = file.to_str().unwrap();
+    let remark = String::from_utf8(router.run(&["history", "export", "--model", "none such"], &[]).stderr).unwrap();
+    assert!(remark.contains("A router is running"), "{remark}");
+    let said: Value = serde_json::from_str(&router.runs(&["history", "export", "--output", path, "--json"], &[])).unwrap();
+    assert_eq!(said["records"], 3);
+    assert!(!router.run(&["history", "export", "--output", path], &[]).status.success(), "a file that is there stays");
+    let records: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    for record in records.as_array().unwrap() {
+        for member in [
+            "id",
+            "timestamp",
+            "request_type",
+            "model",
+            "node_id",
+            "node_machine_name",
+            "node_ip",
+            "request_body",
+            "duration_ms",
+            "status",
+            "completed_at",
+        ] {
+            assert!(!record[member].is_null(), "{member}: {record}");
+        }
+    }
+    let (address, key) = (router.url.clone(), [("LLM_ROUTER_URL", router.url.as_str()), ("LLM_ROUTER_API_KEY", MASTER)]);
+    let over_api: Value = serde_json::from_str(&router.runs(&["history", "export"], &key)).unwrap();
+    assert_eq!(over_api, records, "{address}");
+    let csv = router.runs(&["history", "export", "--format", "csv", "--status", "error"], &[]);
+    assert_eq!(csv.lines().count(), 2, "{csv}");
+    assert!(!router.run(&["history", "purge", "--all"], &key).status.success(), "not over the API");
+    let purged: Value = serde_json::from_str(&router.runs(&["history", "purge", "--all", "--json"], &[])).unwrap();
+    assert_eq!(purged["removed"], 3);
+    assert_eq!(router.get(&format!("{RECORDS}/one")).key(MASTER).send().await.status, 404, "the running router sees it");
+
+    router.stop();
+    let import = |expected: Value| {
+        let said: Value = serde_json::from_str(&router.runs(&["history", "import", path, "--json"], &[])).unwrap();
+        assert_eq!(said, expected);
+    };
+    import(json!({"imported": 3, "known": 0, "unreadable": 0, "expired": 0}));
+    import(json!({"imported": 0, "known": 3, "unreadable": 0, "expired": 0}));
+    let again = Setup::new().upstream("mock", &upstream).in_home_of(&router).start();
+    for mut old in before {
+        let new = detail(&again, old["id"].as_str().unwrap()).await;
+        old["feedback"] = json!([]);
+        assert_eq!(new, old);
+    }
+}
+
+#[tokio::test]
+async fn old_records_are_removed() {
+    let mut router = Setup::new().start();
+    router.stop();
+    let store = router.store().await;
+    let day_ms = 86_400_000;
+    let row = |n: i64| store::requests::Row {
+        id: format!("day-{n}").into(),
+        started_at_ms: store::now_ms() - n * day_ms,
+        outcome: "success".into(),
+        bodies: Some(Box::default()),
+        ..Default::default()
+    };
+    store::requests::insert(&store, &(0..300).map(|n| row(n / 30)).collect::<Vec<_>>()).await.unwrap();
+    store.close().await;
+    assert_eq!(router.runs(&["history", "purge", "--older-than", "8d12h"], &[]).trim(), "30 records were removed");
+    let again = Setup::new().in_home_of(&router).start();
+    eventually("what is older than seven days goes", || async { (read(&again, RECORDS).await["total_count"] == 210).then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn a_normal_stop_loses_no_record_though_the_database_is_away() {
+    let mut router = Setup::new().start();
+    router.chat("dummy", json!({})).header("x-request-id", "before").send().await;
+    detail(&router, "before").await;
+    let held = router.store().await;
+    held.seize().await;
+    for n in 0..20 {
+        assert_eq!(router.chat("dummy", json!({})).header("x-request-id", &format!("away-{n}")).send().await.status, 200);
+    }
+    router.stop();
+    assert!(router.data_dir().join("requests.spill").exists(), "they wait in a file");
+    held.release().await;
+    held.close().await;
+    let again = Setup::new().in_home_of(&router).start();
+    eventually("all are stored", || async { (read(&again, RECORDS).await["total_count"] == 21).then_some(()) }).await;
+    assert_eq!(detail(&again, "away-7").await["response_body"]["choices"][0]["message"]["content"], "Hello world");
+    assert!(!again.data_dir().join("requests.spill").exists());
+}

@@ -1,0 +1,206 @@
+//! What is kept of a request's and its answer's text until they are written down.
+//!
+//! On the path only handles change hands. Pieces of streams are the exception: each would hold the whole buffer that it was read into, which of
+//! thousands of waiting streams is more than their text, so they are copied together.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use bytes::Bytes;
+use wire::Failure;
+
+/// Most bytes that are kept of one body; what follows is left out.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Most bytes of a stream's frames, which say their text with many more bytes than it has.
+pub const STREAM_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes that the first piece of a stream makes room for.
+const STREAM_BYTES_MIN: usize = 512;
+
+/// Bounds the texts of all requests that run or wait to be written down.
+#[derive(Debug)]
+pub struct Room {
+    bytes: AtomicUsize,
+    bytes_max: usize,
+    /// Bodies that found no place.
+    left_out: AtomicU64,
+}
+
+impl Room {
+    /// A room of so many bytes.
+    pub const fn new(bytes_max: usize) -> Self {
+        Self { bytes: AtomicUsize::new(0), bytes_max, left_out: AtomicU64::new(0) }
+    }
+
+    /// Bytes that are taken now.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Bodies that found no place since the start; their requests are recorded without them.
+    pub fn left_out(&self) -> u64 {
+        self.left_out.load(Relaxed)
+    }
+}
+
+/// Bytes that are taken of the room, until dropped.
+#[derive(Debug)]
+struct Place {
+    room: &'static Room,
+    bytes: usize,
+}
+
+impl Place {
+    fn take(&mut self, bytes: usize) -> bool {
+        let is_there = self.room.bytes.fetch_add(bytes, Relaxed).saturating_add(bytes) <= self.room.bytes_max;
+        if is_there {
+            self.bytes += bytes;
+        } else {
+            self.room.bytes.fetch_sub(bytes, Relaxed);
+            self.room.left_out.fetch_add(1, Relaxed);
+        }
+        is_there
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.room.bytes.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+/// What is kept of a body: of a long one a copy of its beginning, because a handle to that would hold all of it.
+fn part(body: &Bytes) -> Bytes {
+    if body.len() > BODY_BYTES_MAX { Bytes::copy_from_slice(&body[..BODY_BYTES_MAX]) } else { body.clone() }
+}
+
+/// What was answered.
+#[derive(Debug, Default)]
+pub enum Said {
+    /// Nothing, or nothing that is text.
+    #[default]
+    Nothing,
+    /// All at once, as it was sent.
+    Whole(Bytes),
+    /// The frames of a stream, as they were sent.
+    Stream(Vec<u8>),
+    /// An error, in whose dialect it was told stands in the receipt.
+    Failure(Box<Failure>),
+}
+
+/// The text of one request and of its answer.
+#[derive(Debug)]
+pub struct Kept {
+    /// As it came, as much as is kept of it.
+    pub request: Bytes,
+    pub is_request_cut: bool,
+    pub answer: Said,
+    /// The answer went on.
+    pub is_answer_cut: bool,
+    /// Only shapes are to be written down.
+    pub is_redacted: bool,
+    /// A credential that the request brought for somebody else: it may come back in an answer, and is masked there.
+    pub lent: Option<Box<str>>,
+    place: Place,
+}
+
+impl Kept {
+    /// Keeps a request's body, if there is room. `is_redacted`: only its shape is to be written down.
+    pub fn of(room: &'static Room, body: &Bytes, is_redacted: bool) -> Option<Self> {
+        let mut place = Place { room, bytes: 0 };
+        if !place.take(body.len().min(BODY_BYTES_MAX)) {
+            return None;
+        }
+        let request = part(body);
+        let is_request_cut = request.len() < body.len();
+        Some(Self { request, is_request_cut, answer: Said::Nothing, is_answer_cut: false, is_redacted, lent: None, place })
+    }
+
+    /// A whole answer was sent.
+    pub fn answered(&mut self, answer: &Bytes) {
+        let part = part(answer);
+        self.is_answer_cut = part.len() < answer.len();
+        if self.place.take(part.len()) {
+            self.answer = Said::Whole(part);
+        } else {
+            self.is_answer_cut = true;
+        }
+    }
+
+    /// An error was sent instead of an answer.
+    pub fn failed(&mut self, failure: &Failure) {
+        self.answer = Said::Failure(Box::new(failure.clone()));
+    }
+
+    /// A piece of a stream was sent. What follows one that found no room is left out as well.
+    pub fn sent(&mut self, piece: &[u8]) {
+        if self.is_answer_cut || piece.is_empty() {
+            return;
+        }
+        if !matches!(self.answer, Said::Stream(_)) {
+            self.answer = Said::Stream(Vec::new());
+        }
+        let Said::Stream(stream) = &mut self.answer else { return };
+        let needed = stream.len() + piece.len();
+        if needed > stream.capacity() {
+            let wanted = needed.max(2 * stream.capacity()).max(STREAM_BYTES_MIN);
+            if needed > STREAM_BYTES_MAX || !self.place.take(wanted - stream.capacity()) {
+                self.is_answer_cut = true;
+                return;
+            }
+            stream.reserve_exact(wanted - stream.len());
+        }
+        stream.extend_from_slice(piece);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(bytes_max: usize) -> &'static Room {
+        Box::leak(Box::new(Room::new(bytes_max)))
+    }
+
+    fn stream(kept: &Kept) -> &[u8] {
+        match &kept.answer {
+            Said::Stream(stream) => stream,
+            _ => b"",
+        }
+    }
+
+    #[test]
+    fn the_room_is_bounded_and_comes_back() {
+        let room = room(1000);
+        let mut kept = Kept::of(room, &Bytes::from(vec![0; 400]), false).expect("room");
+        assert!(Kept::of(room, &Bytes::from(vec![0; 601]), false).is_none());
+        kept.sent(&[1; 500]);
+        kept.sent(&[2; 13]);
+        kept.sent(b"8");
+        assert_eq!((stream(&kept).len(), kept.is_answer_cut), (500, true), "nothing follows a gap");
+        assert_eq!((room.bytes(), room.left_out()), (400 + STREAM_BYTES_MIN, 2));
+        drop(kept);
+        assert_eq!(room.bytes(), 0);
+    }
+
+    #[test]
+    fn an_answer_that_finds_no_room_is_left_out() {
+        let mut kept = Kept::of(room(10), &Bytes::from_static(b"12345"), false).expect("room");
+        kept.answered(&Bytes::from_static(b"123456"));
+        assert!(matches!(kept.answer, Said::Nothing) && kept.is_answer_cut);
+    }
+
+    #[test]
+    fn long_bodies_are_cut() {
+        let long = Bytes::from(vec![b'x'; BODY_BYTES_MAX + 1]);
+        let mut kept = Kept::of(room(usize::MAX / 2), &long, false).expect("room");
+        kept.answered(&long);
+        let Said::Whole(answer) = &kept.answer else { panic!("{kept:?}") };
+        assert_eq!((kept.request.len(), answer.len()), (BODY_BYTES_MAX, BODY_BYTES_MAX));
+        assert!(kept.is_request_cut && kept.is_answer_cut);
+        let mut kept = Kept::of(room(usize::MAX / 2), &Bytes::new(), false).expect("room");
+        kept.sent(&vec![b'x'; STREAM_BYTES_MAX]);
+        kept.sent(b"y");
+        assert_eq!((stream(&kept).len(), kept.is_answer_cut, kept.is_request_cut), (STREAM_BYTES_MAX, true, false));
+    }
+}
