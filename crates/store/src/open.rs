@@ -288,7 +288,7 @@ pub(crate) fn known_schema() -> i64 {
 
 async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
     let known = known_schema();
-    if schema(connection).await? == known {
+    if schema(connection).await? == known && applied(connection).await? == MIGRATIONS.iter().count() as i64 {
         return Ok(());
     }
     // Two processes may start at once (a router and a command): one brings the schema up to date, the other waits and finds it done.
@@ -309,6 +309,11 @@ async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), S
     }
     // The plain `run` makes a future that can't be sent between threads ("Acquire is not general enough").
     MIGRATIONS.run_direct(None, connection, false).await.map_err(|e| StoreError::Migrate(Box::new(e)))
+}
+
+/// How many migrations a database has seen that has seen any: numbers may be taken in another order than that of their arrival.
+async fn applied(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations").fetch_one(connection).await?)
 }
 
 /// The last migration that this database has seen; 0 for a new one.
