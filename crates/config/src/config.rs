@@ -466,6 +466,8 @@ pub struct Audit {
     pub enabled: bool,
     /// What happens where they can't be.
     pub fail_mode: AuditFailMode,
+    /// How long records of changes are kept.
+    pub retention: Duration,
     /// Whether routing decisions are written to a file.
     pub decision_log_enabled: bool,
     /// That file.

@@ -15,15 +15,18 @@ use crate::tree::sounds_secret;
 use crate::{file, secret_ref};
 
 mod accounts;
+mod compare;
 mod pieces;
 mod render;
 mod routing;
 mod splice;
 #[cfg(test)]
 mod tests;
+mod unmask;
 mod write;
 
 pub use accounts::{AccountChange, AccountSecret, add_account, add_model, remove_account};
+pub use compare::{Change, changes};
 pub use routing::{Learned, Profile, TIERS, set_candidates, set_fallbacks, set_learned, set_profile, set_route};
 pub use write::{Target, target};
 
@@ -154,17 +157,32 @@ impl Document {
         self.apply(splice, wanted)
     }
 
-    /// The text with every literal secret masked; references (`env:NAME`) stay.
-    pub fn masked(&self) -> String {
+    /// What a file would say, as a person would write it.
+    ///
+    /// # Errors
+    /// It can't be written as YAML that says the same.
+    pub fn of_json(says: &Value, path: &Path) -> Result<Self, ConfigError> {
+        let text = match says {
+            Value::Object(members) if members.is_empty() => String::new(),
+            other => format!("{}\n", render::block(other, 0)),
+        };
+        Self::new(text, path)
+    }
+
+    /// The text with every literal secret masked; references (`env:NAME`) stay. `None`: it is written in a way that is not followed, so
+    /// nobody knows where its secrets stand.
+    pub fn masked(&self) -> Option<String> {
         let mut spans = Vec::new();
-        if let Some(root) = self.root() {
-            secrets(&self.text, &root, false, &mut spans);
+        match self.root() {
+            Some(root) => secrets(&self.text, &root, false, &mut spans),
+            None if self.says.is_null() => {}
+            None => return None,
         }
         let mut text = self.text.clone();
         for (span, masked) in spans.into_iter().rev() {
             text.replace_range(span, &render::scalar(&masked));
         }
-        text
+        Some(text)
     }
 
     /// Where only items were added or taken away, does just that, so that comments beside the others stay.
@@ -255,11 +273,22 @@ fn name_of(path: &[Step]) -> String {
     if name.is_empty() { "the file".to_owned() } else { name }
 }
 
+/// Of a map among secrets (a key with its name and scopes), whether it says itself which of its members is the secret one.
+fn is_revealed(entries: &[pieces::Entry]) -> bool {
+    entries.iter().any(|entry| entry.name == "key")
+}
+
+/// The name of an item of a list, if it has one.
+fn name_of_member(item: &Value) -> Option<&str> {
+    ["name", "id"].iter().find_map(|member| item.get(member)?.as_str()).filter(|name| *name != MASK)
+}
+
 /// What to show for the literal values below keys that sound secret, and for addresses with a password, in the order of the text.
 fn secrets(text: &str, piece: &Piece, is_secret: bool, out: &mut Vec<(Range<usize>, String)>) {
     match &piece.shape {
         Shape::List { items, .. } => items.iter().for_each(|item| secrets(text, item, is_secret, out)),
         Shape::Map { entries, .. } => {
+            let is_secret = is_secret && !is_revealed(entries);
             for entry in entries {
                 let is_secret = is_secret || sounds_secret(&entry.name) || entry.name == "master";
                 secrets(text, &entry.value, is_secret, out);

@@ -36,11 +36,6 @@ pub(crate) fn expand_home(path: &Path, home: Option<&Path>) -> PathBuf {
     }
 }
 
-/// The tree of a YAML file.
-pub(crate) fn read(path: &Path) -> Result<Node, ConfigError> {
-    parse(&read_text(path)?, path)
-}
-
 /// A file's text, bounded in size.
 pub(crate) fn read_text(path: &Path) -> Result<String, ConfigError> {
     let unreadable = |reason: String| ConfigError::Unreadable { path: path.to_owned(), reason };

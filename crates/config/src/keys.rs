@@ -164,6 +164,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::value("history.retention", "7d", "How long it is kept."),
     Key::value("audit.enabled", "true", "Whether changes in the control plane are recorded.").env(&["AUDIT_LOG_ENABLED"]),
     Key::value("audit.fail_mode", "open", "`closed` refuses a change whose record can't be stored.").env(&["AUDIT_LOG_FAIL_MODE"]),
+    Key::value("audit.retention", "365d", "How long records of changes are kept."),
     Key::value("audit.decision_log_enabled", "true", "Whether routing decisions are written as lines of JSON.")
         .env(&["LLM_ROUTER_DECISION_LOG_ENABLED", "ROUTER_AUDIT_LOG_ENABLED"]),
     Key::value("audit.decision_log_path", "", "That file.")
@@ -269,8 +270,6 @@ pub(crate) const WITHOUT_EFFECT: &[&str] = &[
     "route_reranker",
     "profiles",
     "auth.oidc",
-    "audit.enabled",
-    "audit.fail_mode",
     "telemetry.otlp_endpoint",
     "limits",
     "budgets",

@@ -7,6 +7,7 @@ use crate::env::Environment;
 use crate::error::ConfigError;
 use crate::keys::{KEYS, OTHER_BEGINNINGS, OTHER_VARIABLES, PREFIX, WITHOUT_EFFECT};
 use crate::reader::Reader;
+use crate::secret::Secret;
 use crate::show::{Origin, Shown};
 use crate::tree::Node;
 use crate::{auth, check, file, known, sections};
@@ -41,6 +42,8 @@ pub struct Loaded {
     pub config: Config,
     /// The file it was read from, if there is one.
     pub file: Option<PathBuf>,
+    /// The text of that file, if it has any; secret, since secrets may stand in it.
+    pub text: Option<Secret>,
     /// What should be told once: deprecated names, unknown variables, things without effect.
     pub warnings: Vec<String>,
     /// Every setting in effect with its origin, secrets masked.
@@ -55,18 +58,22 @@ pub fn load(args: &LoadArgs, env: &Environment) -> Result<Loaded, ConfigError> {
     let cwd = args.cwd.clone().unwrap_or_else(|| env.cwd().to_owned());
     let home = args.home.clone().or_else(|| env.home().map(Path::to_owned));
     let path = file::find(args.config.as_deref(), env, &cwd, home.as_deref())?;
-    let root = path.as_deref().map_or(Ok(Node::NOTHING), file::read)?;
-    load_tree(args, env, &root, path, cwd, home)
+    let text = path.as_deref().map(file::read_text).transpose()?;
+    let root = text.as_deref().zip(path.as_deref()).map_or(Ok(Node::NOTHING), |(text, path)| file::parse(text, path))?;
+    let loaded = load_tree(args, env, &root, path, cwd, home)?;
+    Ok(Loaded { text: text.and_then(Secret::new), ..loaded })
 }
 
 /// As [`load`], with this text in the place of the file, which need not exist.
 pub fn load_text(args: &LoadArgs, env: &Environment, text: &str, path: &Path) -> Result<Loaded, ConfigError> {
     let cwd = args.cwd.clone().unwrap_or_else(|| env.cwd().to_owned());
     let home = args.home.clone().or_else(|| env.home().map(Path::to_owned));
-    load_tree(args, env, &file::parse(text, path)?, Some(path.to_owned()), cwd, home)
+    let loaded = load_tree(args, env, &file::parse(text, path)?, Some(path.to_owned()), cwd, home)?;
+    Ok(Loaded { text: Secret::new(text), ..loaded })
 }
 
-fn load_tree(
+/// A tree that was read, as [`load`] takes it.
+pub(crate) fn load_tree(
     args: &LoadArgs,
     env: &Environment,
     root: &Node,
@@ -94,7 +101,7 @@ fn load_tree(
     warnings.extend(without_effect(&reader));
     show_rest(&config, &mut reader);
     let shown = std::mem::take(&mut reader.shown);
-    Ok(Loaded { config, file, warnings, shown })
+    Ok(Loaded { config, file, text: None, warnings, shown })
 }
 
 fn without_effect(reader: &Reader) -> Option<String> {

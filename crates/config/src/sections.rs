@@ -158,6 +158,7 @@ fn audit(reader: &mut Reader, server: &Server) -> Result<Audit, ConfigError> {
     Ok(Audit {
         enabled: reader.value("audit.enabled")?,
         fail_mode: reader.value("audit.fail_mode")?,
+        retention: reader.value::<Interval>("audit.retention")?.0,
         decision_log_enabled: reader.value("audit.decision_log_enabled")?,
         decision_log_path: below_data_dir(reader, "audit.decision_log_path", server, "logs/router_decisions.jsonl")?,
     })

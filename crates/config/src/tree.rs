@@ -162,7 +162,7 @@ impl Node {
 }
 
 /// Whether what stands under `key` may be a credential. `api_key_env` names a variable and is none; `max_tokens` counts.
-pub(crate) fn sounds_secret(key: &str) -> bool {
+pub fn sounds_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
     let ends = ["key", "keys", "secret", "token", "password", "credential", "credentials", "authorization"];
     ends.iter().any(|end| key.ends_with(end))

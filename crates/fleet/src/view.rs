@@ -339,6 +339,13 @@ impl FleetView {
         listed
     }
 
+    /// Our own nodes that are there and have a model, and whether it is in their memory; in order of registration.
+    pub fn holding(&self, model: &str) -> Vec<(Arc<Peer>, bool)> {
+        let now = self.now();
+        let here = self.holders(model).iter().filter(|h| h.peer.kind == Kind::Node && !h.peer.is_silent(now));
+        here.map(|h| (h.peer.clone(), h.loaded)).collect()
+    }
+
     /// Whether any node or agent can be asked now.
     pub fn is_ready(&self) -> bool {
         let now = self.now();

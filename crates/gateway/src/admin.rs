@@ -1,5 +1,6 @@
 //! The study: what administrators, nodes and probes ask. Never on the path of an inference call.
 
+pub mod audit;
 pub mod blob;
 pub mod cache;
 pub mod choices;
@@ -9,6 +10,7 @@ pub mod explain;
 pub mod feedback;
 pub mod history;
 pub mod keys;
+pub mod loading;
 pub mod models;
 pub mod nodes;
 pub mod openapi;
@@ -18,6 +20,7 @@ pub mod probes;
 pub mod registry;
 pub mod session;
 pub mod settings;
+pub mod trail;
 pub mod usage;
 pub mod users;
 
@@ -56,6 +59,9 @@ impl From<Failure> for Refusal {
 impl From<store::StoreError> for Refusal {
     fn from(error: store::StoreError) -> Self {
         tracing::error!(%error, "the store failed");
+        if matches!(error, store::StoreError::Unrecorded(_)) {
+            return Self(error.failure());
+        }
         Self(Failure::new(Code::InternalError, "the store failed; the log says how"))
     }
 }
@@ -97,6 +103,7 @@ impl FromRequestParts<Arc<App>> for Operator {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
         let caller = caller(app, parts).await?;
         policy::may_call(&caller, Scope::Ops)?;
+        store::audit::begin(&app.store).await?;
         Ok(Self(caller))
     }
 }
@@ -120,6 +127,8 @@ impl FromRequestParts<Arc<App>> for Admin {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
         let is_management = ["/api/nodes", "/api/models"].iter().any(|path| parts.uri.path().starts_with(path));
         if is_management_open(app) && is_management {
+            trail::acting(&Caller::anyone());
+            store::audit::begin(&app.store).await?;
             return Ok(Self(Caller::anyone()));
         }
         let house = app.house();
@@ -129,6 +138,7 @@ impl FromRequestParts<Arc<App>> for Admin {
         }
         let caller = caller(app, parts).await?;
         policy::may_call(&caller, Scope::Admin)?;
+        store::audit::begin(&app.store).await?;
         Ok(Self(caller))
     }
 }
@@ -144,7 +154,9 @@ impl FromRequestParts<Arc<App>> for Asked {
 async fn caller(app: &App, parts: &Parts) -> Result<Caller, Failure> {
     let query_key = is_gemini(parts).then(|| parts.uri.query().and_then(crate::routes::query_key)).flatten();
     let asks = Asks { headers: &parts.headers, query_key: query_key.as_deref(), is_change: !parts.method.is_safe() };
-    identify(app, &app.house(), asks, Timestamp::now()).await
+    let caller = identify(app, &app.house(), asks, Timestamp::now()).await?;
+    trail::acting(&caller);
+    Ok(caller)
 }
 
 /// What a request shows of who it is from.

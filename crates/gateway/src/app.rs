@@ -41,6 +41,10 @@ use crate::{
     vault::Vault,
 };
 
+mod configuration;
+
+pub use configuration::{Configured, Terms, Wanted};
+
 /// How long an answer waits to learn whether somebody else has changed the store.
 const LOOK_TIME_MAX: Duration = Duration::from_millis(200);
 
@@ -100,6 +104,7 @@ pub struct App {
     /// Where receipts become records.
     pub books: Books,
     loaded: ArcSwap<Loaded>,
+    versions: configuration::Versions,
     sources: Sources,
     /// Held while a snapshot is built, so that one of older keys or an older file never follows one of newer.
     rebuilding: tokio::sync::Mutex<()>,
@@ -176,7 +181,6 @@ impl App {
         // Nodes are on our own network: no proxy stands between. Whoever registers or is adopted names its own address.
         let node_client = net::Client::new(net::Settings::default()).within(net::Reach::LinkLocal);
         let fleet = Fleet::open(store.clone(), node_client.clone(), snapshot::fleet_settings(&config)).await?;
-        let sessions = Sessions::new(secret.as_bytes());
         let registry = Registry::open(store.clone(), client.sibling(), &config, &Environment::of_process()?).await?;
         let shared = SharedCounters::connect(&config).await?;
         let counters = counters(&config, shared.as_ref());
@@ -194,7 +198,7 @@ impl App {
             logs: Mutex::new(logs),
             client,
             node_client,
-            sessions,
+            sessions: Sessions::new(secret.as_bytes()),
             control: OnceLock::new(),
             sink,
             discovery: Discovery::default(),
@@ -210,6 +214,7 @@ impl App {
             house,
             books,
             loaded: ArcSwap::from_pointee(loaded),
+            versions: configuration::Versions::new(&secret)?,
             sources,
             rebuilding: tokio::sync::Mutex::default(),
             built_at: AtomicU64::new(0),
@@ -388,30 +393,6 @@ impl App {
         );
         self.built_at.fetch_max(at, Relaxed);
         Ok(())
-    }
-
-    /// Reads environment and file again. A configuration that is not valid changes nothing.
-    ///
-    /// # Errors
-    /// The first wrong value, in words.
-    pub async fn reload(&self) -> Result<Vec<String>, StartError> {
-        let _order = self.rebuilding.lock().await;
-        let environment = Environment::of_process()?;
-        let loaded = config::load(&self.sources.args, &environment)?;
-        self.check_openness(&loaded.config)?;
-        let stored = Stored::read(&self.store).await?;
-        let house = House::build(Arc::new(loaded.config.clone()), &stored, &self.health, &self.discovery.lists(), Some(&self.grants))
-            .map_err(StartError::Settings)?;
-        if let Some(logs) = &*self.logs.lock().unwrap_or_else(PoisonError::into_inner) {
-            logs.set_level(&loaded.config.log.level).map_err(|e| StartError::Settings(e.to_string()))?;
-        }
-        self.fleet.set_settings(snapshot::fleet_settings(&loaded.config));
-        self.registry.set_settings(&loaded.config);
-        let warnings = loaded.warnings.clone();
-        self.move_in(house);
-        self.loaded.store(Arc::new(loaded));
-        tracing::info!("the configuration was read again");
-        Ok(warnings)
     }
 
     /// Reads file and environment again and takes over the keys that stand there, nothing else.

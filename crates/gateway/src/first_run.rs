@@ -10,9 +10,9 @@ use std::{
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version, password_hash::phc::PasswordHash};
 use config::{AuthMode, Config, Secret};
 use rand::{RngExt as _, distr::Alphanumeric};
-use store::Store;
+use store::{Store, audit};
 
-use crate::app::StartError;
+use crate::{admin::trail, app::StartError};
 
 /// Secrets that were made now; each is shown once and kept only as a hash.
 #[derive(Debug, Default)]
@@ -33,7 +33,8 @@ pub async fn prepare(config: &Config, store: &Store) -> Result<FirstRun, StartEr
     config.check_keys(stored)?;
     if auth.mode == AuthMode::Required && !auth.names_a_credential() && !stored {
         let (row, secret) = new_key("first", vec!["inference".to_owned(), "read".to_owned()], "first start");
-        store::keys::insert(store, &row).await?;
+        let trail = trail::of("first start", "key.create", Some(&row.id), &config.audit);
+        audit::follow(trail, store::keys::insert(store, &row)).await?;
         made.key = Some(secret);
     }
     if auth.admin == config::config::AdminLogin::Users && store::users::list(store).await?.is_empty() {
@@ -48,7 +49,8 @@ pub async fn prepare(config: &Config, store: &Store) -> Result<FirstRun, StartEr
             created_at_ms: store::now_ms(),
             last_login_at_ms: None,
         };
-        store::users::insert(store, &user).await?;
+        let trail = trail::of("first start", "user.create", Some(&user.id), &config.audit);
+        audit::follow(trail, store::users::insert(store, &user)).await?;
         if given.is_none() {
             made.admin = Some((user.username, password));
         }

@@ -191,6 +191,7 @@ pub fn control(app: &Arc<App>) -> Router {
         .merge(dashboard())
         .merge(registry())
         .merge(pages())
+        .merge(settings())
         .route("/api/auth/login", post(admin::session::login))
         .route("/api/auth/logout", post(admin::session::logout))
         .route("/api/auth/me", get(admin::session::me))
@@ -199,10 +200,6 @@ pub fn control(app: &Arc<App>) -> Router {
         .route("/api/api-keys", get(admin::keys::list).post(admin::keys::create))
         .route("/api/api-keys/{id}", put(admin::keys::change).delete(admin::keys::revoke))
         .route("/api/api-keys/{id}/rotate", post(admin::keys::rotate))
-        .route("/api/config", get(admin::settings::show))
-        .route("/config/reload", post(admin::settings::reload))
-        .route("/router/reload", post(admin::settings::reload_strategies))
-        .route("/config/sync/status", get(admin::choices::sync_status))
         .route("/router/info", get(admin::choices::info))
         .route("/router/route", post(admin::choices::route))
         .route("/router/stats", get(admin::operate::stats))
@@ -216,12 +213,12 @@ pub fn control(app: &Arc<App>) -> Router {
         .route("/auth/metrics", get(admin::credentials::metrics))
         .route("/auth/reset-metrics", post(admin::credentials::reset_metrics))
         .route("/auth/reload-keys", post(admin::credentials::reload))
-        .route("/api/cache/flush", post(admin::cache::flush))
         .route("/api/feedback", post(admin::feedback::give))
         .route("/api/usage", get(admin::usage::usage))
         .route("/api/requests/{id}/explain", get(admin::explain::explain))
         .fallback(admin::probes::nowhere)
         .method_not_allowed_fallback(admin::probes::wrong_method)
+        .layer(axum::middleware::from_fn_with_state(app.clone(), admin::trail::follow))
         .layer(DefaultBodyLimit::max(CONTROL_BYTES_MAX))
         .with_state(app.clone())
 }
@@ -247,12 +244,28 @@ fn registry() -> Router<Arc<App>> {
         .route("/api/models/available", get(admin::registry::available))
         .route("/api/models/discover-gguf", post(admin::registry::discover))
         .route("/api/models/register", post(admin::registry::register))
+        .route("/api/models/load", post(admin::loading::load))
+        .route("/api/models/unload", post(admin::loading::unload))
         .route("/api/models/registered", get(admin::registry::registered))
         .route("/api/models/convert", get(admin::registry::conversions).post(admin::registry::convert))
         .route("/api/models/convert/{id}", get(admin::registry::conversion).delete(admin::registry::forget_conversion))
         .route("/api/models/blob/{id}", get(admin::blob::blob))
         .route("/api/models/blob/{id}/manifest", get(admin::blob::manifest))
         .route("/api/models/{*id}", delete(admin::registry::remove))
+}
+
+/// The paths of what is in force, and of who changed it.
+fn settings() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/config", get(admin::settings::show).put(admin::settings::change))
+        .route("/api/config/versions", get(admin::settings::versions))
+        .route("/api/config/versions/{id}", get(admin::settings::version))
+        .route("/config/reload", post(admin::settings::reload))
+        .route("/router/reload", post(admin::settings::reload_strategies))
+        .route("/config/sync/status", get(admin::choices::sync_status))
+        .route("/api/audit", get(admin::audit::list))
+        .route("/api/audit/export", get(admin::audit::export))
+        .route("/api/cache/flush", post(admin::cache::flush))
 }
 
 /// What people look at: the description of all paths, the dashboard and the playground.

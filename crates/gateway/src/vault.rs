@@ -1,4 +1,4 @@
-//! Keeps tokens that providers replace, sealed: a copy of the database without the secret that signs sessions opens no account.
+//! Keeps tokens that providers replace, and other secrets of others, sealed: a copy of the database without the secret that signs sessions opens no account.
 
 use std::{future::Future, pin::Pin};
 
@@ -14,10 +14,39 @@ const NAME: &str = "account_tokens:";
 /// Bytes of the nonce before what is sealed.
 const NONCE_BYTES: usize = 12;
 
+/// Seals what the store keeps and nobody shall read there.
+pub struct Seal(RandomizedNonceKey);
+
+impl Seal {
+    /// A seal that a secret opens, for one purpose.
+    ///
+    /// # Errors
+    /// A cipher that this machine's library does not have.
+    pub fn new(purpose: &str, secret: &str) -> Result<Self, StartError> {
+        let key = policy::hash(&format!("{purpose}\n{secret}"));
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &key);
+        Ok(Self(key.map_err(|_| StartError::Settings("secrets cannot be sealed here".to_owned()))?))
+    }
+
+    /// Seals bytes for one place; each time otherwise. `None`: there is no randomness.
+    pub fn seal(&self, place: &str, mut bytes: Vec<u8>) -> Option<String> {
+        let nonce = self.0.seal_in_place_append_tag(Aad::from(place), &mut bytes).ok()?;
+        Some(STANDARD.encode([nonce.as_ref().as_slice(), &bytes].concat()))
+    }
+
+    /// What was sealed for this place with this secret; `None` of anything else.
+    pub fn open(&self, place: &str, sealed: &str) -> Option<Vec<u8>> {
+        let bytes = STANDARD.decode(sealed).ok()?;
+        let (nonce, rest) = bytes.split_first_chunk::<NONCE_BYTES>()?;
+        let mut rest = rest.to_vec();
+        Some(self.0.open_in_place(nonce.into(), Aad::from(place), &mut rest).ok()?.to_vec())
+    }
+}
+
 /// Tokens of accounts in the store.
 pub struct Vault {
     store: Store,
-    key: RandomizedNonceKey,
+    seal: Seal,
 }
 
 impl Vault {
@@ -26,24 +55,15 @@ impl Vault {
     /// # Errors
     /// A cipher that this machine's library does not have.
     pub fn new(store: Store, secret: &str) -> Result<Self, StartError> {
-        let key = policy::hash(&format!("tokens of accounts\n{secret}"));
-        let key =
-            RandomizedNonceKey::new(&AES_256_GCM, &key).map_err(|_| StartError::Settings("tokens cannot be sealed here".to_owned()))?;
-        Ok(Self { store, key })
+        Ok(Self { store, seal: Seal::new("tokens of accounts", secret)? })
     }
 
     fn seal(&self, place: &str, tokens: &Tokens) -> Option<String> {
-        let mut bytes = serde_json::to_vec(tokens).ok()?;
-        let nonce = self.key.seal_in_place_append_tag(Aad::from(place), &mut bytes).ok()?;
-        Some(STANDARD.encode([nonce.as_ref().as_slice(), &bytes].concat()))
+        self.seal.seal(place, serde_json::to_vec(tokens).ok()?)
     }
 
     fn open(&self, place: &str, sealed: &str) -> Option<Tokens> {
-        let bytes = STANDARD.decode(sealed).ok()?;
-        let (nonce, rest) = bytes.split_first_chunk::<NONCE_BYTES>()?;
-        let mut rest = rest.to_vec();
-        let opened = self.key.open_in_place(nonce.into(), Aad::from(place), &mut rest).ok()?;
-        serde_json::from_slice(opened).ok()
+        serde_json::from_slice(&self.seal.open(place, sealed)?).ok()
     }
 }
 

@@ -32,6 +32,9 @@ pub enum StoreError {
     /// The disk is full.
     #[error("no space left for the database: {0}")]
     Full(#[source] sqlx::Error),
+    /// The row that a change must leave can't be stored, so the change was not made.
+    #[error("the change was not made, because its audit row could not be stored: {0}")]
+    Unrecorded(#[source] Box<StoreError>),
     /// A stored value can't be read back.
     #[error("the stored {what} of {id} can't be read: {source}")]
     Damaged { what: &'static str, id: String, source: serde_json::Error },
@@ -68,6 +71,9 @@ impl StoreError {
             Self::Exists(what) => Failure::new(Code::Conflict, format!("{what} exists already")),
             Self::Busy(_) => {
                 Failure::new(Code::NoAvailableTarget, "the database is busy, try again").retry_after(std::time::Duration::from_secs(1))
+            }
+            Self::Unrecorded(_) => {
+                Failure::new(Code::AuditUnavailable, "the audit row of this change cannot be stored, so nothing was changed")
             }
             Self::Full(_) => Failure::new(Code::InsufficientStorage, "no space left for the database"),
             _ => Failure::new(Code::InternalError, "the database failed"),

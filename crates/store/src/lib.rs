@@ -16,7 +16,9 @@ mod text;
 mod watch;
 
 pub mod answers;
+pub mod audit;
 pub mod bodies;
+pub mod config_versions;
 pub mod counters;
 pub mod feedback;
 pub mod history;

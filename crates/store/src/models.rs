@@ -2,7 +2,7 @@
 
 use sqlx::{Row, sqlite::SqliteRow};
 
-use crate::{Store, StoreError, open::Durability};
+use crate::{Store, StoreError, audit, open::Durability};
 
 /// A registered model name.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -57,6 +57,9 @@ async fn write(store: &Store, replaced: Option<&str>, models: &[Model]) -> Resul
             .bind(model.created_at_ms)
             .execute(&mut *transaction)
             .await?;
+    }
+    if let Some(trail) = audit::pending() {
+        trail.witness(&mut transaction).await?;
     }
     transaction.commit().await?;
     drop(writer);

@@ -14,7 +14,7 @@ use sqlx::{
 use telemetry::Courtesy;
 use tokio::sync::{Mutex, MutexGuard, watch};
 
-use crate::{StoreError, watch as changes};
+use crate::{StoreError, audit, watch as changes};
 
 /// How long a statement waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -170,10 +170,22 @@ impl Store {
         Ok(writer)
     }
 
-    /// One statement of the control plane: on the disk when this returns. Gives the number of rows it touched.
+    /// One statement of the control plane, with the audit row of the change that it is part of: on the disk when this returns. Gives the number of
+    /// rows it touched.
     pub(crate) async fn execute(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<u64, StoreError> {
         let mut writer = self.writer(Durability::Disk).await?;
-        let rows = query.execute(&mut writer.connection).await?.rows_affected();
+        let rows = match audit::pending() {
+            None => query.execute(&mut writer.connection).await?.rows_affected(),
+            Some(trail) => {
+                let mut transaction = writer.begin().await?;
+                let rows = query.execute(&mut *transaction).await?.rows_affected();
+                if rows > 0 {
+                    trail.witness(&mut transaction).await?;
+                }
+                transaction.commit().await?;
+                rows
+            }
+        };
         drop(writer);
         if rows > 0 {
             self.announce();
@@ -221,6 +233,16 @@ impl Store {
     pub async fn release(&self) {
         let mut writer = self.inner.writer.lock().await;
         sqlx::query("ROLLBACK").execute(&mut writer.connection).await.expect("it was seized");
+    }
+
+    /// Lets no row come into a table any more.
+    ///
+    /// # Panics
+    /// Where the database can't be asked.
+    pub async fn refuse_rows_of(&self, table: &str) {
+        let mut writer = self.inner.writer.lock().await;
+        let trigger = format!("CREATE TRIGGER refused BEFORE INSERT ON {table} BEGIN SELECT raise(FAIL, 'refused'); END");
+        sqlx::query(sqlx::AssertSqlSafe(trigger)).execute(&mut writer.connection).await.expect("a trigger that always works");
     }
 
     /// Makes the database as full as if the disk were: it may not grow beyond so many pages (what it has stays).

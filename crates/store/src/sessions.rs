@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::Row;
 
-use crate::{Store, StoreError, open::Durability};
+use crate::{Store, StoreError, audit, open::Durability};
 
 /// Ended sessions of one user that are told apart; with more, all that were opened until then are ended together.
 pub const ENDED_PER_USER_MAX: i64 = 100;
@@ -45,6 +45,9 @@ pub async fn end(store: &Store, user_id: &str, id: &str, expires_at_ms: i64, now
     let statement =
         "INSERT INTO ended_sessions (user_id, id, ended_at, expires_at) SELECT id, ?, ?, ? FROM users WHERE id = ? ON CONFLICT DO NOTHING";
     sqlx::query(statement).bind(id).bind(now_ms).bind(expires_at_ms).bind(user_id).execute(&mut *transaction).await?;
+    if let Some(trail) = audit::pending() {
+        trail.witness(&mut transaction).await?;
+    }
     transaction.commit().await?;
     drop(writer);
     store.announce();

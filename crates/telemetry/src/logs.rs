@@ -98,6 +98,11 @@ impl Logs {
         self.lines.clone().map(ReadyLines)
     }
 
+    /// Whether a text is a level, in env-filter syntax.
+    pub fn check_level(level: &str) -> Result<(), Error> {
+        level::filter(level).map(drop)
+    }
+
     /// Changes the level, in env-filter syntax.
     pub fn set_level(&self, level: &str) -> Result<(), Error> {
         let filter = level::filter(level)?;

@@ -34,6 +34,7 @@ pub enum Code {
     QueueTimeout,
     ModelLoading,
     UpstreamTimeout,
+    AuditUnavailable,
     InsufficientStorage,
     InternalError,
 }
@@ -67,6 +68,7 @@ impl Code {
             Self::QueueFull => ("queue_full", "service_unavailable", 503),
             Self::QueueTimeout => ("queue_timeout", "service_unavailable", 503),
             Self::ModelLoading => ("model_loading", "service_unavailable", 503),
+            Self::AuditUnavailable => ("audit_log_unavailable", "service_unavailable", 503),
             Self::UpstreamTimeout => ("upstream_timeout", "timeout_error", 504),
             Self::InsufficientStorage => ("insufficient_storage", "server_error", 507),
             Self::InternalError => ("internal_error", "server_error", 500),

@@ -41,6 +41,11 @@ impl Target {
         &self.path
     }
 
+    /// Its text as it was; an empty one where there is no file.
+    pub fn text(&self) -> &str {
+        self.before.as_deref().unwrap_or_default()
+    }
+
     /// Its text to change; an empty one where there is no file.
     ///
     /// # Errors

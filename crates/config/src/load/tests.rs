@@ -254,7 +254,7 @@ fn errors_and_shown_settings_have_no_secrets() {
     let variables =
         [("LLM_ROUTER_ADMIN_PASSWORD", KEY), ("OPENAI_API_KEY", KEY), ("REDIS_URL", "redis://:sk-very-secret@h/0"), ("AUTH_KEY_07", KEY)];
     let loaded = loaded(text, &variables);
-    assert_eq!(loaded.config.accounts[0].api_key.as_ref().map(crate::Secret::expose), Some(KEY));
+    assert_eq!(loaded.config.accounts[0].api_key.as_ref().map(Secret::expose), Some(KEY));
     for said in [show_text(&loaded), show_json(&loaded).to_string(), format!("{loaded:?}")] {
         let at = said.find(KEY).map(|at| &said[at.saturating_sub(80)..at]);
         assert_eq!(at, None, "the secret stands behind this");
@@ -378,7 +378,7 @@ fn keys_of_all_sources_count_together() {
             ("AUTH_KEY_03", "sk-3", 3)
         ]
     );
-    let masters: Vec<&str> = auth.master_keys.iter().map(crate::Secret::expose).collect();
+    let masters: Vec<&str> = auth.master_keys.iter().map(Secret::expose).collect();
     assert_eq!(masters, ["sk-m0", "sk-m1", "sk-m3", "sk-m2"]);
 }
 

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Admin, Answer};
+use super::{Admin, Answer, trail};
 use crate::app::App;
 
 /// What was forgotten.
@@ -22,6 +22,7 @@ pub struct Flushed {
 #[utoipa::path(post, path = "/api/cache/flush", tag = "operating", responses((status = 200, description = "They are forgotten", body = Flushed)), security(("bearer" = ["admin"])))]
 pub async fn flush(State(app): State<Arc<App>>, _: Admin) -> Answer<Json<Flushed>> {
     let flushed = app.answered.cache.flush().await;
+    trail::changed(None, Some(serde_json::json!({"flushed": flushed})));
     tracing::info!(flushed, "the answer cache was flushed");
     Ok(Json(Flushed { status: "success", flushed }))
 }

@@ -121,10 +121,15 @@ pub struct Used {
 
 /// The whole decision of a request: candidates, attempts, timings, use. For readers, and for the key that made the request.
 #[utoipa::path(get, path = "/api/requests/{id}/explain", tag = "requests", params(("id" = String, Path, description = "The answer's `x-request-id`")),
-    responses((status = 200, description = "The decision", body = Explanation), (status = 404, description = "No such request, or another's")), security(("bearer" = [])))]
+    responses((status = 200, description = "The decision", body = Explanation), (status = 403, description = "No request of this key, which may not read others'"), (status = 404, description = "No such request")), security(("bearer" = [])))]
 pub async fn explain(State(app): State<Arc<App>>, Known(caller): Known, Path(id): Path<String>) -> Answer<Json<Explanation>> {
     let Some(stored) = find(&app, &caller, &id).await? else {
         let id: String = id.chars().take(100).collect();
+        // The same answer whether there is one of somebody else's or none.
+        if !caller.scopes.has(Scope::Read) {
+            let message = format!("no request `{id}` of this key is recorded; others' are for keys with the scope `read`");
+            return Err(Failure::new(Code::PermissionDenied, message).into());
+        }
         return Err(Failure::new(Code::NotFound, format!("there is no record of a request `{id}`")).into());
     };
     Ok(Json(explanation(stored.row)))

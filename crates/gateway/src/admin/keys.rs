@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use store::keys::{Key, Limits};
 use wire::{Code, Failure};
 
-use super::{Admin, Answer, read};
+use super::{Admin, Answer, read, trail};
 use crate::{app::App, first_run::new_key};
 
 /// What a new key may do if nothing is said.
@@ -190,6 +190,8 @@ impl NewKey {
 pub async fn create(State(app): State<Arc<App>>, Admin(caller): Admin, body: Bytes) -> Answer<(StatusCode, Json<Value>)> {
     let by = caller.key.as_ref().map_or("anyone", |k| &k.name);
     let (row, secret) = read::<NewKey>(&body)?.make(by)?;
+    trail::about(&row.id);
+    trail::changed(None, Some(shown(&row, None)));
     store::keys::insert(&app.store, &row).await?;
     // Valid when the answer is out, not when the watcher next looks.
     app.refresh().await.map_err(|e| Failure::new(Code::InternalError, e.to_string()))?;
@@ -222,6 +224,8 @@ pub async fn list(State(app): State<Arc<App>>, _: Admin) -> Answer<Json<Value>> 
     security(("bearer" = ["admin"]))
 )]
 pub async fn revoke(State(app): State<Arc<App>>, Admin(caller): Admin, Path(id): Path<String>) -> Answer<StatusCode> {
+    let before = store::keys::get(&app.store, &id).await?;
+    trail::changed(before.map(|key| shown(&key, None)), None);
     if !store::keys::revoke(&app.store, &id, store::now_ms()).await? {
         return Err(unknown(&id).into());
     }
@@ -244,7 +248,9 @@ pub async fn revoke(State(app): State<Arc<App>>, Admin(caller): Admin, Path(id):
 pub async fn change(State(app): State<Arc<App>>, Admin(caller): Admin, Path(id): Path<String>, body: Bytes) -> Answer<Json<Value>> {
     let changed = read::<ChangedKey>(&body)?;
     let mut key = living(&app, &id).await?;
+    let before = shown(&key, None);
     changed.apply(&mut key)?;
+    trail::changed(Some(before), Some(shown(&key, None)));
     store::keys::update(&app.store, &key).await?;
     app.refresh().await.map_err(|e| Failure::new(Code::InternalError, e.to_string()))?;
     tracing::info!(key = id, by = caller.key.as_ref().map(|k| &*k.name), "a key was changed");

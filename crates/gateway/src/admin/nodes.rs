@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use axum::{
     Json,
     extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, Request, StatusCode},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -17,11 +17,15 @@ use wire::{
     fleet::node::{Heartbeat, Registration},
 };
 
-use super::{Admin, Answer, Asked, Known, Reader, Refusal, read};
+use super::{Admin, Answer, Asked, Known, Reader, Refusal, read, trail};
 use crate::app::App;
 
-/// Most bytes of a node's log answer.
-const LOG_BYTES_MAX: usize = 4 << 20;
+/// Most bytes of a node's answer.
+const NODE_BYTES_MAX: usize = 4 << 20;
+
+/// How long a node may take for its log, and to be reached at all.
+const LOG_TIME_MAX: Duration = Duration::from_secs(10);
+const NODE_CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// `POST /api/nodes`: 201 for a new node, 200 for one that registers again.
 #[utoipa::path(
@@ -35,7 +39,9 @@ const LOG_BYTES_MAX: usize = 4 << 20;
 )]
 pub async fn register(State(app): State<Arc<App>>, asked: Asked, headers: HeaderMap, body: Bytes) -> Answer<Response> {
     let said: Registration = read(&body)?;
+    trail::by("node", None, Some(&said.machine_name));
     let (registered, is_new) = app.fleet.register(said, origin(&asked, &headers, false)).await?;
+    trail::about(&registered.node_id);
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(registered)).into_response())
 }
@@ -76,7 +82,9 @@ pub async fn register_agent(
     body: Bytes,
 ) -> Answer<Json<Value>> {
     let said: AgentRegistration = read(&body)?;
+    trail::by("node", None, Some(&said.name));
     let made = app.fleet.register_agent(said, origin(&asked, &headers, known.is_ok())).await?;
+    trail::about(&made.node_id);
     Ok(Json(json!({"status": "ok", "node_id": made.node_id, "router_secret": made.router_secret})))
 }
 
@@ -173,7 +181,10 @@ pub async fn summary(State(app): State<Arc<App>>, _: Reader) -> Json<Summary> {
 )]
 pub async fn settings(State(app): State<Arc<App>>, _: Admin, Path(id): Path<String>, body: Bytes) -> Answer<Json<NodeView>> {
     let wanted: NodeSettings = read(&body)?;
-    Ok(Json(app.fleet.update_settings(&id, wanted).await?))
+    let before = app.fleet.get(&id).map(|node| json!(node));
+    let node = app.fleet.update_settings(&id, wanted).await?;
+    trail::changed(before, Some(json!(node)));
+    Ok(Json(node))
 }
 
 /// `POST /api/nodes/{id}/disconnect`.
@@ -214,6 +225,7 @@ const fn yes() -> bool {
 )]
 pub async fn drain(State(app): State<Arc<App>>, _: Admin, Path(id): Path<String>, body: Bytes) -> Answer<StatusCode> {
     let Drain { draining } = read(&body)?;
+    trail::changed(None, Some(json!({"draining": draining})));
     app.fleet.drain(&id, draining).await?;
     Ok(StatusCode::ACCEPTED)
 }
@@ -245,6 +257,7 @@ pub async fn approve(State(app): State<Arc<App>>, _: Admin, Path(id): Path<Strin
 pub async fn adopt(State(app): State<Arc<App>>, _: Admin, body: Bytes) -> Answer<Response> {
     let wanted: Adoption = read(&body)?;
     let (node, is_new) = app.fleet.adopt(wanted).await?;
+    trail::about(&node.id);
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(node)).into_response())
 }
@@ -276,6 +289,8 @@ pub async fn make_join_token(State(app): State<Arc<App>>, Admin(caller): Admin, 
     let wanted: NewJoinToken = read(&body)?;
     let (made, secret) = app.fleet.make_join_token(wanted, caller.key.map(|key| key.name.to_string())).await?;
     let mut shown = json!(made);
+    trail::about(&made.id);
+    trail::changed(None, Some(shown.clone()));
     shown["token"] = secret.into();
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
@@ -321,6 +336,7 @@ pub async fn history(State(app): State<Arc<App>>, _: Reader, Path(id): Path<Stri
     security(("bearer" = ["admin"]))
 )]
 pub async fn remove(State(app): State<Arc<App>>, _: Admin, Path(id): Path<String>) -> Answer<StatusCode> {
+    trail::changed(app.fleet.get(&id).map(|node| json!(node)), None);
     app.fleet.delete(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -347,22 +363,35 @@ pub async fn logs(
     if !view.is_there(node) {
         return Err(Failure::new(Code::NoAvailableTarget, format!("the node `{}` is offline", node.name)).into());
     }
-    let away = |_| Failure::new(Code::NoAvailableTarget, format!("the node `{}` cannot be asked for its log now", node.name));
-    let mut request = http::Request::new(net::Body::empty());
-    *request.uri_mut() = format!("{}/api/logs?tail={tail}", node.url)
-        .parse()
-        .map_err(|_| Failure::new(Code::InternalError, "the node's address is not usable"))?;
-    if let Ok(proof) = format!("Bearer {}", node.router_secret).parse() {
-        request.headers_mut().insert(http::header::AUTHORIZATION, proof);
-    }
-    let limit = Duration::from_secs(10);
-    let timeouts = net::Timeouts { connect: limit, first_byte: limit, idle: limit, total: limit };
-    let response = app.node_client.fetch(request, &timeouts, LOG_BYTES_MAX).await.map_err(away)?;
-    let mut said: Value =
-        serde_json::from_slice(response.body()).map_err(|_| Failure::new(Code::UpstreamError, "the node's log answer is not JSON"))?;
-    if let Some(object) = said.as_object_mut().filter(|_| response.status().is_success()) {
+    let (status, mut said) = asked(&app, node, Request::get(format!("/api/logs?tail={tail}")), "", LOG_TIME_MAX).await?;
+    if let Some(object) = said.as_object_mut().filter(|_| status.is_success()) {
         object.insert("source".to_owned(), format!("node:{}", node.name).into());
         return Ok(Json(said));
     }
-    Err(Failure::new(Code::UpstreamError, format!("the node answered with status {}", response.status().as_u16())).into())
+    Err(Failure::new(Code::UpstreamError, format!("the node answered with status {}", status.as_u16())).into())
+}
+
+/// Asks a node of ours something of its control plane; `request` names the path, `body` is JSON or nothing.
+///
+/// # Errors
+/// [`Code::NoAvailableTarget`] where it cannot be reached, [`Code::UpstreamError`] where it answers with something that is no JSON.
+pub(super) async fn asked(
+    app: &App,
+    node: &fleet::Peer,
+    request: http::request::Builder,
+    body: &str,
+    time_max: Duration,
+) -> Result<(StatusCode, Value), Failure> {
+    let unusable = || Failure::new(Code::InternalError, "the node's address is not usable");
+    let mut request = request.body(net::Body::from(body.as_bytes().to_vec())).map_err(|_| unusable())?;
+    *request.uri_mut() = format!("{}{}", node.url, request.uri()).parse().map_err(|_| unusable())?;
+    if let Ok(proof) = format!("Bearer {}", node.router_secret).parse() {
+        request.headers_mut().insert(http::header::AUTHORIZATION, proof);
+    }
+    let timeouts = net::Timeouts { connect: NODE_CONNECT_TIME_MAX.min(time_max), first_byte: time_max, idle: time_max, total: time_max };
+    let away = |_| Failure::new(Code::NoAvailableTarget, format!("the node `{}` cannot be asked now", node.name));
+    let response = app.node_client.fetch(request, &timeouts, NODE_BYTES_MAX).await.map_err(away)?;
+    let no_json = |_| Failure::new(Code::UpstreamError, format!("the node `{}` answered with something that is no JSON", node.name));
+    let said = serde_json::from_slice(response.body()).map_err(no_json)?;
+    Ok((response.status(), said))
 }

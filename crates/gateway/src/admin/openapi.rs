@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    blob, cache, choices, credentials, dashboard, explain, feedback, history, keys, models, nodes, operate, probes, registry, session,
-    settings, usage, users,
+    audit, blob, cache, choices, credentials, dashboard, explain, feedback, history, keys, loading, models, nodes, operate, probes,
+    registry, session, settings, usage, users,
 };
 use crate::ui;
 
@@ -38,11 +38,14 @@ const PAGE_POLICY: &str =
         (name = "requests", description = "Records of requests"),
         (name = "keys", description = "API keys and their use"),
         (name = "users", description = "Users and their sessions"),
+        (name = "audit", description = "Who changed what"),
         (name = "nodes", description = "Own nodes and agents"),
         (name = "configuration", description = "Settings"),
         (name = "documentation", description = "These pages")
     ),
     paths(
+        audit::export,
+        audit::list,
         cache::flush,
         blob::blob,
         blob::manifest,
@@ -71,6 +74,8 @@ const PAGE_POLICY: &str =
         keys::list,
         keys::revoke,
         keys::rotate,
+        loading::load,
+        loading::unload,
         models::list,
         models::one,
         nodes::adopt,
@@ -114,9 +119,12 @@ const PAGE_POLICY: &str =
         session::login,
         session::logout,
         session::me,
+        settings::change,
         settings::reload,
         settings::reload_strategies,
         settings::show,
+        settings::version,
+        settings::versions,
         usage::usage,
         users::change,
         users::create,

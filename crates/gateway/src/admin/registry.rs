@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use store::model_tasks::ModelTask;
 use wire::Failure;
 
-use super::{Admin, Answer, Reader, read};
+use super::{Admin, Answer, Reader, read, trail};
 use crate::{
     app::App,
     registry::{ConversionWanted, MEMORY_FACTOR, RegistrationWanted, SearchWanted, Shown},
@@ -79,6 +79,9 @@ pub async fn discover(State(app): State<Arc<App>>, _: Reader, body: Bytes) -> An
 pub async fn register(State(app): State<Arc<App>>, _: Admin, body: Bytes) -> Answer<Response> {
     let wanted: RegistrationWanted = read(&body)?;
     let registered = app.registry.register(wanted).await?;
+    let registered = json!(registered);
+    trail::about(registered["name"].as_str().unwrap_or_default());
+    trail::changed(None, Some(registered.clone()));
     Ok((StatusCode::CREATED, Json(registered)).into_response())
 }
 
@@ -155,6 +158,7 @@ pub async fn remove(State(app): State<Arc<App>>, _: Admin, Path(name): Path<Stri
 pub async fn convert(State(app): State<Arc<App>>, _: Admin, body: Bytes) -> Answer<Response> {
     let wanted: ConversionWanted = read(&body)?;
     let (task, _) = app.registry.convert(wanted).await?;
+    trail::about(&task.id);
     Ok((StatusCode::ACCEPTED, Json(json!({"task_id": task.id, "status": task.status, "model": task.model}))).into_response())
 }
 

@@ -23,7 +23,7 @@ use store::users::User;
 use tokio::sync::Semaphore;
 use wire::{Code, Failure};
 
-use super::{Answer, Asked, Asks, read};
+use super::{Answer, Asked, Asks, read, trail};
 use crate::{
     app::App,
     first_run::{self, is_password},
@@ -291,10 +291,14 @@ pub async fn login(State(app): State<Arc<App>>, asked: Asked, headers: HeaderMap
     let pair = (username.chars().take(128).collect::<String>(), asked.peer.address);
     // Before the count is looked at, so that guesses sent all at once are counted too.
     let _turn = app.sessions.checks.acquire().await;
+    let user = store::users::get(&app.store, &username).await?;
+    if let Some(user) = &user {
+        trail::by("user", Some(&user.id), Some(&user.username));
+    }
+    // Another name than a user's is not kept: it may be a password that was typed into the wrong field.
     if let Some(wait) = app.sessions.locked(&pair) {
         return Err(Failure::new(Code::RateLimitExceeded, "too many failed log-ins; wait before the next").retry_after(wait).into());
     }
-    let user = store::users::get(&app.store, &username).await?;
     let hash = user.as_ref().map_or_else(|| app.sessions.nobody(), |u| u.password_hash.clone());
     let is_right = tokio::task::spawn_blocking(move || is_password(&password, &hash)).await.unwrap_or(false);
     let Some(user) = user.filter(|_| is_right) else {
@@ -330,6 +334,7 @@ pub async fn logout(State(app): State<Arc<App>>, asked: Asked, headers: HeaderMa
     let sessions: Vec<Claims> =
         tokens.filter_map(|token| claims(&app, token).filter(|claims| in_force(&house, claims, false).is_some())).collect();
     for claims in &sessions {
+        trail::by("user", Some(&claims.sub), Some(&claims.name));
         store::sessions::end(&app.store, &claims.sub, &claims.jti, claims.exp * 1000, store::now_ms()).await?;
     }
     if !sessions.is_empty() {

@@ -21,6 +21,7 @@ use wire::{Code, Failure};
 use super::{
     Admin, Answer, Asked, Asks, Refusal, read,
     session::{self, Seat, Transport},
+    trail,
 };
 use crate::{app::App, first_run};
 
@@ -102,6 +103,8 @@ pub async fn create(State(app): State<Arc<App>>, Admin(by): Admin, body: Bytes) 
         created_at_ms: store::now_ms(),
         last_login_at_ms: None,
     };
+    trail::about(&user.id);
+    trail::changed(None, Some(shown(&user)));
     users::insert(&app.store, &user).await.map_err(taken)?;
     known(&app).await?;
     tracing::info!(user = user.username, role = user.role, by = by.key.as_ref().map(|k| &*k.name), "a user was made");
@@ -140,6 +143,9 @@ pub async fn change(
         return Err(refusal);
     }
     let before = users::get_by_id(&app.store, &id).await?.ok_or_else(unknown)?;
+    if own.is_some() {
+        trail::by("user", Some(&id), Some(&before.username));
+    }
     let is_new_password = password.is_some();
     let password_hash = match password {
         Some(password) => Some(renewed(&app, &before, password).await?),
@@ -151,6 +157,7 @@ pub async fn change(
         must_change_password: must_change_password.or(is_new_password.then_some(false)),
         password_hash,
     };
+    trail::changed(Some(shown(&before)), Some(changed(&before, &change)));
     if !users::change(&app.store, &id, &change).await.map_err(taken)? {
         return Err(kept(&app, &id, "Cannot take the role from the last administrator").await);
     }
@@ -177,12 +184,26 @@ pub async fn change(
     security(("bearer" = ["admin"]))
 )]
 pub async fn remove(State(app): State<Arc<App>>, Admin(by): Admin, Path(id): Path<String>) -> Answer<StatusCode> {
+    trail::changed(users::get_by_id(&app.store, &id).await?.as_ref().map(shown), None);
     if !users::delete(&app.store, &id).await? {
         return Err(kept(&app, &id, "Cannot delete the last administrator").await);
     }
     known(&app).await?;
     tracing::info!(user = id, by = by.key.as_ref().map(|k| &*k.name), "a user was removed");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A user as the change will have it; of a new password only that there is one.
+fn changed(before: &User, change: &Change) -> Value {
+    let mut after = before.clone();
+    after.username = change.username.clone().unwrap_or(after.username);
+    after.role = change.role.clone().unwrap_or(after.role);
+    after.must_change_password = change.must_change_password.unwrap_or(after.must_change_password);
+    let mut shown = shown(&after);
+    if change.password_hash.is_some() {
+        shown["is_new_password"] = true.into();
+    }
+    shown
 }
 
 /// Why a user stayed as it was.

@@ -298,7 +298,7 @@ pub(super) fn change(
     let changed = if how.dry_run { target.document()?.text() != document.text() } else { target.write(document.text())? };
     let file = target.path().display().to_string();
     if how.json {
-        let text = how.dry_run.then(|| document.masked());
+        let text = how.dry_run.then(|| document.masked()).flatten();
         return out::json(
             &json!({"file": file, "changed": changed, "dry_run": how.dry_run, "notes": notes, "warnings": warnings, "text": text}),
         );
@@ -309,7 +309,9 @@ pub(super) fn change(
     match (how.dry_run, changed) {
         (true, _) => {
             out::remark(&format!("{file}: not written (--dry-run)"));
-            out::print(&document.masked())
+            let not_followed =
+                || Failed(1, "the file is written in a way in which its secrets can't be told, so it is not shown".to_owned());
+            out::print(&document.masked().ok_or_else(not_followed)?)
         }
         (false, true) => out::line(&format!("{file}: changed")),
         (false, false) => out::line(&format!("{file}: nothing to change")),

@@ -4,10 +4,13 @@ use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
-use store::Store;
+use store::{Store, audit};
 
 use super::{Failed, Sources, environment, out, remote::Remote};
-use crate::{admin::keys::NewKey, app::store_url};
+use crate::{
+    admin::{keys::NewKey, trail},
+    app::store_url,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -105,9 +108,10 @@ async fn create(sources: &Sources, wanted: NewKey, as_json: bool) -> Result<(), 
             router.ask(Method::POST, "/api/api-keys", Some(&body)).await?
         }
         None => {
-            let store = open(sources).await?;
+            let (store, rules) = open(sources).await?;
             let (row, secret) = wanted.make("command line").map_err(|f| Failed(1, f.message))?;
-            store::keys::insert(&store, &row).await.context("the key could not be stored")?;
+            let trail = trail::of("command line", "key.create", Some(&row.id), &rules);
+            audit::follow(trail, store::keys::insert(&store, &row)).await.context("the key could not be stored")?;
             store.close().await;
             crate::admin::keys::shown(&row, Some(&secret))
         }
@@ -129,8 +133,9 @@ async fn rotate(sources: &Sources, id: &str, as_json: bool) -> Result<(), Failed
     let made = match Remote::of(&environment()?) {
         Some(router) => router.ask(Method::POST, &format!("/api/api-keys/{id}/rotate"), None).await?,
         None => {
-            let store = open(sources).await?;
-            let renewed = crate::admin::keys::renewed(&store, id).await.context("the key could not be renewed")?;
+            let (store, rules) = open(sources).await?;
+            let trail = trail::of("command line", "key.rotate", Some(id), &rules);
+            let renewed = audit::follow(trail, crate::admin::keys::renewed(&store, id)).await.context("the key could not be renewed")?;
             store.close().await;
             let (key, secret) = renewed.ok_or_else(|| anyhow!("there is no key `{id}`"))?;
             crate::admin::keys::shown(&key, Some(&secret))
@@ -143,7 +148,7 @@ async fn list(sources: &Sources, as_json: bool) -> Result<(), Failed> {
     let keys = match Remote::of(&environment()?) {
         Some(router) => router.ask(Method::GET, "/api/api-keys", None).await?["api_keys"].take(),
         None => {
-            let store = open(sources).await?;
+            let (store, _) = open(sources).await?;
             let rows = store::keys::list(&store).await.context("the keys could not be read")?;
             store.close().await;
             rows.iter().filter(|k| k.revoked_at_ms.is_none()).map(|k| crate::admin::keys::shown(k, None)).collect()
@@ -168,8 +173,10 @@ async fn revoke(sources: &Sources, id: &str, as_json: bool) -> Result<(), Failed
             router.ask(Method::DELETE, &format!("/api/api-keys/{id}"), None).await?;
         }
         None => {
-            let store = open(sources).await?;
-            let known = store::keys::revoke(&store, id, store::now_ms()).await.context("the key could not be revoked")?;
+            let (store, rules) = open(sources).await?;
+            let trail = trail::of("command line", "key.delete", Some(id), &rules);
+            let known =
+                audit::follow(trail, store::keys::revoke(&store, id, store::now_ms())).await.context("the key could not be revoked")?;
             store.close().await;
             if !known {
                 return Err(anyhow!("there is no key `{id}`").into());
@@ -179,8 +186,9 @@ async fn revoke(sources: &Sources, id: &str, as_json: bool) -> Result<(), Failed
     if as_json { out::json(&json!({"id": id, "revoked": true})) } else { out::line(&format!("{id} is refused from now on")) }
 }
 
-/// The store that the configuration names; a running router sees the change within a quarter of a second.
-async fn open(sources: &Sources) -> Result<Store, Failed> {
+/// The store that the configuration names, and what it says of audit rows; a running router sees the change within a quarter of a second.
+async fn open(sources: &Sources) -> Result<(Store, config::config::Audit), Failed> {
     let config = config::load(&sources.args(), &environment()?)?.config;
-    Ok(Store::open(&store_url(&config.store), &config.server.data_dir).await.context("the store could not be opened")?)
+    let store = Store::open(&store_url(&config.store), &config.server.data_dir).await.context("the store could not be opened")?;
+    Ok((store, config.audit))
 }

@@ -9,10 +9,10 @@ use config::Account;
 use http::{HeaderValue, Request, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{Store, models::Model};
+use store::{Store, audit, models::Model};
 
 use super::{Failed, Sources, environment, out, proxy, pulls};
-use crate::app::store_url;
+use crate::{admin::trail, app::store_url};
 
 /// Most bytes of a file of models, and of a provider's list.
 const LIST_BYTES_MAX: usize = 8 << 20;
@@ -125,8 +125,9 @@ fn shown(model: &Model) -> Value {
 async fn add(add: Add) -> Result<(), Failed> {
     config::registered::check_registration(&add.name, &add.r#type, &add.endpoint).map_err(|e| Failed(1, e.to_string()))?;
     let model = Model { name: add.name, r#type: add.r#type, endpoint: add.endpoint, kind: add.kind, created_at_ms: store::now_ms() };
-    let store = open(&add.sources).await?;
-    store::models::upsert(&store, std::slice::from_ref(&model)).await.context("the model could not be stored")?;
+    let (store, rules) = open(&add.sources).await?;
+    let trail = trail::of("command line", "model.add", Some(&model.name), &rules);
+    audit::follow(trail, store::models::upsert(&store, std::slice::from_ref(&model))).await.context("the model could not be stored")?;
     store.close().await;
     if add.json {
         return out::json(&shown(&model));
@@ -135,7 +136,7 @@ async fn add(add: Add) -> Result<(), Failed> {
 }
 
 async fn list(sources: &Sources, as_json: bool) -> Result<(), Failed> {
-    let store = open(sources).await?;
+    let (store, _) = open(sources).await?;
     let models = store::models::list(&store).await.context("the models could not be read")?;
     store.close().await;
     if as_json {
@@ -146,8 +147,9 @@ async fn list(sources: &Sources, as_json: bool) -> Result<(), Failed> {
 }
 
 async fn remove(sources: &Sources, name: &str, as_json: bool) -> Result<(), Failed> {
-    let store = open(sources).await?;
-    let known = store::models::delete(&store, name).await.context("the model could not be removed")?;
+    let (store, rules) = open(sources).await?;
+    let trail = trail::of("command line", "model.remove", Some(name), &rules);
+    let known = audit::follow(trail, store::models::delete(&store, name)).await.context("the model could not be removed")?;
     store.close().await;
     if !known {
         return Err(anyhow!("no model `{name}` is registered").into());
@@ -185,8 +187,9 @@ async fn seed(sources: &Sources, file: &std::path::Path, as_json: bool) -> Resul
         Ok(Model { name: entry.name, r#type: entry.r#type, endpoint: entry.endpoint, kind, created_at_ms: now })
     });
     let models = models.collect::<Result<Vec<_>, Failed>>()?;
-    let store = open(sources).await?;
-    store::models::upsert(&store, &models).await.context("the models could not be stored")?;
+    let (store, rules) = open(sources).await?;
+    let trail = trail::of("command line", "model.seed", None, &rules);
+    audit::follow(trail, store::models::upsert(&store, &models)).await.context("the models could not be stored")?;
     store.close().await;
     if as_json {
         return out::json(&json!({"count": models.len(), "models": models.iter().map(shown).collect::<Vec<_>>()}));
@@ -212,8 +215,9 @@ async fn refresh(sources: &Sources, as_json: bool) -> Result<(), Failed> {
     if models.is_empty() {
         return Err(anyhow!("{endpoint} lists no model; nothing was changed").into());
     }
-    let store = open(sources).await?;
-    store::models::replace_type(&store, r#type, &models).await.context("the models could not be stored")?;
+    let (store, rules) = open(sources).await?;
+    let trail = trail::of("command line", "model.refresh", Some(r#type), &rules);
+    audit::follow(trail, store::models::replace_type(&store, r#type, &models)).await.context("the models could not be stored")?;
     store.close().await;
     if as_json {
         return out::json(&json!({"count": models.len(), "models": models.iter().map(shown).collect::<Vec<_>>()}));
@@ -244,15 +248,16 @@ async fn listed(client: &net::Client, account: &Account) -> anyhow::Result<Vec<S
     Ok(models.iter().filter_map(|model| model["id"].as_str().map(str::to_owned)).collect())
 }
 
-/// The store that the configuration names.
-async fn open(sources: &Sources) -> Result<Store, Failed> {
+/// The store that the configuration names, and what it says of audit rows.
+async fn open(sources: &Sources) -> Result<(Store, config::config::Audit), Failed> {
     let environment = environment()?;
     let config = config::load(&sources.args(), &environment)?.config;
     let elsewhere = environment.get("LLM_ROUTER_URL").filter(|url| !is_here(url));
     if let Some(url) = elsewhere {
         out::remark(&format!("note: models are kept in the store of this machine, whatever LLM_ROUTER_URL ({url}) says"));
     }
-    Ok(Store::open(&store_url(&config.store), &config.server.data_dir).await.context("the store could not be opened")?)
+    let store = Store::open(&store_url(&config.store), &config.server.data_dir).await.context("the store could not be opened")?;
+    Ok((store, config.audit))
 }
 
 /// Whether a URL's host is this machine.

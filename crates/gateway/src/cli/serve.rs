@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failed, ServeArgs, environment, local_node::LocalNode, out, proxy};
 use crate::{
+    admin::trail,
     app::{App, Sources, StartError},
     first_run::FirstRun,
     server::{self, Sockets},
@@ -62,6 +63,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failed> {
         StartError::Config(e) => e.into(),
         other => Failed(1, other.to_string()),
     })?;
+    back.block_on(app.note_version("start"));
     let stop = CancellationToken::new();
     let threads = server::start(&app, sockets, &stop).context("the serving threads cannot be started")?;
     shown.say(&made);
@@ -222,7 +224,8 @@ impl Signals {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => {
-                    if let Err(error) = app.reload().await {
+                    let trail = trail::of("signal", "config.reload", None, &app.house().config.audit);
+                    if let Err(error) = trail::followed(app, trail, app.reload()).await {
                         tracing::error!(%error, "the new configuration is not valid; the old one stays in force");
                     }
                 }

@@ -7,12 +7,16 @@ use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
 use serde_json::{Value, json};
 use store::{
-    Store,
+    Store, audit,
     users::{self, Change, User},
 };
 
 use super::{Failed, Sources, environment, out, remote::Remote};
-use crate::{admin::users as rules, app::store_url, first_run};
+use crate::{
+    admin::{trail, users as rules},
+    app::store_url,
+    first_run,
+};
 
 /// Letters of a password that is made.
 const PASSWORD_LETTERS: usize = 20;
@@ -149,8 +153,9 @@ async fn create(sources: &Sources, username: &str, role: Role, chosen: &Chosen, 
                 created_at_ms: store::now_ms(),
                 last_login_at_ms: None,
             };
-            let store = open(sources).await?;
-            users::insert(&store, &user).await.context("the user could not be stored")?;
+            let (store, audited) = open(sources).await?;
+            let trail = trail::of("command line", "user.create", Some(&user.id), &audited);
+            audit::follow(trail, users::insert(&store, &user)).await.context("the user could not be stored")?;
             store.close().await;
             rules::shown(&user)
         }
@@ -167,10 +172,11 @@ async fn set_password(sources: &Sources, meant: &str, chosen: &Chosen, as_json: 
             router.ask(Method::PUT, &format!("/api/users/{id}"), Some(&body)).await?
         }
         None => {
-            let store = open(sources).await?;
+            let (store, audited) = open(sources).await?;
             let id = id_of(&all(&store).await?, meant)?;
+            let trail = trail::of("command line", "user.update", Some(&id), &audited);
             let change = Change { password_hash: Some(hashed(chosen)?), must_change_password: Some(chosen.is_made), ..Change::default() };
-            users::change(&store, &id, &change).await.context("the password could not be stored")?;
+            audit::follow(trail, users::change(&store, &id, &change)).await.context("the password could not be stored")?;
             let user = users::get_by_id(&store, &id).await.context("the user could not be read")?;
             store.close().await;
             rules::shown(&user.ok_or_else(|| anyhow!("there is no user `{meant}` any more"))?)
@@ -200,7 +206,7 @@ async fn list(sources: &Sources, as_json: bool) -> Result<(), Failed> {
     let found = match Remote::of(&environment()?) {
         Some(router) => router.ask(Method::GET, "/api/users", None).await?["users"].take(),
         None => {
-            let store = open(sources).await?;
+            let (store, _) = open(sources).await?;
             let found = all(&store).await?;
             store.close().await;
             found
@@ -223,9 +229,10 @@ async fn delete(sources: &Sources, meant: &str, as_json: bool) -> Result<(), Fai
             id
         }
         None => {
-            let store = open(sources).await?;
+            let (store, audited) = open(sources).await?;
             let id = id_of(&all(&store).await?, meant)?;
-            let is_gone = users::delete(&store, &id).await.context("the user could not be removed")?;
+            let trail = trail::of("command line", "user.delete", Some(&id), &audited);
+            let is_gone = audit::follow(trail, users::delete(&store, &id)).await.context("the user could not be removed")?;
             store.close().await;
             if !is_gone {
                 return Err(anyhow!("`{meant}` is the last administrator, who stays").into());
@@ -253,7 +260,8 @@ fn id_of(all: &Value, meant: &str) -> anyhow::Result<String> {
 }
 
 /// The store that the configuration names; a running router sees the change within a quarter of a second.
-async fn open(sources: &Sources) -> Result<Store, Failed> {
+async fn open(sources: &Sources) -> Result<(Store, config::config::Audit), Failed> {
     let config = config::load(&sources.args(), &environment()?)?.config;
-    Ok(Store::open(&store_url(&config.store), &config.server.data_dir).await.context("the store could not be opened")?)
+    let store = Store::open(&store_url(&config.store), &config.server.data_dir).await.context("the store could not be opened")?;
+    Ok((store, config.audit))
 }

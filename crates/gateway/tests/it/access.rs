@@ -26,6 +26,8 @@ enum Class {
     Join,
     /// A join token, or any valid key.
     JoinOrKey,
+    /// A key that may read, or the one that is asked about; of anybody else's it is told nothing.
+    ReadOrOwn,
     /// Only the token of a log-in.
     Session,
 }
@@ -79,6 +81,8 @@ const TABLE: &[(&str, &str, Class)] = &[
     ("GET", "/api/models/available", Class::Read),
     ("POST", "/api/models/discover-gguf", Class::Read),
     ("POST", "/api/models/register", Class::Admin),
+    ("POST", "/api/models/load", Class::Admin),
+    ("POST", "/api/models/unload", Class::Admin),
     ("GET", "/api/models/registered", Class::Read),
     ("GET", "/api/models/convert", Class::Read),
     ("POST", "/api/models/convert", Class::Admin),
@@ -100,6 +104,9 @@ const TABLE: &[(&str, &str, Class)] = &[
     ("DELETE", "/api/api-keys/{id}", Class::Admin),
     ("POST", "/api/api-keys/{id}/rotate", Class::Admin),
     ("GET", "/api/config", Class::Admin),
+    ("PUT", "/api/config", Class::Admin),
+    ("GET", "/api/config/versions", Class::Admin),
+    ("GET", "/api/config/versions/{id}", Class::Admin),
     ("POST", "/config/reload", Class::Admin),
     ("POST", "/router/reload", Class::Admin),
     ("GET", "/config/sync/status", Class::Any),
@@ -116,13 +123,14 @@ const TABLE: &[(&str, &str, Class)] = &[
     ("GET", "/auth/metrics", Class::Any),
     ("POST", "/auth/reset-metrics", Class::Ops),
     ("POST", "/auth/reload-keys", Class::Ops),
+    ("GET", "/api/audit", Class::Admin),
+    ("GET", "/api/audit/export", Class::Admin),
     ("POST", "/api/cache/flush", Class::Admin),
     // About others' requests it says nothing: they are not there for it.
     ("POST", "/api/feedback", Class::Any),
     // A key that may not read sees its own use.
     ("GET", "/api/usage", Class::Any),
-    // Who may not read finds its own requests only; others' are not there for it.
-    ("GET", "/api/requests/{id}/explain", Class::Any),
+    ("GET", "/api/requests/{id}/explain", Class::ReadOrOwn),
     ("GET", "/openapi.json", Class::Public),
     ("GET", "/docs", Class::Public),
     ("GET", "/redoc", Class::Public),
@@ -137,7 +145,7 @@ const TABLE: &[(&str, &str, Class)] = &[
 ];
 
 /// Every method and path of the list in the source.
-fn routes() -> BTreeSet<(String, String)> {
+pub(crate) fn routes() -> BTreeSet<(String, String)> {
     let source = include_str!("../../src/routes.rs");
     let mut found = BTreeSet::new();
     for route in source.split(".route(\"").skip(1) {
@@ -184,7 +192,7 @@ impl Callers {
 
     /// Each caller's name and key, and the refusal that a class has for it.
     fn expected(&self, class: Class) -> Vec<(&'static str, Option<&str>, Option<u16>)> {
-        use Class::{Admin, Any, Join, JoinOrKey, Key, Node, NodeOrAdmin, Ops, Public, Read, Session};
+        use Class::{Admin, Any, Join, JoinOrKey, Key, Node, NodeOrAdmin, Ops, Public, Read, ReadOrOwn, Session};
         const MAY: Option<u16> = None;
         const NOT: Option<u16> = Some(403);
         const WHO: Option<u16> = Some(401);
@@ -193,7 +201,7 @@ impl Callers {
             Public => [MAY; 9],
             Key => [WHO, WHO, MAY, MAY, NOT, NOT, MAY, MAY, MAY],
             Any | JoinOrKey => [WHO, WHO, MAY, MAY, MAY, MAY, MAY, MAY, MAY],
-            Read => [WHO, WHO, NOT, MAY, NOT, NOT, MAY, MAY, MAY],
+            Read | ReadOrOwn => [WHO, WHO, NOT, MAY, NOT, NOT, MAY, MAY, MAY],
             Ops => [WHO, WHO, NOT, NOT, NOT, MAY, MAY, MAY, MAY],
             Admin | NodeOrAdmin => [WHO, WHO, NOT, NOT, NOT, NOT, MAY, MAY, MAY],
             Node | Join => [WHO; 9],
@@ -253,7 +261,7 @@ fn proofs(class: Class) -> serde_json::Value {
     };
     match class {
         Class::Public => json!([]),
-        Class::Key | Class::Any => key(""),
+        Class::Key | Class::Any | Class::ReadOrOwn => key(""),
         Class::Read => key("read"),
         Class::Ops => key("ops"),
         Class::Admin => key("admin"),

@@ -5,9 +5,11 @@
 mod access;
 mod accounts;
 mod attempts;
+mod audit;
 mod choices;
 mod cli;
 mod client;
+mod configuration;
 mod dashboard;
 mod dummy;
 mod errors;

@@ -166,3 +166,34 @@ async fn nodes_outlive_a_killed_router() {
     assert_eq!(beat(&again, &registered, "house-model").await.status, 200, "its token is still good");
     assert_eq!(again.chat("house-model", json!({})).send().await.header("x-llm-router-target"), "smithy");
 }
+
+#[tokio::test]
+async fn models_are_loaded_and_unloaded_by_hand() {
+    let loaded = Reply::json(&json!({"model": "house-model", "status": "loaded", "memory_bytes": 7, "context_length": 9}));
+    let full = Reply::json(&json!({"error": {"message": "there is no room"}})).status(503);
+    let script = |load: Reply| models(Reply::ok(), "house-model").on("/api/models/load", load);
+    let unloaded = Reply::json(&json!({"model": "house-model", "status": "unloaded"}));
+    let first = FakeUpstream::start(script(loaded).on("/api/models/unload", unloaded));
+    let second = FakeUpstream::start(script(full));
+    let router = Setup::new().start();
+    join(&router, &first, "first", "house-model").await;
+    let registered = join(&router, &second, "second", "house-model").await;
+    beat_with(&router, &registered, "house-model", json!({"loaded_models": []})).await;
+    let ask = async |verb: &str, body: Value| router.post(&format!("/api/models/{verb}"), &body).key(MASTER).send().await;
+
+    let done = ask("load", json!({"model": "house-model"})).await;
+    assert_eq!((done.status, &done.json()["status"]), (200, &json!("loaded")), "where it is already: {}", done.text());
+    let on = &done.json()["nodes"][0];
+    assert_eq!((&on["name"], &on["memory_bytes"], &on["context_length"]), (&json!("first"), &json!(7), &json!(9)));
+    let refused = ask("load", json!({"model": "node:house-model", "node": "second"})).await;
+    assert_eq!((refused.status, refused.code().as_str()), (503, "no_available_target"));
+    assert!(refused.text().contains("there is no room"), "{}", refused.text());
+    let done = ask("unload", json!({"model": "house-model"})).await;
+    assert_eq!((done.status, &done.json()["nodes"].as_array().unwrap().len()), (200, &1), "from where it is: {}", done.text());
+    for (body, status) in [(json!({}), 400), (json!({"model": "nowhere"}), 404), (json!({"model": "house-model", "node": "nobody"}), 404)] {
+        assert_eq!(ask("load", body.clone()).await.status, status, "{body}");
+    }
+    let sent = first.requests();
+    let proof = sent.iter().find(|r| r.path().ends_with("/unload")).unwrap();
+    assert!(proof.header("authorization").is_some_and(|shown| shown.starts_with("Bearer ")));
+}

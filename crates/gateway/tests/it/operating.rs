@@ -82,9 +82,16 @@ async fn who_may_not_read_sees_its_own_requests_only() {
     assert_eq!(explained(&router, "same", &reader).await["key"]["id"], other, "a reader sees the newest");
     assert_eq!(router.chat("dummy", json!({})).key(&first).header("x-request-id", "private").send().await.status, 200);
     explained(&router, "private", &first).await;
-    for (key, id) in [(second.as_str(), "private"), (KEY, "private"), (MASTER, "nobody"), (MASTER, &"x".repeat(300))] {
+    let long = "x".repeat(300);
+    for (key, id, refusal) in [
+        (second.as_str(), "private", (403, "permission_denied")),
+        (&second, "nobody", (403, "permission_denied")),
+        (KEY, "private", (403, "permission_denied")),
+        (MASTER, "nobody", (404, "not_found")),
+        (MASTER, &long, (404, "not_found")),
+    ] {
         let answer = router.get(&format!("/api/requests/{id}/explain")).key(key).send().await;
-        assert_eq!((answer.status, answer.code().as_str()), (404, "not_found"), "{id}");
+        assert_eq!((answer.status, answer.code().as_str()), refusal, "{id}");
     }
 }
 
