@@ -311,3 +311,37 @@ test("a node is drained, and takes requests again", async ({ page, fake }) => {
   await expect(page.getByRole("row", { name: /build machine/ })).toContainText("ready");
   expect(await state()).toBe("ready");
 });
+
+test("an edit of what is no longer in force is refused, and begins again", async ({ page, fake }) => {
+  await open(page, fake, "/dashboard/settings?tab=edit");
+  const text = page.getByLabel("Configuration");
+  const before = await text.inputValue();
+  await text.fill(before.replace("port: 8080", "port: 9090"));
+  await page.getByRole("button", { name: "Check" }).click();
+  await expect(page.getByText("It is valid.")).toBeVisible();
+  // Somebody else is quicker.
+  fake.state.config.version += 1;
+  fake.state.config.text = `${before}# theirs\n`;
+  await page.getByRole("button", { name: "Put in force" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Put in force" }).click();
+  await expect(page.getByRole("dialog").getByRole("alert")).toContainText("another configuration is in force");
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: /Refresh/ }).click();
+  await expect(page.getByText("Another configuration was put in force since this edit began.")).toBeVisible();
+  await page.getByRole("button", { name: "Begin again from that one" }).click();
+  await expect(text).toHaveValue(/# theirs/);
+  expect((await api(page, fake, "/api/config")).text).not.toContain("9090");
+});
+
+test("all that is wrong with a configuration is said at once", async ({ page, fake }) => {
+  const errors = [
+    { message: "`server.port` must be a number", key: "server.port", line: 3 },
+    { message: "`colour` is not known", key: "colour", line: 9 },
+  ];
+  await page.route("**/api/config", (route) => (route.request().method() === "PUT" ? route.fulfill({ status: 400, contentType: "application/json", body: JSON.stringify({ error: { message: "2 problems", code: "invalid_request", errors, request_id: "r-1" } }) }) : route.continue()));
+  await open(page, fake, "/dashboard/settings?tab=edit");
+  await page.getByLabel("Configuration").fill("colour: blue\n");
+  await page.getByRole("button", { name: "Check" }).click();
+  await expect(page.getByRole("alert").getByRole("listitem")).toHaveText(["line 3: `server.port` must be a number", "line 9: `colour` is not known"]);
+  await expect(page.getByRole("alert")).toContainText("request r-1");
+});

@@ -173,6 +173,16 @@ test("the first log-in, a model, a key, a request and why it went there, and the
       await accessible(page, place);
     }
   });
+
+  await test.step("logged out, the session is over", async () => {
+    const cookies = await page.context().cookies();
+    await page.getByRole("button", { name: "Account: admin" }).click();
+    await page.getByRole("menuitem", { name: "Log out" }).click();
+    await expect(page.getByLabel("User name")).toBeVisible();
+    // Whoever has kept the cookies has nothing.
+    const kept = cookies.map(({ name, value }) => `${name}=${value}`).join("; ");
+    expect((await fetch(`${url}/api/auth/me`, { headers: { cookie: kept } })).status).toBe(401);
+  });
 });
 
 test("every path that the dashboard asks is one that the router describes", async ({ real: { paths } }) => {

@@ -73,8 +73,11 @@ export const test = base.extend<{ quiet: void }, { settings: Record<string, stri
     { scope: "worker", timeout: 90_000 },
   ],
   quiet: [
-    async ({ page }, use) => {
+    async ({ page, real }, use) => {
       const faults: string[] = [];
+      page.on("request", (request) => {
+        if (!request.url().startsWith(real.url) && !/^(data|blob):/.test(request.url())) faults.push(`asks elsewhere: ${request.url()}`);
+      });
       page.on("pageerror", (error) => faults.push(String(error)));
       page.on("console", (message) => {
         if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) faults.push(message.text());
