@@ -57,6 +57,13 @@ impl Environment {
         Self { variables, cwd: PathBuf::new(), home }
     }
 
+    /// An executable of this name: beside this program, else on the search path.
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        let beside = std::env::current_exe().ok().map(|own| own.with_file_name(name));
+        let on_path = self.get("PATH").into_iter().flat_map(std::env::split_paths).map(|dir| dir.join(name));
+        beside.into_iter().chain(on_path).find(|path| path.is_file())
+    }
+
     /// Adds what a `.env` text says beneath the process's variables. The error is the 1-based line that is no assignment.
     pub(crate) fn add_dotenv(&mut self, text: &str) -> Result<(), usize> {
         let mut added = BTreeMap::new();

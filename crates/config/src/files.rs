@@ -44,6 +44,8 @@ pub struct Convert {
     pub script: Option<PathBuf>,
     /// Whether `python` is used as it is, without an environment below the data directory.
     pub skip_venv: bool,
+    /// What writes weights of fewer bits; the worker of our nodes, found beside the router, where `None`.
+    pub quantizer: Option<PathBuf>,
     /// Conversions at once.
     pub concurrency: u32,
 }
@@ -109,6 +111,7 @@ pub(crate) fn convert(reader: &mut Reader) -> Result<Convert, ConfigError> {
         python: reader.value("convert.python")?,
         script: reader.optional::<PathBuf>("convert.script")?.map(|path| reader.path(&path)),
         skip_venv: reader.value("convert.skip_venv")?,
+        quantizer: reader.optional::<PathBuf>("convert.quantizer")?.map(|path| reader.path(&path)),
         concurrency: reader.value::<Count>("convert.concurrency")?.0,
     })
 }

@@ -230,6 +230,9 @@ pub(crate) const KEYS: &[Key] = &[
         .env(&["LLM_CONVERT_SCRIPT"]),
     Key::value("convert.skip_venv", "false", "Whether that Python is used as it is, without an environment below the data directory.")
         .env(&["LLM_CONVERT_SKIP_VENV"]),
+    Key::value("convert.quantizer", "", "The `llm-node-worker` that writes weights of fewer bits than the converter does.")
+        .by_default("found beside `llm-router`")
+        .env(&["LLM_CONVERT_QUANTIZER", "LLM_NODE_WORKER"]),
     Key::value("convert.concurrency", "1", "Conversions at once.").env(&["LLM_ROUTER_CONVERT_CONCURRENCY"]),
     // kept for their rooms
     Key::whole("limits", Shape::Kept, "Limits of keys, users and models."),

@@ -6,6 +6,7 @@
 mod convert;
 mod environment;
 mod files;
+mod program;
 mod search;
 
 use std::{

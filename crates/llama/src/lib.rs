@@ -12,6 +12,7 @@ mod cpu;
 mod embedder;
 mod log;
 mod model;
+mod quantize;
 mod sampler;
 
 pub use constraint::{GRAMMAR_BYTES_MAX, SCHEMA_BYTES_MAX, call_to_grammar, check_grammar, schema_to_grammar};
@@ -20,6 +21,7 @@ pub use cpu::missing_cpu_features;
 pub use embedder::{Embedder, Pooling};
 pub use log::send_logs_to_tracing;
 pub use model::{Facts, Model, accelerators, gpu_names};
+pub use quantize::{Quantization, quantize};
 pub use sampler::{Candidates, Sampler, SamplerOptions};
 
 /// A token id; valid ones are `0..Facts::vocabulary`.

@@ -1,6 +1,7 @@
 //! `llm-node-worker`: holds one model for `llm-node`, which speaks frames over standard input and output.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -27,13 +28,23 @@ struct Arguments {
     /// Only say, in JSON, what this build can compute on.
     #[arg(long)]
     devices: bool,
+    /// Only write a model anew with weights of fewer bits (q4_k_m, …).
+    #[arg(long, num_args = 3, value_names = ["KIND", "FROM", "TO"])]
+    quantize: Vec<String>,
+    /// Threads for that.
+    #[arg(long, default_value_t = 1)]
+    threads: u32,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).with_max_level(arguments.log_level).init();
     llama::send_logs_to_tracing();
-    let done = if arguments.devices { devices() } else { run() };
+    let done = match arguments.quantize.as_slice() {
+        [kind, from, to] => quantize(kind, from.as_ref(), to.as_ref(), arguments.threads),
+        _ if arguments.devices => devices(),
+        _ => run(),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -49,6 +60,14 @@ fn devices() -> Result<(), String> {
     let gpus = if missing.is_empty() { llama::gpu_names() } else { Vec::new() };
     let body = serde_json::json!({"accelerators": llama::accelerators(), "gpus": gpus, "missing_cpu_features": missing});
     writeln!(io::stdout(), "{body}").map_err(|error| error.to_string())
+}
+
+fn quantize(kind: &str, from: &Path, to: &Path, threads: u32) -> Result<(), String> {
+    let missing = llama::missing_cpu_features();
+    if !missing.is_empty() {
+        return Err(format!("this processor lacks {}, which this build needs", missing.join(", ")));
+    }
+    kind.parse().and_then(|kind| llama::quantize(from, to, kind, threads)).map_err(|error| error.to_string())
 }
 
 fn run() -> Result<(), String> {

@@ -3,12 +3,8 @@
 //! Only what is data is fetched: weights in safetensors, and the texts that describe model and vocabulary. Pickled weights and code never are.
 
 use std::{
-    collections::VecDeque,
-    fmt::Write as _,
     path::{Path, PathBuf},
-    process::Stdio,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
 };
 
 use models::{
@@ -23,25 +19,21 @@ use store::{
     model_files::ModelFile,
     model_tasks::{self, ModelTask},
 };
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    process::Command,
-};
 use wire::{Code, Failure};
 
-use super::{Meter, Registry, files::has_safetensors, refused, stored};
+use super::{Meter, Registry, files::has_safetensors, program::run, refused, stored};
 
 /// What the converter writes.
 const OUT_TYPES: [&str; 7] = ["auto", "f16", "bf16", "f32", "q8_0", "tq1_0", "tq2_0"];
+/// What llama.cpp's quantiser makes of that afterwards.
+const QUANTIZATIONS: [&str; 15] = [
+    "q2_k", "q3_k_s", "q3_k_m", "q3_k_l", "q4_0", "q4_1", "q4_k_s", "q4_k_m", "q5_0", "q5_1", "q5_k_s", "q5_k_m", "q6_k", "iq4_nl",
+    "iq4_xs",
+];
 /// Largest file beside the weights, in bytes.
 const TEXT_BYTES_MAX: u64 = 256 << 20;
 /// Most files of a conversion.
 const FILES_MAX: usize = 2000;
-/// A conversion takes at most so long, its downloads aside.
-const TIME_MAX: Duration = Duration::from_hours(6);
-/// Of what the converter said, the last lines are told.
-const SAID_LINES: usize = 20;
-const SAID_LINE_BYTES_MAX: usize = 500;
 /// Of a conversion, how much is the download.
 const DOWNLOAD_SHARE: f64 = 0.5;
 /// The meter counts to this.
@@ -75,9 +67,8 @@ impl Registry {
     pub async fn convert(self: &Arc<Self>, wanted: ConversionWanted) -> Result<(ModelTask, u64), Failure> {
         let text = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
         let quantization = text(wanted.quantization);
-        if let Some(other) = quantization.as_ref().filter(|asked| !OUT_TYPES.iter().any(|known| known.eq_ignore_ascii_case(asked))) {
-            let other: String = other.chars().take(50).collect();
-            return Err(Failure::invalid("quantization", format!("`{other}` can't be written: one of {} can", OUT_TYPES.join(", "))));
+        if let Some(asked) = &quantization {
+            self.check_quantization(asked)?;
         }
         let (repo, revision) = (wanted.repo.trim().to_owned(), text(wanted.revision));
         let found = self.hub().repository(&repo, revision.as_deref()).await.map_err(refused)?;
@@ -120,6 +111,21 @@ impl Registry {
         model_tasks::insert(&self.store, &task).await.map_err(stored)?;
         self.spawn_conversion(task.clone(), row);
         Ok((task, bytes))
+    }
+
+    fn check_quantization(&self, asked: &str) -> Result<(), Failure> {
+        let is_in = |all: &[&str]| all.iter().any(|known| known.eq_ignore_ascii_case(asked));
+        if is_in(&QUANTIZATIONS) {
+            let found = self.environment.quantizer(&self.settings.load().convert, &self.data_dir);
+            return found
+                .map(drop)
+                .map_err(|said| Failure::new(Code::Unsupported, format!("`{asked}` can't be written: {said}")).at("quantization"));
+        }
+        if is_in(&OUT_TYPES) {
+            return Ok(());
+        }
+        let (asked, known): (String, _) = (asked.chars().take(50).collect(), [OUT_TYPES.as_slice(), &QUANTIZATIONS].concat());
+        Err(Failure::invalid("quantization", format!("`{asked}` can't be written: one of {} can", known.join(", "))))
     }
 
     /// All conversions, the newest first.
@@ -238,16 +244,21 @@ impl Registry {
     }
 
     async fn make(&self, task: &ModelTask, row: &ModelFile, meter: &Arc<Meter>, work: &Path) -> Result<Manifest, String> {
-        let (source, made) = (work.join("model"), work.join("model.gguf"));
+        let (source, mut made) = (work.join("model"), work.join("model.gguf"));
         self.bring_parts(row, &source, meter).await?;
         let settings = self.settings.load().convert.clone();
         let mut command = self.environment.command(&settings, work).await?;
-        let out_type = task.quantization.as_ref().map_or_else(|| "auto".to_owned(), |quant| quant.to_lowercase());
-        command.arg(&source).arg("--outfile").arg(&made).args(["--outtype", &out_type]);
+        let wanted = task.quantization.as_ref().map_or_else(|| "auto".to_owned(), |quant| quant.to_lowercase());
+        let is_small = QUANTIZATIONS.contains(&&*wanted);
+        // What is made smaller afterwards is first written as it is.
+        command.arg(&source).arg("--outfile").arg(&made).args(["--outtype", if is_small { "auto" } else { &wanted }]);
         run(command, &|share| meter.done.store(((DOWNLOAD_SHARE + share * (0.95 - DOWNLOAD_SHARE)) * METER_TOTAL as f64) as u64, Relaxed))
             .await?;
         if !made.is_file() {
             return Err("the converter ended well, and wrote nothing".to_owned());
+        }
+        if is_small {
+            made = self.made_smaller(&made, &wanted, &settings, work).await?;
         }
         let about = Manifest {
             name: row.name.clone(),
@@ -258,6 +269,17 @@ impl Registry {
             files: Vec::new(),
         };
         self.puller().adopt(about, made).await.map_err(|e| e.to_string())
+    }
+
+    /// Writes a model with weights of fewer bits in place of another.
+    async fn made_smaller(&self, from: &Path, kind: &str, settings: &config::files::Convert, work: &Path) -> Result<PathBuf, String> {
+        let to = work.join("smaller.gguf");
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let mut command = self.environment.quantizer(settings, work)?;
+        command.args(["--threads", &threads.to_string(), "--quantize", kind]).arg(from).arg(&to);
+        run(command, &|_| {}).await?;
+        let _ = tokio::fs::remove_file(from).await;
+        if to.is_file() { Ok(to) } else { Err("the quantiser ended well, and wrote nothing".to_owned()) }
     }
 
     /// Fetches what the converter reads.
@@ -336,77 +358,6 @@ fn parts(found: &Repository, filename: &str) -> Result<Vec<RemoteFile>, String> 
     }
 }
 
-/// Runs a program to its end, and tells the percentages that it says.
-///
-/// # Errors
-/// Its last words.
-pub(super) async fn run(mut command: Command, told: &(dyn Fn(f64) + Sync)) -> Result<(), String> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    #[cfg(unix)]
-    command.process_group(0);
-    let program = command.as_std().get_program().to_string_lossy().into_owned();
-    let mut child = command.spawn().map_err(|e| format!("{program} can't be started: {e}"))?;
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let mut said = VecDeque::new();
-    let silent = |_: f64| {};
-    let ended = tokio::time::timeout(TIME_MAX, async {
-        let mut aside = VecDeque::new();
-        tokio::join!(listen(out, &mut aside, &silent), listen(err, &mut said, told));
-        child.wait().await
-    });
-    match ended.await {
-        Err(_) => Err(format!("{program} did not end within {} hours", TIME_MAX.as_secs() / 3600)),
-        Ok(Err(error)) => Err(format!("{program}: {error}")),
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => {
-            let last = said.into_iter().fold(String::new(), |mut all, line| {
-                let _ = write!(all, "\n{line}");
-                all
-            });
-            Err(format!("it failed ({status}):{last}"))
-        }
-    }
-}
-
-/// Keeps the last lines, and tells the percentages in all.
-async fn listen(from: Option<impl AsyncRead + Unpin>, last: &mut VecDeque<String>, told: &(dyn Fn(f64) + Sync)) {
-    let Some(mut from) = from else { return };
-    let (mut buffer, mut line) = (vec![0; 8192], Vec::new());
-    while let Ok(read) = from.read(&mut buffer).await {
-        if read == 0 {
-            break;
-        }
-        for byte in &buffer[..read] {
-            match byte {
-                b'\n' | b'\r' => end_line(&mut line, last, told),
-                byte if line.len() < SAID_LINE_BYTES_MAX => line.push(*byte),
-                _ => {}
-            }
-        }
-    }
-    end_line(&mut line, last, told);
-}
-
-fn end_line(line: &mut Vec<u8>, last: &mut VecDeque<String>, told: &(dyn Fn(f64) + Sync)) {
-    let text = String::from_utf8_lossy(line).trim_end().to_owned();
-    line.clear();
-    if let Some(share) = share_of(&text) {
-        told(share);
-    } else if !text.is_empty() {
-        if last.len() == SAID_LINES {
-            last.pop_front();
-        }
-        last.push_back(text);
-    }
-}
-
-/// What a progress bar such as `Writing:  45%|####` says.
-fn share_of(line: &str) -> Option<f64> {
-    let head = &line[..line.find("%|")?];
-    let digits = head.rsplit(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse::<u32>().ok().filter(|percent| *percent <= 100).map(|percent| f64::from(percent) / 100.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -443,11 +394,5 @@ mod tests {
         assert_eq!(chosen(&all, all[0]).unwrap(), all);
         assert!(chosen(&all[1..], all[1]).unwrap_err().contains("1 of 2 parts"));
         assert!(chosen(&all, "nope.safetensors").is_err() && chosen(&["a.bin"], "a.bin").is_err());
-    }
-
-    #[test]
-    fn progress_bars_are_read() {
-        assert_eq!(share_of("Writing:  45%|####      | 1.2G/2.7G"), Some(0.45));
-        assert_eq!((share_of("INFO: 45% done"), share_of("x 450%|"), share_of("%|")), (None, None, None));
     }
 }

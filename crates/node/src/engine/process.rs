@@ -48,7 +48,7 @@ pub struct Processes {
 impl Processes {
     /// Workers of the executable `named`, else of the one beside this program, else of the one on the search path.
     pub fn new(named: Option<&Path>, environment: &Environment) -> Self {
-        let program = named.map(Path::to_owned).or_else(beside_this).or_else(|| on_path(environment)).unwrap_or_else(|| WORKER.into());
+        let program = named.map(Path::to_owned).or_else(|| environment.program(WORKER)).unwrap_or_else(|| WORKER.into());
         Self::of(program, Vec::new(), environment)
     }
 
@@ -68,15 +68,6 @@ impl Processes {
     pub fn program(&self) -> &Path {
         &self.program
     }
-}
-
-fn beside_this() -> Option<PathBuf> {
-    let path = std::env::current_exe().ok()?.with_file_name(WORKER);
-    path.is_file().then_some(path)
-}
-
-fn on_path(environment: &Environment) -> Option<PathBuf> {
-    std::env::split_paths(environment.get("PATH")?).map(|dir| dir.join(WORKER)).find(|path| path.is_file())
 }
 
 impl Launch for Processes {
