@@ -24,6 +24,9 @@ const READERS_MAX: u32 = 4;
 const MIGRATION_WAIT: Duration = Duration::from_mins(1);
 /// Steps of SQLite's machine between two looks at whether somebody waits for the core: about four request records.
 const STEPS_AT_A_TIME: i32 = 250;
+/// Pages of the write-ahead file (of 4 KiB) after which it is moved into the database: texts of requests fill it fast, and each time waits for
+/// the disk.
+const CHECKPOINT_PAGES: &str = "4096";
 /// The write-ahead file is cut back to this size when it is emptied.
 const JOURNAL_BYTES_MAX: &str = "67108864";
 
@@ -105,6 +108,7 @@ impl Store {
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
             .pragma("journal_size_limit", JOURNAL_BYTES_MAX)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .thread_name(|id| format!("store-{id}"));
         let mut connection = SqliteConnection::connect_with(&options).await.map_err(unreadable)?;
         migrate(&mut connection, &path).await?;

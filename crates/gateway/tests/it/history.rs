@@ -356,6 +356,24 @@ async fn old_records_are_removed() {
 }
 
 #[tokio::test]
+async fn where_nothing_can_be_recorded_requests_are_refused_if_that_is_wanted() {
+    let router = Setup::new().set("ledger", json!({"when_full": "refuse"})).start();
+    let served = || async { router.chat("dummy", json!({})).send().await };
+    // No file can be made in its place.
+    let spill = router.data_dir().join("requests.spill");
+    std::fs::create_dir(&spill).unwrap();
+    let held = router.store().await;
+    held.seize().await;
+    assert_eq!(served().await.status, 200);
+    let refused = eventually("requests are refused", || async { Some(served().await).filter(|answer| answer.status == 503) }).await;
+    assert_eq!((refused.code().as_str(), refused.header("retry-after")), ("queue_full", "5"));
+    held.release().await;
+    held.close().await;
+    eventually("requests are served", || async { (served().await.status == 200).then_some(()) }).await;
+    std::fs::remove_dir(spill).unwrap();
+}
+
+#[tokio::test]
 async fn a_normal_stop_loses_no_record_though_the_database_is_away() {
     let mut router = Setup::new().start();
     router.chat("dummy", json!({})).header("x-request-id", "before").send().await;
