@@ -16,6 +16,7 @@ use store::{
     Store, StoreError,
     requests::{Mark, Row, insert, insert_marked},
 };
+use telemetry::Courtesy;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, timeout},
@@ -30,6 +31,8 @@ use crate::{
 /// Pauses between tries of a write that the database refuses for now; doubles each time.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Rows that are made before requests that wait for this core go first.
+const ROWS_AT_A_TIME: usize = 8;
 
 /// What went wrong with the ledger itself.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +79,7 @@ impl<R: Send + 'static> Ledger<R> {
             progress,
             tail,
             batch: Vec::with_capacity(BATCH_ROWS_MAX),
+            courtesy: Courtesy::default(),
             spill: Spill::none(spill),
             pause: RETRY_PAUSE_MIN,
             away_until: None,
@@ -151,6 +155,7 @@ struct Writer<R, F> {
     tail: watch::Sender<i64>,
     /// Taken from the queue and not written yet.
     batch: Vec<Row>,
+    courtesy: Courtesy,
     spill: Spill,
     pause: Duration,
     /// The database takes nothing; it is asked again then.
@@ -209,6 +214,9 @@ impl<R, F: FnMut(R) -> Row> Writer<R, F> {
             let row = (self.make)(row);
             bytes += row.bytes();
             self.batch.push(row);
+            if self.batch.len() % ROWS_AT_A_TIME == 0 {
+                self.courtesy.give_way();
+            }
         }
         self.batch.len() == BATCH_ROWS_MAX || bytes >= BATCH_BYTES_MAX
     }

@@ -29,7 +29,7 @@ impl Bodies {
 }
 
 /// Rows that one statement inserts, the most first: each statement is a round trip to SQLite's thread. All stay prepared.
-const CHUNKS: [usize; 3] = [32, 8, 1];
+const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 
 /// Stores the texts of rows that were inserted in the same transaction.
 pub(crate) async fn insert(transaction: &mut Transaction<'_, Sqlite>, all: &[(i64, &Bodies)]) -> Result<(), sqlx::Error> {

@@ -96,7 +96,7 @@ pub struct Filter {
 /// Most rows that one call returns.
 pub const ROWS_MAX: u32 = 1000;
 /// Rows that one statement inserts, the most first: each statement is a round trip to SQLite's thread. All stay prepared.
-const CHUNKS: [usize; 6] = [32, 16, 8, 4, 2, 1];
+const CHUNKS: [usize; 5] = [128, 32, 8, 2, 1];
 
 const COLUMNS: [&str; 30] = [
     "id",
