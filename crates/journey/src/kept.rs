@@ -1,7 +1,7 @@
 //! What is kept of a request's and its answer's text until they are written down.
 //!
-//! On the path only handles change hands. Pieces of streams are the exception: each would hold the whole buffer that it was read into, which of
-//! thousands of waiting streams is more than their text, so they are copied together.
+//! On the path handles change hands. Short requests and pieces of streams are the exception: each would hold the whole buffer that it was read
+//! into, which of thousands that wait is more than their text, so they are copied.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -13,6 +13,9 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Most bytes of a stream's frames, which say their text with many more bytes than it has.
 pub const STREAM_BYTES_MAX: usize = 8 << 20;
+
+/// A request's body up to this size is copied: connections read into 8 KiB at first.
+const COPIED_BYTES_MAX: usize = 8 << 10;
 
 /// Bytes that the first piece of a stream makes room for.
 const STREAM_BYTES_MIN: usize = 512;
@@ -69,6 +72,12 @@ impl Drop for Place {
     }
 }
 
+/// What is kept of a request's body: a handle, but where that would hold much more than is kept. A short one lies in the buffer that its
+/// connection reads into, which is then used again.
+fn part_of_request(body: &Bytes) -> Bytes {
+    if body.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(body) } else { part(body) }
+}
+
 /// What is kept of a body: of a long one a copy of its beginning, because a handle to that would hold all of it.
 fn part(body: &Bytes) -> Bytes {
     if body.len() > BODY_BYTES_MAX { Bytes::copy_from_slice(&body[..BODY_BYTES_MAX]) } else { body.clone() }
@@ -111,7 +120,7 @@ impl Kept {
         if !place.take(body.len().min(BODY_BYTES_MAX)) {
             return None;
         }
-        let request = part(body);
+        let request = part_of_request(body);
         let is_request_cut = request.len() < body.len();
         Some(Self { request, is_request_cut, answer: Said::Nothing, is_answer_cut: false, is_redacted, lent: None, place })
     }
