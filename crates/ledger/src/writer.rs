@@ -214,7 +214,7 @@ impl<R, F: FnMut(R) -> Row> Writer<R, F> {
             let row = (self.make)(row);
             bytes += row.bytes();
             self.batch.push(row);
-            if self.batch.len() % ROWS_AT_A_TIME == 0 {
+            if self.batch.len().is_multiple_of(ROWS_AT_A_TIME) {
                 self.courtesy.give_way();
             }
         }
