@@ -392,7 +392,7 @@ const ROUTES = [
     s.feedback.set(body.request_id, [...(s.feedback.get(body.request_id) ?? []).filter(({ by }) => by !== user.id), { score: body.score, label: null, preferred_model: null, comment: body.comment ?? null, by: user.id, at: iso(Date.now()) }]);
     return [201, null];
   }],
-  ["GET", "/api/usage", known, (s, { query, user }) => usage(user.role === "key" ? { ...s, requests: s.requests.filter((row) => row.key_id === user.id) } : s, query)],
+  ["GET", "/api/usage", known, (s, { query, user }) => (user.role === "key" ? { ...usage({ ...s, requests: s.requests.filter((row) => row.key_id === user.id) }, query), budget: s.keys.find((key) => key.id === user.id).budget } : usage(s, query))],
   ["GET", "/backend/info", known, backend],
   ["GET", "/router/info", known, () => ({ registered_strategies: ["priority", "round-robin", "lowest-latency", "task-complexity"], strategy_count: 4, hot_reload_enabled: false })],
   ["POST", "/router/route", known, (s, { body }) => {

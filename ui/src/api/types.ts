@@ -534,6 +534,8 @@ export interface Usage {
   rows: UsageRow[];
   totals: Omit<UsageRow, "group" | "name">;
   price_book?: { version: string; source?: string | null } | null;
+  /** The budget of the key that asks, if it has one. */
+  budget?: Budget | null;
 }
 
 export interface Setting {

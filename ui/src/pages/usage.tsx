@@ -5,7 +5,7 @@ import { Download } from "lucide-react";
 import { useMemo } from "react";
 import { queries } from "../api/queries";
 import type { UsageBy, UsageRow } from "../api/types";
-import { Badge, Button, Empty, ErrorNote, Meter, Section } from "../parts/basics";
+import { Ago, Badge, Button, Empty, ErrorNote, Meter, Section } from "../parts/basics";
 import { Select } from "../parts/filters";
 import { Chart } from "../parts/lines";
 import { DataTable, TableSkeleton, createColumnHelper } from "../parts/table";
@@ -14,7 +14,7 @@ import { useFilters } from "../shell/address";
 import { useSession } from "../shell/session";
 import { csv, save } from "../text/csv";
 import { count, exact, instant, money, percent, plural, UNKNOWN } from "../text/format";
-import { Budgets } from "./budgets";
+import { Budgets, Spent } from "./budgets";
 
 const BY: { id: UsageBy; name: string }[] = [
   { id: "key", name: "By key" },
@@ -110,6 +110,13 @@ export default function UsagePage() {
           {found.data && rows.length === 0 && <Empty title="Nothing was used in this time">Requests count here a moment after they were answered.</Empty>}
           {rows.length > 0 && <DataTable key={by} label={`Usage by ${by}`} columns={table} rows={rows} rowId={(row) => row.group} pageRows={50} />}
         </Tabs>
+      )}
+      {!isReader && found.data?.budget && (
+        <Section title="Its budget" hint={found.data.budget.resets_at ? <>begins anew <Ago time={found.data.budget.resets_at} /></> : undefined}>
+          <div className="flex max-w-md flex-col">
+            <Spent budget={found.data.budget} />
+          </div>
+        </Section>
       )}
       {own && (
         <Section title="Your own use" hint="of your session, such as in the playground">

@@ -207,7 +207,7 @@ test("a registered model is brought to a node of one's choice", async ({ page, f
 });
 
 test("who holds a key sees its own use, and is asked for nothing else", async ({ page, fake }) => {
-  const key = { ...fake.state.keys[2], secret: "sk_of_the_nightly_evals" };
+  const key = { ...fake.state.keys[2], secret: "sk_of_the_nightly_evals", budget: { amount: 5, currency: "USD", window: "week", spent: 4.5, resets_at: new Date(Date.now() + 90_000_000).toISOString() } };
   fake.state.keys[2] = key;
   await page.goto(`${fake.url}/dashboard/nodes`);
   await page.getByRole("button", { name: "I have an API key only" }).click();
@@ -220,6 +220,7 @@ test("who holds a key sees its own use, and is asked for nothing else", async ({
   await expect(page.getByText("This is what nightly-evals has used.")).toBeVisible();
   const used = fake.state.requests.filter((row: { key_id: string }) => row.key_id === key.id).length;
   await expect(page.getByText(`for ${used} requests`)).toBeVisible();
+  await expect(page.getByRole("meter", { name: "$4.50 of $5.00 a week" })).toBeVisible();
   await expect(page.getByRole("tab", { name: "By key" })).toHaveCount(0);
   await expect(page.getByRole("navigation", { name: "Places" }).getByRole("link")).toHaveText(["LLM Router", "Playground", "Usage and cost"]);
   await accessible(page);

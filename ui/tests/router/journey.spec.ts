@@ -4,10 +4,6 @@ import { readFileSync } from "node:fs";
 import { ANSWER, HUB_MODEL } from "./others";
 import { MODEL, PASSWORD, QUESTION, accessible, ask, expect, test, told } from "./setup";
 
-/** What the dashboard is ready for and the router does not offer by now; its pages say so. A path that is offered leaves this list. */
-const UNOFFERED: string[] = [];
-const isOffered = (path: string) => !UNOFFERED.includes(path);
-
 test("the first log-in, a model, a key, a request and why it went there, and the key's end", async ({ page, real: { url, printed } }) => {
   test.setTimeout(180_000);
   const generated = /First start:.*?password[^A-Za-z0-9]*(?:is )?[`"']?([A-Za-z0-9_-]{12,})/.exec(printed())?.[1] ?? "";
@@ -58,7 +54,7 @@ test("the first log-in, a model, a key, a request and why it went there, and the
 
   await test.step("it is used, and the request shows with the way it went and what was said", async () => {
     await page.goto(`${url}/dashboard/requests?live=1`);
-    await expect(page.getByText(isOffered("/api/dashboard/request-responses/stream") ? "following" : "asked every 2 s")).toBeVisible();
+    await expect(page.getByText("following", { exact: true })).toBeVisible();
     const answer = await ask(url, secret, MODEL, { seed: 7 });
     expect(answer.status, await answer.clone().text()).toBe(200);
     const id = answer.headers.get("x-request-id") ?? "";
@@ -125,7 +121,6 @@ test("the first log-in, a model, a key, a request and why it went there, and the
   });
 
   await test.step("the configuration is changed, compared, and taken back", async () => {
-    if (!isOffered("/api/config/versions")) return;
     await page.goto(`${url}/dashboard/settings?tab=edit&at=models`);
     const text = page.getByLabel("Configuration");
     const before = await text.inputValue();
@@ -154,7 +149,6 @@ test("the first log-in, a model, a key, a request and why it went there, and the
   });
 
   await test.step("the audit trail tells what was done", async () => {
-    if (!isOffered("/api/audit")) return;
     await page.goto(`${url}/dashboard/audit?action=key`);
     await expect(page.getByRole("row").nth(1)).toContainText("admin");
     await page.getByLabel("What was done").fill("config");
@@ -169,7 +163,7 @@ test("the first log-in, a model, a key, a request and why it went there, and the
       await page.locator("main h1").first().waitFor({ state: "attached" });
       await expect(page.locator("[aria-busy=true], .skeleton")).toHaveCount(0);
       await page.screenshot({ path: `artefacts/router/page${place.replace("/", "-") || "-overview"}.png` });
-      await expect.soft(page.getByRole("alert"), place).toHaveCount(place === "/audit" && !isOffered("/api/audit") ? 1 : 0);
+      await expect.soft(page.getByRole("alert"), place).toHaveCount(0);
       await accessible(page, place);
     }
   });
@@ -189,5 +183,5 @@ test("every path that the dashboard asks is one that the router describes", asyn
   const source = readFileSync(new URL("../../src/api/endpoints.ts", import.meta.url), "utf8");
   const asked = [...source.matchAll(/["`](\/(?:api|v1|router|backend|config|health)[^"`]*)["`]/g)].map(([, path = ""]) => path.replace(/\$\{[^}]*\}/g, "{}").replace(/\/$/, "/{}"));
   expect(asked.length).toBeGreaterThan(30);
-  expect(asked.filter((path) => !paths.has(path)).sort()).toEqual(UNOFFERED);
+  expect(asked.filter((path) => !paths.has(path)).sort()).toEqual([]);
 });
