@@ -1,6 +1,7 @@
 //! The command line: one executable, roles as commands.
 
 mod configuration;
+mod cost;
 mod db;
 mod edit;
 mod history;
@@ -59,6 +60,9 @@ enum Command {
     /// List, drain, remove, adopt and consent to nodes of a running router.
     #[command(subcommand, after_help = "Example: LLM_ROUTER_URL=http://127.0.0.1:8080 llm-router node list")]
     Node(nodes::Command),
+    /// What was used and what it cost.
+    #[command(subcommand, after_help = "Example: LLM_ROUTER_URL=http://127.0.0.1:8080 llm-router cost report --by model")]
+    Cost(cost::Command),
     /// Look after the database of this machine: bring it up to date, check, copy, put a copy in its place.
     #[command(subcommand, after_help = "Example: llm-router db backup /backups/router-monday.db")]
     Db(db::Command),
@@ -144,6 +148,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Config(command) => configuration::run(command),
         Command::Key(command) => keys::run(command),
+        Command::Cost(command) => cost::run(command),
         Command::Db(command) => db::run(command),
         Command::User(command) => users::run(command),
         Command::Model(command) => models::run(command),

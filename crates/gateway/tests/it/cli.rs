@@ -492,3 +492,24 @@ fn the_database_is_checked_copied_and_put_back() {
     let junk = desk.run(&["db", "restore", "junk.db"]);
     assert!(junk.status.code() == Some(1) && err(&junk).contains("junk.db"), "{}", err(&junk));
 }
+
+#[tokio::test]
+async fn what_was_used_is_reported() {
+    let router = Setup::new().start();
+    assert_eq!(router.chat("dummy", json!({})).key(KEY).send().await.status, 200);
+    let desk = Desk::new("");
+    let report = |args: &[&str]| {
+        let mut command = desk.command(Path::new(env!("CARGO_BIN_EXE_llm-router")), &[&["cost", "report"], args].concat());
+        command.env("LLM_ROUTER_URL", &router.url).env("LLM_ROUTER_API_KEY", crate::router::MASTER).output().unwrap()
+    };
+    // The row is written behind the answer.
+    let said = eventually("the row", || async {
+        Some(json_of(&report(&["--by", "model", "--json"]))).filter(|said| said["totals"]["requests"] == 1)
+    })
+    .await;
+    assert_eq!(said["rows"][0]["group"], "dummy", "{said}");
+    assert!(out(&report(&["--by", "model"])).contains("dummy"));
+    let never = out(&report(&["--from", "2001-01-01T00:00:00Z", "--to", "2001-01-02T00:00:00Z"]));
+    assert!(never.lines().count() == 2 && never.contains("total"), "{never}");
+    assert_eq!(report(&["--from", "yesterday"]).status.code(), Some(1));
+}
