@@ -13,13 +13,14 @@ from programs import Router, new_home
 ADMIN = "sk-openapi-admin"
 #: A case at each operation is one of thousands: enough to meet what is described wrongly, in a minute or two.
 EXAMPLES = 5
+BUDGET_SECONDS = 240
 SECONDS = 540
 
-#: Paths that are not asked, each with its reason.
-LEFT_OUT = {
-    # Node registration calls back to the address that it is given.
-    "/api/nodes": "POST",
-}
+#: Operations that are not asked, each with its reason.
+LEFT_OUT = [
+    "POST /api/nodes",  # A registration calls back to whatever address it names.
+    "GET /api/dashboard/request-responses/stream",  # It goes on until the client leaves.
+]
 
 
 class Elsewhere(http.server.BaseHTTPRequestHandler):
@@ -67,10 +68,10 @@ def test_the_router_does_what_is_described():
                 "--header", f"Authorization: Bearer {ADMIN}",
                 "--checks", "no_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,success_is_described",
                 "--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES), "--generation-deterministic", "--seed", "1",
-                "--workers", "1", "--request-timeout", "30", "--warnings", "off", "--no-color",
+                "--workers", "1", "--max-time", str(BUDGET_SECONDS), "--request-timeout", "30", "--warnings", "off", "--no-color",
             ]
-            for path, method in LEFT_OUT.items():
-                command += ["--exclude-name", f"{method} {path}"]
+            for operation in LEFT_OUT:
+                command += ["--exclude-name", operation]
             environment = os.environ | {"SCHEMATHESIS_HOOKS": "openapi_checks", "PYTHONPATH": os.path.dirname(__file__)}
             done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=SECONDS)
             assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-2000:]
