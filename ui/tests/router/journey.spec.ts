@@ -148,6 +148,21 @@ test("the first log-in, a model, a key, a request and why it went there, and the
     expect(JSON.stringify(await api("/v1/models"))).not.toContain('"quick"');
   });
 
+  await test.step("an account is switched off, and taken back", async () => {
+    const accounts = async () => (await api<{ accounts: { name: string }[] }>("/v1/router/policy")).accounts.map(({ name }) => name);
+    await page.goto(`${url}/dashboard/accounts`);
+    await page.getByRole("button", { name: "Actions for claude" }).click();
+    await page.getByRole("menuitem", { name: "Switch off" }).click();
+    await expect(page.getByRole("group", { name: "What is different" })).toContainText("enabled: false");
+    await page.getByRole("button", { name: "Switch off" }).click();
+    await expect(page.getByRole("region", { name: "Switched off" })).toContainText("claude");
+    expect(await accounts()).not.toContain("claude");
+    await page.screenshot({ path: "artefacts/router/account-off.png" });
+    await page.getByRole("button", { name: "Undo" }).click();
+    await expect(page.getByRole("region", { name: "claude" })).toBeVisible();
+    expect(await accounts()).toContain("claude");
+  });
+
   await test.step("the audit trail tells what was done", async () => {
     await page.goto(`${url}/dashboard/audit?action=key`);
     await expect(page.getByRole("row").nth(1)).toContainText("admin");
