@@ -12,9 +12,8 @@ from programs import Router, new_home
 
 ADMIN = "sk-openapi-admin"
 #: A case at each operation is one of thousands: enough to meet what is described wrongly, in a minute or two.
-EXAMPLES = 5
-BUDGET_SECONDS = 240
-SECONDS = 540
+EXAMPLES = 3
+SECONDS = 900
 
 #: Operations that are not asked, each with its reason.
 LEFT_OUT = [
@@ -68,7 +67,7 @@ def test_the_router_does_what_is_described():
                 "--header", f"Authorization: Bearer {ADMIN}",
                 "--checks", "no_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,success_is_described",
                 "--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES), "--generation-deterministic", "--seed", "1",
-                "--workers", "1", "--max-time", str(BUDGET_SECONDS), "--request-timeout", "30", "--warnings", "off", "--no-color",
+                "--workers", "1", "--request-timeout", "30", "--warnings", "off", "--no-color",
             ]
             for operation in LEFT_OUT:
                 command += ["--exclude-name", operation]
