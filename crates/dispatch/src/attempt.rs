@@ -55,7 +55,8 @@ pub(crate) async fn attempt(
     if let Some(guard) = guard {
         guard.end(match (outcome, status) {
             (AttemptOutcome::Served, Some(200..=299)) => fleet::End::Success,
-            (AttemptOutcome::Served, _) | (AttemptOutcome::Refused, Some(400..=499)) => fleet::End::Refused,
+            // What a node can't do, or has no memory for, says nothing against it.
+            (AttemptOutcome::Served, _) | (AttemptOutcome::Refused, Some(400..=499 | 501 | 507)) => fleet::End::Refused,
             (AttemptOutcome::Unreachable | AttemptOutcome::Broken, _) => fleet::End::Broken,
             _ => fleet::End::Failed,
         });

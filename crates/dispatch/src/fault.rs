@@ -85,6 +85,8 @@ pub(crate) fn conclusion(faults: &[Fault], model: &str) -> Failure {
         Some(504) => Code::UpstreamTimeout,
         Some(404) => Code::ModelNotFound,
         Some(401..=403) => Code::UpstreamCredentials,
+        Some(501) => Code::Unsupported,
+        Some(507) => Code::InsufficientStorage,
         _ => Code::UpstreamError,
     };
     let message = match called.as_slice() {
@@ -176,6 +178,9 @@ mod tests {
             (vec![(Some(404), Refused)], 404),
             (vec![(Some(401), Refused)], 502),
             (vec![(Some(500), Refused)], 502),
+            (vec![(Some(501), Refused), (Some(501), Refused)], 501),
+            (vec![(Some(507), Refused)], 507),
+            (vec![(Some(507), Refused), (Some(501), Refused)], 502),
             (vec![(Some(429), Refused), (None, Unreachable)], 502),
             (vec![], 503),
         ] {

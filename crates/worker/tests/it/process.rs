@@ -114,3 +114,23 @@ fn the_version_is_told() {
     let help = Command::new(env!("CARGO_BIN_EXE_llm-node-worker")).arg("--help").output().expect("it runs");
     assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("OMP_WAIT_POLICY"));
 }
+
+#[test]
+fn a_model_is_written_with_fewer_bits_or_it_is_said_why_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let to = folder.path().join("to.gguf");
+    let quantize = |kind: &str, from: &std::path::Path| {
+        let done =
+            Command::new(env!("CARGO_BIN_EXE_llm-node-worker")).args(["--quantize", kind]).arg(from).arg(&to).output().expect("it runs");
+        (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    let garbage = folder.path().join("garbage.gguf");
+    std::fs::write(&garbage, b"this is no model at all").expect("a file");
+    let (status, said) = quantize("q4_k_m", &garbage);
+    assert!(status == Some(1) && said.contains("failed to quantize"), "{status:?} {said}");
+    let (status, said) = quantize("q9", &garbage);
+    assert!(status == Some(1) && said.contains("q4_k_m"), "{status:?} {said}");
+    let Some(path) = gguf() else { return };
+    let (status, said) = quantize("q4_k_m", &path);
+    assert!(status == Some(1) && said.contains("requantizing"), "bits that are gone do not come back: {status:?} {said}");
+}
