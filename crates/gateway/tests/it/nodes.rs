@@ -156,6 +156,22 @@ async fn what_is_no_chat_passes_to_a_node_as_it_comes() {
 }
 
 #[tokio::test]
+async fn a_node_without_the_memory_for_a_model_is_well_and_says_so_itself() {
+    let said = json!({"error": {"message": "needs about 9 MiB, and 5 MiB are free", "type": "server_error", "param": null, "code": "insufficient_storage"}});
+    let list = Reply::json(&json!({"data": [{"id": "house-model"}]}));
+    let node = FakeUpstream::start(Script::always(Reply::json(&said).status(507)).on("/v1/models", list));
+    let router = Setup::new().start();
+    join(&router, &node, "smithy", "house-model").await;
+    for _ in 0..4 {
+        let answer = router.chat("house-model", json!({})).send().await;
+        assert_eq!((answer.status, answer.code().as_str()), (507, "insufficient_storage"), "{}", answer.text());
+        assert!(answer.text().contains("5 MiB are free"), "{}", answer.text());
+    }
+    let nodes = router.get("/api/nodes").key(MASTER).send().await.json();
+    assert_eq!(nodes[0]["state"], "ready", "{nodes}");
+}
+
+#[tokio::test]
 async fn nodes_outlive_a_killed_router() {
     let node = FakeUpstream::start(models(Reply::ok(), "house-model"));
     let mut router = Setup::new().start();
