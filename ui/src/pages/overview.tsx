@@ -59,7 +59,7 @@ export default function OverviewPage() {
           name="Spend today"
           value={spend.data ? money(spend.data.totals.cost_usd) : UNKNOWN}
           title={[spend.data?.totals.cost_usd ? `$${spend.data.totals.cost_usd}` : "", tight ? `${tight.name}: ${budgetWords(tight.budget)}` : ""].filter(Boolean).join("; ") || undefined}
-          more={tight ? `${tight.name}: ${percent(spentShare(tight.budget) * 100)} of its budget` : spend.error ? "no prices known" : spend.data?.totals.unpriced_requests ? `${plural(spend.data.totals.unpriced_requests, "request")} without a known price` : "all priced"}
+          more={tight ? `budget ${tight.name}: ${percent(spentShare(tight.budget) * 100)}` : spend.error ? "no prices known" : spend.data?.totals.unpriced_requests ? `${plural(spend.data.totals.unpriced_requests, "request")} without a known price` : "all priced"}
           to="/dashboard/usage"
         />
         <Tile name="Now" value={count(live.data?.active_requests)} more={`${count(live.data?.open_streams)} streams · ${count(live.data?.queued_requests)} queued`} to="/dashboard/requests" search={{ live: "1" }} />
