@@ -37,6 +37,7 @@ use crate::{
     routes,
     settle::{Desk, Places, Settled, tally::Tally},
     snapshot::{self, House},
+    spending::Purses,
     stored::Stored,
     vault::Vault,
 };
@@ -64,6 +65,15 @@ pub enum StartError {
     Settings(String),
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+/// What was last stored of the use of keys.
+#[derive(Default)]
+struct Noted {
+    /// When each was used, unix milliseconds.
+    uses: HashMap<Arc<str>, i64>,
+    /// Dollars of those with a budget.
+    spent: HashMap<Arc<str>, f64>,
 }
 
 /// Everything that lives as long as the process.
@@ -105,6 +115,8 @@ pub struct App {
     pub books: Books,
     loaded: ArcSwap<Loaded>,
     versions: configuration::Versions,
+    /// What keys have spent.
+    pub purses: Purses,
     sources: Sources,
     /// Held while a snapshot is built, so that one of older keys or an older file never follows one of newer.
     rebuilding: tokio::sync::Mutex<()>,
@@ -178,6 +190,8 @@ impl App {
         let grants = grants(&client, &back, &store, &secret)?;
         let mut house = House::build(config.clone(), &stored, &health, &Lists::default(), Some(&grants)).map_err(StartError::Settings)?;
         house.issuer = issuer_of(&config, None, &client, &back);
+        let purses = Purses::default();
+        purses.hand_out(&store, &mut house).await;
         // Nodes are on our own network: no proxy stands between. Whoever registers or is adopted names its own address.
         let node_client = net::Client::new(net::Settings::default()).within(net::Reach::LinkLocal);
         let fleet = Fleet::open(store.clone(), node_client.clone(), snapshot::fleet_settings(&config)).await?;
@@ -215,6 +229,7 @@ impl App {
             books,
             loaded: ArcSwap::from_pointee(loaded),
             versions: configuration::Versions::new(&secret)?,
+            purses,
             sources,
             rebuilding: tokio::sync::Mutex::default(),
             built_at: AtomicU64::new(0),
@@ -288,19 +303,25 @@ impl App {
         let (app, stop) = (self.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             let mut tick = tokio::time::interval(LOOK_INTERVAL);
-            let mut noted = HashMap::new();
+            let mut noted = Noted::default();
             loop {
                 tokio::select! {
                     _ = tick.tick() => {
                         app.look_at_ledger();
                         app.look_at_redis();
                         app.metrics.cache_bytes.set(app.answered.bytes());
-                        app.note_uses(&mut noted).await;
+                        app.note(&mut noted).await;
                     }
-                    () = stop.cancelled() => return app.note_uses(&mut noted).await,
+                    () = stop.cancelled() => return app.note(&mut noted).await,
                 }
             }
         });
+    }
+
+    /// Stores what is known of the use of keys; `noted` is what was stored before.
+    async fn note(&self, noted: &mut Noted) {
+        self.note_uses(&mut noted.uses).await;
+        self.purses.save(&self.store, &mut noted.spent).await;
     }
 
     /// Stores when keys were last used; `noted` is what was stored before.
@@ -388,9 +409,9 @@ impl App {
         let at = *self.store.changes().borrow();
         let stored = Stored::read(&self.store).await?;
         let config = self.house().config.clone();
-        self.move_in(
-            House::build(config, &stored, &self.health, &self.discovery.lists(), Some(&self.grants)).map_err(StartError::Settings)?,
-        );
+        let house =
+            House::build(config, &stored, &self.health, &self.discovery.lists(), Some(&self.grants)).map_err(StartError::Settings)?;
+        self.move_in(house).await;
         self.built_at.fetch_max(at, Relaxed);
         Ok(())
     }
@@ -415,7 +436,7 @@ impl App {
         loaded.config = config.clone();
         let house = House::build(Arc::new(config), &stored, &self.health, &self.discovery.lists(), Some(&self.grants))
             .map_err(StartError::Settings)?;
-        self.move_in(house);
+        self.move_in(house).await;
         self.loaded.store(Arc::new(loaded));
         tracing::info!("the keys of the settings were read again");
         Ok(())
@@ -457,7 +478,8 @@ impl App {
     }
 
     /// Replaces the snapshot; what accounts have learned stays, and the keys of an identity provider that is still the same.
-    fn move_in(&self, mut house: House) {
+    async fn move_in(&self, mut house: House) {
+        self.purses.hand_out(&self.store, &mut house).await;
         let older = self.house.load();
         house.inherit(&older);
         house.issuer = issuer_of(&house.config, older.issuer.as_ref(), &self.client, &self.back);

@@ -18,6 +18,7 @@ pub mod server;
 pub mod settle;
 pub mod shard;
 pub mod snapshot;
+pub mod spending;
 pub mod stored;
 pub mod tray;
 pub mod ui;

@@ -16,7 +16,7 @@ use journey::{
     Body, BodyError, Call, Caller, Flow, Kept, Meter, Operation, Outcome, Passage, Permit, Pick, Plan, Receipt, Request, Served, Source,
     Target, Witness,
 };
-use policy::{Admission, Standing};
+use policy::{Admission, Prices, Standing};
 use routing::View;
 use serde_json::json;
 use telemetry::metrics::hold;
@@ -55,7 +55,8 @@ async fn live(shard: &Shard, call: &Call, standing: &mut Option<Standing>) -> Re
         app.metrics.refused(failure.code.as_str());
         failure
     };
-    let desk = Admission { limits: &house.limits, counters: &app.counters, sink: &app.sink };
+    let prices = || -> std::sync::Arc<dyn Prices> { house.clone() };
+    let desk = Admission { limits: &house.limits, counters: &app.counters, sink: &app.sink, prices: &prices };
     policy::arrive(&desk, call, standing).await.map_err(refuse)?; // not too often from one address
     let asks = admin::Asks { headers: &call.headers, query_key: call.query_key.as_deref(), is_change: true };
     let caller = admin::identify(app, &house, asks, call.received_at).await.map_err(refuse)?; // who

@@ -15,13 +15,13 @@ use fleet::{Balancer, FleetSettings, FleetView};
 use http::HeaderName;
 use jiff::Timestamp;
 use journey::{Scope, Scopes};
-use policy::{Bounds, Credentials, Issuer, KeyEntry, Keys, Limits, Window, issuer};
+use policy::{Bounds, Budget, Credentials, Issuer, KeyEntry, Keys, Limits, Terms, Window, issuer};
 use routing::{AccountRoutes, Figures, Map, Nodes, Presence};
 use store::sessions::Ended;
 use upstream::{Account, Grants, catalog};
 use wire::Dialect;
 
-use crate::{admin::session::Seat, discovery::Lists, first_run, stored::Stored};
+use crate::{admin::session::Seat, discovery::Lists, first_run, spending, stored::Stored};
 
 /// The capability of a model that thinks with tools at hand on Responses only.
 const THINKING_TOOLS_ON_RESPONSES: &str = "thinking_tools_on_responses";
@@ -41,6 +41,8 @@ pub struct House {
     pub vitals: HashMap<Arc<str>, Arc<Vital>>,
     /// Who may use how much.
     pub limits: Limits,
+    /// What stored keys may spend, by id; their purses are handed out when the house is moved into.
+    pub budgets: Vec<(Arc<str>, Budget)>,
     /// Some account sends callers' own credentials on.
     pub passes_credentials: bool,
     /// Models whose files the router keeps: known, even where no node has them yet.
@@ -102,6 +104,7 @@ impl House {
             keys: keys(&config, &stored.keys),
             issuer: None,
             limits: limits(&config, &stored.keys),
+            budgets: budgets(&stored.keys),
             files: stored.files.iter().cloned().collect(),
             users: stored.users.iter().map(|user| (user.id.clone(), Seat::of(user))).collect(),
             ended_sessions: stored.ended_sessions.clone(),
@@ -188,13 +191,23 @@ fn limits(config: &Config, stored: &[store::keys::Key]) -> Limits {
         .iter()
         .map(|k| (k.id.as_str(), Bounds { window: None, rpm: k.limits.rpm, tpm: k.limits.tpm, concurrency: k.limits.concurrency }));
     let accounts = config.accounts.iter().map(|a| (a.name.as_str(), Bounds { window: a.rate_limit.map(window), ..usual(&a.limits) }));
-    let bounded = |all: &mut dyn Iterator<Item = (&str, Bounds)>| all.filter(|(_, b)| !b.is_none()).map(|(n, b)| (n.into(), b)).collect();
     Limits {
         address: config.rate_limit.map(|limit| Bounds { window: Some(window(limit)), ..Bounds::default() }),
-        keys: bounded(&mut fixed.chain(stored)),
+        keys: fixed.chain(stored).filter(|(_, bounds)| !bounds.is_none()).map(|(id, bounds)| (id.into(), Terms::from(bounds))).collect(),
         subjects: config.auth.oauth.as_ref().map(|oauth| usual(&oauth.limits)).filter(|bounds| !bounds.is_none()),
-        accounts: bounded(&mut { accounts }),
+        accounts: accounts.filter(|(_, bounds)| !bounds.is_none()).map(|(name, bounds)| (name.into(), bounds)).collect(),
     }
+}
+
+fn budgets(stored: &[store::keys::Key]) -> Vec<(Arc<str>, Budget)> {
+    let budget = |key: &store::keys::Key| match spending::read(key.budget.as_ref()?) {
+        Ok(budget) => Some((key.id.as_str().into(), budget)),
+        Err(failure) => {
+            tracing::warn!(key = key.id, %failure, "the budget of a key cannot be read, so it has none");
+            None
+        }
+    };
+    stored.iter().filter(|key| key.revoked_at_ms.is_none()).filter_map(budget).collect()
 }
 
 fn entry(key: &store::keys::Key) -> Option<KeyEntry> {

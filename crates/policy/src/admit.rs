@@ -5,7 +5,10 @@ use std::sync::Arc;
 use journey::{Call, Caller, Permit, Request, Scope, Settle};
 use wire::{Code, Failure};
 
-use crate::limit::{Bounds, Counters, Hold, Limits, Standing, Subject, estimate};
+use crate::{
+    budget::Prices,
+    limit::{Bounds, Counters, Hold, Limits, Standing, Subject, estimate},
+};
 
 /// Whether a caller may call a path of a scope.
 ///
@@ -35,6 +38,8 @@ pub struct Admission<'a> {
     pub limits: &'a Limits,
     pub counters: &'a Arc<Counters>,
     pub sink: &'a Arc<dyn Settle>,
+    /// The prices of this instant, for keys with a budget.
+    pub prices: &'a (dyn Fn() -> Arc<dyn Prices> + Sync),
 }
 
 /// Counts a call against its client's address, before anything else is looked at. How the address stands is put into `said`.
@@ -49,7 +54,7 @@ pub async fn arrive(desk: &Admission<'_>, call: &Call, said: &mut Option<Standin
 /// Admits an inference call; from here on it has exactly one receipt. How the key's limits stand is put into `said`, refused or not.
 ///
 /// # Errors
-/// What [`may_call`] and [`may_use`] refuse; [`Code::RateLimitExceeded`].
+/// What [`may_call`] and [`may_use`] refuse; [`Code::RateLimitExceeded`], [`Code::BudgetExceeded`].
 pub async fn admit(
     desk: &Admission<'_>,
     caller: &Caller,
@@ -61,13 +66,26 @@ pub async fn admit(
     may_use(caller, request.model())?;
     // Fallbacks that the request names itself are no way round.
     request.head.models.iter().try_for_each(|model| may_use(caller, model))?;
-    let bounded = caller.key.as_ref().and_then(|key| Some((key, desk.limits.of_key(&key.id)?)));
-    let Some((key, bounds)) = bounded else { return Ok(Permit::new(call, request, caller, desk.sink.clone())) };
-    let tokens = if bounds.tpm.is_some() { estimate(request) } else { 0 };
-    let hold = take(desk, Subject::Key(key.id.clone()), bounds, tokens, call, "this key", said).await?;
+    let Some(key) = &caller.key else { return Ok(Permit::new(call, request, caller, desk.sink.clone())) };
+    let (bounds, purse) = desk.limits.of_key(&key.id);
+    let mut hold = None;
+    if !bounds.is_none() {
+        let tokens = if bounds.tpm.is_some() { estimate(request) } else { 0 };
+        hold = Some(take(desk, Subject::Key(key.id.clone()), bounds, tokens, call, "this key", said).await?);
+    }
+    let charge = match purse.map(|purse| purse.admit(call.received_at.as_millisecond(), desk.prices)) {
+        Some(Err(failure)) => {
+            hold.into_iter().for_each(Hold::give_back);
+            return Err(failure);
+        }
+        charge => charge.and_then(Result::ok),
+    };
     let mut permit = Permit::new(call, request, caller, desk.sink.clone());
-    if hold.is_pending() {
+    if let Some(hold) = hold.filter(Hold::is_pending) {
         permit.keep(Box::new(hold));
+    }
+    if let Some(charge) = charge {
+        permit.keep(Box::new(charge));
     }
     Ok(permit)
 }

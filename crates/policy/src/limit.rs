@@ -18,7 +18,7 @@ use journey::{Deposit, Receipt, Request};
 use store::counters::{Bound, Change, Counted, Kind, Shared, Unit, Verdict};
 use wire::{Code, Failure};
 
-use crate::issuer::Issuer;
+use crate::{budget::Purse, issuer::Issuer};
 use memory::{Memory, Settled, Ticket};
 
 /// The window of limits a minute.
@@ -64,13 +64,34 @@ impl Bounds {
     }
 }
 
+/// What a key may use, and spend.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    pub bounds: Bounds,
+    /// `None`: as much as it likes.
+    pub purse: Option<Arc<Purse>>,
+}
+
+impl Terms {
+    /// Whether nothing is bounded.
+    pub fn is_none(&self) -> bool {
+        self.bounds.is_none() && self.purse.is_none()
+    }
+}
+
+impl From<Bounds> for Terms {
+    fn from(bounds: Bounds) -> Self {
+        Self { bounds, purse: None }
+    }
+}
+
 /// Who is bounded how: a slice of the snapshot.
 #[derive(Debug, Default)]
 pub struct Limits {
     /// Every client's address.
     pub address: Option<Bounds>,
-    /// Keys, by id.
-    pub keys: HashMap<Arc<str>, Bounds>,
+    /// Keys that are bounded, by id.
+    pub keys: HashMap<Arc<str>, Terms>,
     /// Each subject of an identity provider's tokens.
     pub subjects: Option<Bounds>,
     /// Accounts, by name.
@@ -78,9 +99,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The bounds of a key, or of the subject of a token.
-    pub fn of_key(&self, id: &str) -> Option<Bounds> {
-        self.keys.get(id).copied().or_else(|| self.subjects.filter(|_| Issuer::is_subject(id)))
+    /// The bounds and the purse of a key, or of the subject of a token.
+    pub fn of_key(&self, id: &str) -> (Bounds, Option<&Arc<Purse>>) {
+        match self.keys.get(id) {
+            Some(terms) => (terms.bounds, terms.purse.as_ref()),
+            None => (self.subjects.filter(|_| Issuer::is_subject(id)).unwrap_or_default(), None),
+        }
     }
 }
 

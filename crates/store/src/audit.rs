@@ -456,16 +456,19 @@ mod tests {
     async fn old_rows_go_and_refused_attempts_displace_only_each_other() {
         let (_home, store) = store().await;
         let mut writer = store.writer(Durability::Disk).await.unwrap();
+        // In one transaction, since nobody waits for the disk so often.
+        let mut transaction = writer.begin().await.unwrap();
         let mut put = async |at_ms: i64, outcome: Outcome| {
             let entry = Entry { at_ms, outcome, ..Entry::new("a", "b") };
-            upsert(&mut writer.connection, &entry).await.unwrap();
+            upsert(&mut transaction, &entry).await.unwrap();
         };
         put(1, Outcome::Success).await;
         put(10, Outcome::Success).await;
         for _ in 0..=DENIED_ROWS_MAX {
             put(10, Outcome::Denied).await;
         }
-        prune(&mut writer.connection, 5).await.unwrap();
+        prune(&mut transaction, 5).await.unwrap();
+        transaction.commit().await.unwrap();
         let count: (i64, i64) =
             sqlx::query_as("SELECT count(*), sum(outcome = 'denied') FROM audit").fetch_one(&mut writer.connection).await.unwrap();
         assert_eq!(count, (i64::from(DENIED_ROWS_MAX) + 1, i64::from(DENIED_ROWS_MAX)));

@@ -19,6 +19,8 @@ pub struct Search {
     pub key: Option<String>,
     /// The id of the only key whose requests may be seen.
     pub key_id: Option<String>,
+    /// Unix milliseconds: those that were over later.
+    pub ended_after_ms: Option<i64>,
     /// `success`, `error` or `cancelled`.
     pub outcome: Option<String>,
     pub http_status: Option<u16>,
@@ -62,6 +64,9 @@ impl Search {
         }
         if let Some(key) = &self.key {
             query.push(" AND (key_id = ").push_bind(key.clone()).push(" OR key_name = ").push_bind(key.clone()).push(")");
+        }
+        if let Some(ended_after_ms) = self.ended_after_ms {
+            query.push(" AND started_at + duration_ms > ").push_bind(ended_after_ms);
         }
         if let Some(from_ms) = self.from_ms {
             query.push(" AND started_at >= ").push_bind(from_ms);

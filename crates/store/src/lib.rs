@@ -32,6 +32,7 @@ pub mod nodes;
 pub mod redis;
 pub mod requests;
 pub mod sessions;
+pub mod spending;
 pub mod upkeep;
 pub mod users;
 

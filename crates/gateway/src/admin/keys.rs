@@ -16,7 +16,7 @@ use store::keys::{Key, Limits};
 use wire::{Code, Failure};
 
 use super::{Admin, Answer, read, trail};
-use crate::{app::App, first_run::new_key};
+use crate::{app::App, first_run::new_key, spending};
 
 /// What a new key may do if nothing is said.
 pub const DEFAULT_SCOPES: [&str; 4] = ["inference", "mcp", "a2a", "files"];
@@ -100,7 +100,11 @@ impl ChangedKey {
         key.allowed_models = self.allowed_models.unwrap_or_else(|| std::mem::take(&mut key.allowed_models));
         key.owner = self.owner.or(key.owner.take());
         key.tags = self.tags.unwrap_or_else(|| std::mem::take(&mut key.tags));
-        key.budget = self.budget.or(key.budget.take());
+        match self.budget {
+            Told::Unsaid => {}
+            Told::Nothing => key.budget = None,
+            Told::Is(budget) => key.budget = Some(spending::shown(spending::read(&budget)?)),
+        }
         key.metadata = self.metadata.unwrap_or_else(|| std::mem::take(&mut key.metadata));
         Ok(())
     }
@@ -169,7 +173,7 @@ impl NewKey {
             owner: self.owner,
             tags: self.tags,
             limits: checked_limits(&self.limits)?,
-            budget: self.budget,
+            budget: self.budget.as_ref().map(spending::read).transpose()?.map(spending::shown),
             metadata: self.metadata,
             ..row
         };
@@ -210,7 +214,7 @@ pub async fn create(State(app): State<Arc<App>>, Admin(caller): Admin, body: Byt
 )]
 pub async fn list(State(app): State<Arc<App>>, _: Admin) -> Answer<Json<Value>> {
     let rows = store::keys::list(&app.store).await?;
-    Ok(Json(json!({"api_keys": rows.iter().filter(|k| k.revoked_at_ms.is_none()).map(|k| shown(k, None)).collect::<Vec<_>>()})))
+    Ok(Json(json!({"api_keys": rows.iter().filter(|k| k.revoked_at_ms.is_none()).map(|k| standing(&app, k)).collect::<Vec<_>>()})))
 }
 
 /// `DELETE /api/api-keys/{id}`: refused from now on, everywhere.
@@ -254,7 +258,7 @@ pub async fn change(State(app): State<Arc<App>>, Admin(caller): Admin, Path(id):
     store::keys::update(&app.store, &key).await?;
     app.refresh().await.map_err(|e| Failure::new(Code::InternalError, e.to_string()))?;
     tracing::info!(key = id, by = caller.key.as_ref().map(|k| &*k.name), "a key was changed");
-    Ok(Json(shown(&key, None)))
+    Ok(Json(standing(&app, &key)))
 }
 
 /// `POST /api/api-keys/{id}/rotate`: a new secret for the same key; the old one is refused from now on.
@@ -293,6 +297,15 @@ async fn living(app: &App, id: &str) -> Answer<Key> {
 
 fn unknown(id: &str) -> Failure {
     Failure::new(Code::NotFound, format!("there is no key `{id}`"))
+}
+
+/// A key as it is shown, with what it has spent of its budget.
+fn standing(app: &App, key: &Key) -> Value {
+    let mut value = shown(key, None);
+    if let (.., Some(purse)) = app.house().limits.of_key(&key.id) {
+        spending::stand(purse, &mut value["budget"]);
+    }
+    value
 }
 
 /// A key as it is shown; `secret` only in the answer to its making.

@@ -8,12 +8,13 @@ use axum::{
 };
 use journey::Scope;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use store::history::{self, Group, Search, Used};
 use utoipa::ToSchema;
 use wire::Failure;
 
 use super::{Answer, Known, history::span};
-use crate::{app::App, price::Consumption, snapshot::House};
+use crate::{app::App, price::Consumption, snapshot::House, spending};
 
 /// The query of `GET /api/usage`.
 #[derive(Debug, Default, Deserialize)]
@@ -54,6 +55,9 @@ pub struct UsageRow {
 pub struct Usage {
     rows: Vec<UsageRow>,
     totals: Sums,
+    /// The budget of the key that asks, if it has one: amount, currency, window, spent, resets_at.
+    #[schema(value_type = Option<Object>)]
+    budget: Option<Value>,
 }
 
 impl Sums {
@@ -111,5 +115,11 @@ pub async fn usage(State(app): State<Arc<App>>, Known(caller): Known, Query(aske
         let row = row.or_insert_with(|| UsageRow { group: one.group.clone(), name: one.name.clone(), sums: Sums::default() });
         row.sums.add(&house, &one);
     }
-    Ok(Json(Usage { rows: rows.into_values().collect(), totals }))
+    let purse = caller.key.as_ref().and_then(|key| house.limits.of_key(&key.id).1);
+    let budget = purse.map(|purse| {
+        let mut shown = spending::shown(purse.budget());
+        spending::stand(purse, &mut shown);
+        shown
+    });
+    Ok(Json(Usage { rows: rows.into_values().collect(), totals, budget }))
 }

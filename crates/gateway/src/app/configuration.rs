@@ -107,7 +107,7 @@ impl App {
         let stored = Stored::read(&self.store).await?;
         let house = self.judge(&loaded, &stored)?;
         let warnings = loaded.warnings.clone();
-        self.put_in_force(loaded, house)?;
+        self.put_in_force(loaded, house).await?;
         self.note_version("file").await;
         tracing::info!("the configuration was read again");
         Ok(warnings)
@@ -148,7 +148,7 @@ impl App {
         }
         let origin = if matches!(wanted, Wanted::Version(_)) { "revert" } else { "api" };
         let version = self.replace(&target, &document, &changes, origin, terms).await?;
-        self.put_in_force(loaded, house).map_err(|error| said(&error))?;
+        self.put_in_force(loaded, house).await.map_err(|error| said(&error))?;
         tracing::info!(version, "the configuration was changed");
         Ok(Configured { version: Some(version), warnings, changes })
     }
@@ -246,13 +246,13 @@ impl App {
             .map_err(StartError::Settings)
     }
 
-    fn put_in_force(&self, loaded: Loaded, house: House) -> Result<(), StartError> {
+    async fn put_in_force(&self, loaded: Loaded, house: House) -> Result<(), StartError> {
         if let Some(logs) = &*self.logs.lock().unwrap_or_else(PoisonError::into_inner) {
             logs.set_level(&loaded.config.log.level).map_err(|error| StartError::Settings(error.to_string()))?;
         }
         self.fleet.set_settings(snapshot::fleet_settings(&loaded.config));
         self.registry.set_settings(&loaded.config);
-        self.move_in(house);
+        self.move_in(house).await;
         self.loaded.store(Arc::new(loaded));
         Ok(())
     }

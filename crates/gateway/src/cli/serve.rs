@@ -225,7 +225,7 @@ impl Signals {
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => {
                     let trail = trail::of("signal", "config.reload", None, &app.house().config.audit);
-                    if let Err(error) = trail::followed(app, trail, app.reload()).await {
+                    if let Err(error) = trail::followed(app, trail, Box::pin(app.reload())).await {
                         tracing::error!(%error, "the new configuration is not valid; the old one stays in force");
                     }
                 }

@@ -6,6 +6,7 @@ mod access;
 mod accounts;
 mod attempts;
 mod audit;
+mod budgets;
 mod choices;
 mod cli;
 mod client;

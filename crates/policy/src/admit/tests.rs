@@ -8,7 +8,7 @@ use journey::{Attempt, AttemptOutcome, KeyRef, Operation, Outcome, Receipt};
 use wire::{Dialect, ir::Usage};
 
 use super::*;
-use crate::limit::Window;
+use crate::{Budget, Purse, Terms, budget, limit::Window};
 
 #[derive(Default)]
 struct Sink(Mutex<Vec<Arc<Receipt>>>);
@@ -37,6 +37,15 @@ fn call(body: &str) -> Call {
     }
 }
 
+/// Everything costs a dollar.
+struct Dear;
+
+impl Prices for Dear {
+    fn cost_usd(&self, _: &Receipt) -> Option<f64> {
+        Some(1.0)
+    }
+}
+
 /// A desk where the key `k` and every address are bounded.
 struct House {
     limits: Limits,
@@ -50,7 +59,7 @@ impl House {
     fn new(key: Bounds, address: Option<Bounds>) -> Self {
         let seen = Arc::new(Sink::default());
         Self {
-            limits: Limits { address, keys: HashMap::from([("k".into(), key)]), accounts: HashMap::new(), subjects: None },
+            limits: Limits { address, keys: HashMap::from([("k".into(), key.into())]), accounts: HashMap::new(), subjects: None },
             counters: Counters::new(None, Duration::ZERO),
             sink: seen.clone(),
             seen,
@@ -59,7 +68,7 @@ impl House {
     }
 
     fn desk(&self) -> Admission<'_> {
-        Admission { limits: &self.limits, counters: &self.counters, sink: &self.sink }
+        Admission { limits: &self.limits, counters: &self.counters, sink: &self.sink, prices: &|| Arc::new(Dear) as Arc<dyn Prices> }
     }
 
     async fn admit(&self, body: &str) -> (Result<Permit, Failure>, Standing) {
@@ -71,7 +80,7 @@ impl House {
     }
 
     async fn tokens_used(&self) -> u64 {
-        let bounds = self.limits.keys["k"];
+        let bounds = self.limits.keys["k"].bounds;
         self.counters.look(&Subject::Key("k".into()), &bounds).await.tokens.unwrap().used
     }
 }
@@ -111,6 +120,22 @@ async fn a_permit_settles_what_flowed_and_once() {
         assert_eq!(house.tokens_used().await, used, "{what}");
         assert!(house.admit(CHAT).await.0.is_ok(), "{what}: it does not run any more");
     }
+}
+
+#[tokio::test]
+async fn a_spent_budget_refuses_for_good_and_takes_no_place() {
+    let mut house = House::new(Bounds { rpm: Some(3), ..Bounds::default() }, None);
+    let purse = Purse::new("k".into(), Budget { dollars: 2.0, window: budget::Window::Total }, 0);
+    house.limits.keys.insert("k".into(), Terms { purse: Some(purse.clone()), ..house.limits.keys["k"].clone() });
+    for _ in 0..2 {
+        drop(house.admit(CHAT).await.0.unwrap());
+    }
+    assert!((purse.spent(0).dollars - 2.0).abs() < 1e-9);
+    let (refused, said) = house.admit(CHAT).await;
+    assert_eq!(refused.unwrap_err().code, Code::BudgetExceeded);
+    assert_eq!(said.requests().unwrap().remaining(), 0, "as it stood with the place");
+    assert!(purse.serves(Budget { dollars: 9.0, window: budget::Window::Total }));
+    assert!(house.admit(CHAT).await.0.is_ok(), "its place was given back");
 }
 
 #[tokio::test]

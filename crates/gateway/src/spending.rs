@@ -1,0 +1,165 @@
+//! What keys with a budget have spent: counted while the router runs, stored every few seconds, and put together at the start from what was
+//! stored and the records that are newer.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::Timestamp;
+use journey::Receipt;
+use policy::{Budget, Prices, Purse, budget::DOLLARS_MAX, budget::Window};
+use serde_json::{Value, json};
+use store::{
+    Store, StoreError,
+    history::{self, Group, Search},
+    spending::{self, Spending},
+};
+use wire::Failure;
+
+use crate::{price::Consumption, snapshot::House};
+
+/// The only currency that prices are in.
+const CURRENCY: &str = "USD";
+
+/// Longer than any request runs: those that ended after a moment began at most so long before it.
+const REQUEST_MS_MAX: i64 = 24 * 3_600_000;
+
+impl Prices for House {
+    fn cost_usd(&self, receipt: &Receipt) -> Option<f64> {
+        Consumption::from(receipt).cost_usd(self)
+    }
+}
+
+/// Reads `budget{amount, currency, window}`.
+///
+/// # Errors
+/// A 400 that names the member.
+pub fn read(written: &Value) -> Result<Budget, Failure> {
+    let members = written.as_object().ok_or_else(|| Failure::invalid("budget", "`budget` must be an object {amount, currency, window}"))?;
+    let known = ["amount", "currency", "window", "spent", "resets_at"];
+    if let Some(unknown) = members.keys().find(|name| !known.contains(&name.as_str())) {
+        let at = format!("budget.{unknown}");
+        return Err(Failure::invalid(&at, format!("`{at}` is not known: `budget` may have amount, currency and window")));
+    }
+    let dollars = written["amount"].as_f64().filter(|amount| *amount > 0.0 && *amount <= DOLLARS_MAX);
+    let dollars = dollars.ok_or_else(|| Failure::invalid("budget.amount", "`budget.amount` must be a number of dollars above 0"))?;
+    if written["currency"].as_str().is_some_and(|currency| !currency.eq_ignore_ascii_case(CURRENCY)) {
+        return Err(Failure::invalid("budget.currency", "`budget.currency` is USD: that is what prices are in"));
+    }
+    let window = match &written["window"] {
+        Value::Null => Some(Window::Month),
+        named => named.as_str().and_then(Window::from_name),
+    };
+    let names = Window::ALL.map(Window::name).join(", ");
+    let window = window.ok_or_else(|| Failure::invalid("budget.window", format!("`budget.window` is one of {names}")))?;
+    Ok(Budget { dollars, window })
+}
+
+/// A budget as it is stored and shown.
+pub fn shown(budget: Budget) -> Value {
+    json!({"amount": budget.dollars, "currency": CURRENCY, "window": budget.window.name()})
+}
+
+/// Adds to a budget how it stands: what was spent, and when it is whole again (`null`: never).
+pub fn stand(purse: &Purse, budget: &mut Value) {
+    let spent = purse.spent(store::now_ms());
+    let ends = (spent.ends_ms != i64::MAX).then(|| Timestamp::from_millisecond(spent.ends_ms).ok()).flatten();
+    budget["spent"] = spent.dollars.into();
+    budget["resets_at"] = ends.map(|end| end.to_string()).into();
+}
+
+/// The purses of all keys that have a budget.
+#[derive(Default)]
+pub struct Purses {
+    by_key: Mutex<HashMap<Arc<str>, Arc<Purse>>>,
+}
+
+impl Purses {
+    fn by_key(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Purse>>> {
+        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives every key with a budget its purse: the one that it had, or one that knows what was spent before.
+    pub async fn hand_out(&self, store: &Store, house: &mut House) {
+        let now_ms = store::now_ms();
+        let mut purses = HashMap::with_capacity(house.budgets.len());
+        for (key, budget) in &house.budgets {
+            let known = self.by_key().get(key).cloned().filter(|purse| purse.serves(*budget));
+            let purse = known.unwrap_or_else(|| Purse::new(key.clone(), *budget, now_ms));
+            if purse.wants_seed() {
+                match spent_before(store, house, &purse, now_ms).await {
+                    Ok((starts_ms, dollars)) => purse.seed(starts_ms, dollars),
+                    Err(error) => {
+                        tracing::error!(%error, key = &**key, "what a key has spent is not known; its budget counts from nothing");
+                    }
+                }
+            }
+            purses.insert(key.clone(), purse);
+        }
+        for (key, purse) in &purses {
+            house.limits.keys.entry(key.clone()).or_default().purse = Some(purse.clone());
+        }
+        *self.by_key() = purses;
+    }
+
+    /// Stores what was spent. `saved` is what was stored before.
+    pub async fn save(&self, store: &Store, saved: &mut HashMap<Arc<str>, f64>) {
+        // Before anything is read: what ends meanwhile is in both, never in neither.
+        let upto_ms = store::now_ms();
+        let all: Vec<Arc<Purse>> = self.by_key().values().cloned().collect();
+        let mut rows = Vec::new();
+        for purse in &all {
+            let spent = purse.spent(upto_ms);
+            if saved.get(&purse.key) != Some(&spent.dollars) {
+                rows.push(Spending { key_id: purse.key.to_string(), starts_at_ms: spent.starts_ms, dollars: spent.dollars, upto_ms });
+            }
+        }
+        if rows.is_empty() {
+            return;
+        }
+        match spending::save(store, &rows).await {
+            Ok(()) => saved.extend(rows.into_iter().map(|row| (row.key_id.into(), row.dollars))),
+            Err(error) => tracing::warn!(%error, "what keys have spent can't be stored"),
+        }
+    }
+}
+
+/// When the window began, and what was spent in it: as it was stored, with the records that ended since.
+async fn spent_before(store: &Store, house: &House, purse: &Purse, now_ms: i64) -> Result<(i64, f64), StoreError> {
+    let starts_ms = purse.spent(now_ms).starts_ms;
+    let saved = spending::get(store, &purse.key).await?.filter(|saved| saved.starts_at_ms == starts_ms);
+    let upto_ms = saved.as_ref().map(|saved| saved.upto_ms);
+    let search = Search {
+        key_id: Some(purse.key.to_string()),
+        from_ms: Some(upto_ms.map_or(starts_ms, |upto| starts_ms.max(upto - REQUEST_MS_MAX))),
+        ended_after_ms: upto_ms,
+        ..Search::default()
+    };
+    let newer = history::used(store, &search, Group::Key).await?;
+    let newer: f64 = newer.iter().filter_map(|used| Consumption::from(used).cost_usd(house)).sum();
+    Ok((starts_ms, saved.map_or(0.0, |saved| saved.dollars) + newer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_are_read_and_shown() {
+        let budget = read(&json!({"amount": 2.5, "currency": "usd", "spent": 1})).unwrap();
+        assert_eq!(shown(budget), json!({"amount": 2.5, "currency": "USD", "window": "month"}));
+        assert_eq!(read(&shown(budget)).unwrap(), budget);
+        for (wrong, at) in [
+            (json!([]), "budget"),
+            (json!({}), "budget.amount"),
+            (json!({"amount": 0}), "budget.amount"),
+            (json!({"amount": "much"}), "budget.amount"),
+            (json!({"amount": 1, "currency": "EUR"}), "budget.currency"),
+            (json!({"amount": 1, "window": "year"}), "budget.window"),
+            (json!({"amount": 1, "per": "day"}), "budget.per"),
+        ] {
+            assert_eq!(read(&wrong).unwrap_err().param.as_deref(), Some(at), "{wrong}");
+        }
+    }
+}
