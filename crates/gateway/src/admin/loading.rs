@@ -27,6 +27,7 @@ pub struct Wanted {
 
 /// What came of it.
 #[derive(Serialize, ToSchema)]
+#[schema(as = LoadDone)]
 pub struct Done {
     model: String,
     /// loaded, unloaded or not_loaded: of at least one node.
