@@ -110,6 +110,24 @@ test("the first log-in, a model, a key, a request and why it went there, and the
     await other?.close();
   });
 
+  await test.step("a budget is set, what was spent of it shows as a bar, and beyond it the key is refused", async () => {
+    await page.goto(`${url}/dashboard/keys?q=journey`);
+    await page.getByRole("button", { name: "Actions for journey" }).click();
+    await page.getByRole("menuitem", { name: "Edit" }).click();
+    await page.getByLabel("Budget, $").fill("0.0001");
+    await page.getByRole("button", { name: "Save" }).click();
+    await expect(page.getByRole("dialog")).toHaveCount(0);
+    await page.reload();
+    await expect(page.getByRole("row", { name: /journey/ }).getByRole("meter")).toHaveAccessibleName(/of \$0\.0001 a month/);
+    const { api_keys } = await api<{ api_keys: { name: string; budget: { amount: number; spent: number } | null }[] }>("/api/api-keys");
+    const budget = api_keys.find(({ name }) => name === "journey")?.budget;
+    expect(budget?.amount).toBe(0.0001);
+    // Twelve tokens in and five out of a request before came to more than that.
+    expect(budget?.spent).toBeCloseTo(0.000111, 6);
+    expect((await ask(url, secret)).status).toBe(402);
+    await page.screenshot({ path: "artefacts/router/budget.png" });
+  });
+
   await test.step("revoked, it is refused", async () => {
     await page.goto(`${url}/dashboard/keys?q=journey`);
     await page.getByRole("button", { name: "Actions for journey" }).click();
