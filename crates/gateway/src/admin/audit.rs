@@ -112,7 +112,7 @@ pub struct AuditRow {
     client_ip: Option<String>,
     request_id: String,
     /// before and after: what of it is different, secrets masked.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     details: Option<Value>,
 }
 
