@@ -358,8 +358,10 @@ async fn redis_may_die_under_load_and_come_back() {
     for one in load {
         assert!(one.await.unwrap() > 0);
     }
-    let warned = a.said.all().matches("Redis cannot be used").count();
-    assert_eq!(warned, 2, "once each time: {}", a.said.all());
+    let warned = || a.said.all().matches("Redis cannot be used").count();
+    // Lines are gathered before they are written.
+    eventually("both warnings", || async { (warned() >= 2).then_some(()) }).await;
+    assert_eq!(warned(), 2, "once each time: {}", a.said.all());
     eventually("the failures are counted", || async { (a.metric("router_redis_failures_total").await > 0.0).then_some(()) }).await;
     // It counts for both again.
     let few = || json!({"rpm": 3});
