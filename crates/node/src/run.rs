@@ -151,10 +151,12 @@ pub async fn serve(
         let started = register::start(reporter, stopped);
         reporting = Some(started.map_err(|error| RunError::System { what: "no thread for heartbeats", error })?);
     }
-    end(gone).await?;
+    // Heard from here on, so that a second one is not lost while the first is acted on.
+    let mut signals = Signals::listen().map_err(|error| RunError::System { what: "signals can't be waited for", error })?;
+    end(gone, &mut signals).await;
     tracing::info!("ending: no new requests are taken");
     stop.send_replace(true);
-    tokio::spawn(end_at_once());
+    tokio::spawn(end_at_once(signals));
     let _ = server.await;
     if let Some(thread) = reporting {
         // It says goodbye; where it is held up by a vendor's tool, nobody waits for that.
@@ -218,7 +220,7 @@ fn app(settings: &NodeSettings, environment: &Environment, logs: Arc<Logs>, mode
 }
 
 /// Resolves when the node is told to end.
-async fn end(gone: Option<oneshot::Receiver<()>>) -> Result<(), RunError> {
+async fn end(gone: Option<oneshot::Receiver<()>>, signals: &mut Signals) {
     let gone = async {
         match gone {
             Some(gone) => {
@@ -228,30 +230,50 @@ async fn end(gone: Option<oneshot::Receiver<()>>) -> Result<(), RunError> {
         }
     };
     tokio::select! {
-        signal = signal() => signal.map_err(|error| RunError::System { what: "signals can't be waited for", error }),
-        () = gone => Ok(()),
+        () = signals.next() => {}
+        () = gone => {}
     }
 }
 
 /// A second signal does not wait.
-async fn end_at_once() {
-    if signal().await.is_ok() {
-        std::process::exit(130);
-    }
+async fn end_at_once(mut signals: Signals) {
+    signals.next().await;
+    std::process::exit(130);
+}
+
+/// What the system asks a program to end with.
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
-async fn signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
-#[cfg(not(unix))]
-async fn signal() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
+/// What the system asks a program to end with.
+#[cfg(windows)]
+struct Signals(tokio::signal::windows::CtrlC);
+
+#[cfg(windows)]
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    async fn next(&mut self) {
+        self.0.recv().await;
+    }
 }
