@@ -134,12 +134,13 @@ const LINES = [
   ["DEBUG", "routing::plan", "resolved", { model: "fast", rule: "alias", candidates: 2 }],
 ];
 
-export const logs = (now, limit, source) => ({
+/** `ids`: of the requests that lines tell of. */
+export const logs = (now, limit, source, ids = []) => ({
   source,
   path: source === "router" ? "/var/lib/llm-router/logs/router.log" : "/var/lib/llm-node/logs/node.log",
   entries: Array.from({ length: Math.min(limit, 240) }, (_, n) => {
     const [level, target, message, fields] = LINES[(n * 7 + 2) % LINES.length];
-    return { timestamp: iso(now - n * 2100), level, target, message, fields };
+    return { timestamp: iso(now - n * 2100), level, target, message, fields: target === "gateway::settle" && ids.length > 0 ? { request_id: ids[n % ids.length], ...fields } : fields };
   }),
 });
 

@@ -333,6 +333,10 @@ const ROUTES = [
     return { models: found.slice(offset, offset + limit), source: "hf", cached: false, pagination: { limit, offset, total: found.length } };
   }],
   ["POST", "/api/models/discover-gguf", read, (_, { body }) => ({ base_model: body.model, cached: false, gguf_alternatives: [{ repo: `bartowski/${body.model.split("/").at(-1)}-GGUF`, provider: "bartowski", trusted: true, files: [{ filename: "model-Q4_K_M.gguf", size_bytes: 2.6e9, quantization: "Q4_K_M" }, { filename: "model-Q8_0.gguf", size_bytes: 4.3e9, quantization: "Q8_0" }] }] })],
+  ["POST", "/api/cache/flush", admin, (s, { user }) => {
+    note(s, user, "cache.flush", "cache");
+    return { status: "success", flushed: 12 };
+  }],
   ["POST", "/api/models/register", admin, (s, { body, user }) => {
     const name = (body.filename ?? body.repo.split("/").at(-1)).replace(/(-GGUF|\.gguf)$/i, "").toLowerCase();
     if (s.registered.some((model) => model.name === name)) no(400, "invalid_request", "Model already registered");
@@ -384,7 +388,7 @@ const ROUTES = [
     return { records: found.slice((page - 1) * per_page, page * per_page), total_count: found.length, page, per_page };
   }],
   ["GET", "/api/dashboard/request-responses/:id", read, (s, { id }) => ({ ...detail(s.requests.find((row) => row.id === id) ?? missing("record of such a request")), feedback: s.feedback.get(id) ?? [] })],
-  ["GET", "/api/dashboard/logs/router", read, (s, { query }) => (s.kind === "seeded" ? logs(Date.now(), Number(query.get("limit") ?? 200), "router") : { source: "router", path: "/var/lib/llm-router/logs/router.log", entries: [] })],
+  ["GET", "/api/dashboard/logs/router", read, (s, { query }) => (s.kind === "seeded" ? logs(Date.now(), Number(query.get("limit") ?? 200), "router", s.requests.slice(0, 50).map(({ id }) => id)) : { source: "router", path: "/var/lib/llm-router/logs/router.log", entries: [] })],
   ["GET", "/api/requests/:id/explain", known, (s, { id }) => explanation(s.requests.find((row) => row.id === id) ?? missing("record of such a request"))],
   ["POST", "/api/feedback", known, (s, { body, user }) => {
     if (!s.requests.some((row) => row.id === body.request_id)) missing("record of such a request");

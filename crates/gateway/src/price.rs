@@ -27,11 +27,16 @@ impl Consumption<'_> {
         if self.is_remembered {
             return Some(0.0);
         }
+        let (input, output) = self.usd_per_million(house)?;
+        Some((self.prompt_tokens? as f64 * input + self.completion_tokens? as f64 * output) / 1e6)
+    }
+
+    /// Dollars for a million tokens of a prompt and of an answer, by the price that holds for this; `None` where nobody knows one.
+    pub fn usd_per_million(&self, house: &House) -> Option<(f64, f64)> {
         let served = self.model_served.or(self.model_requested);
         let at_account = self.target.zip(served).and_then(|(target, model)| house.price_at(target, model));
         let of_model = || house.price(served?);
-        let (input, output) = at_account.or_else(of_model).or_else(|| house.price(self.model_requested?))?;
-        Some((self.prompt_tokens? as f64 * input + self.completion_tokens? as f64 * output) / 1e6)
+        at_account.or_else(of_model).or_else(|| house.price(self.model_requested?))
     }
 }
 

@@ -95,6 +95,8 @@ export const services = {
   choose: (query: string, model: string) => call<Shape.RouteChoice>("/router/route", { method: "POST", body: { query, model } }),
   resetStats: () => call<unknown>("/router/reset-stats", { method: "POST" }),
   reload: () => call<{ warnings?: string[] }>("/config/reload", { method: "POST", body: {} }),
+  /** How many remembered answers were forgotten. */
+  forget: () => call<{ flushed: number }>("/api/cache/flush", { method: "POST", body: {} }),
   /** One token, asked of this account and no other. */
   test: (account: string, model: string) =>
     call<{ model?: string; usage?: { prompt_tokens?: number; completion_tokens?: number } }>("/v1/chat/completions", {

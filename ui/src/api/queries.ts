@@ -3,7 +3,7 @@
 import { QueryClient, queryOptions } from "@tanstack/react-query";
 import * as api from "./endpoints";
 import { ApiError, type Query } from "./http";
-import type { UsageBy } from "./types";
+import type { RequestPage, UsageBy } from "./types";
 
 declare module "@tanstack/react-query" {
   interface Register {
@@ -32,12 +32,23 @@ export const makeClient = () =>
 /** What the router does not offer is not asked for again and again. */
 const every = (ms: number) => (query: { state: { error: Error | null } }) => (query.state.error instanceof ApiError && (query.state.error.isMissing || query.state.error.status === 403) ? false : ms);
 
+/** A page whose rows are the objects of the page before where they say the same, wherever they stand: a new row moves all others. */
+export function sameRows(before: RequestPage | undefined, now: RequestPage): RequestPage {
+  const known = new Map(before?.records.map((row) => [row.id, row]));
+  const records = now.records.map((row) => {
+    const own = known.get(row.id);
+    return own && JSON.stringify(own) === JSON.stringify(row) ? own : row;
+  });
+  const isSame = before !== undefined && before.total_count === now.total_count && before.records.length === records.length && records.every((row, n) => row === before.records[n]);
+  return isSame ? before : { ...now, records };
+}
+
 export const queries = {
   overview: () => queryOptions({ queryKey: ["overview"], queryFn: api.dashboard.overview, refetchInterval: every(LIVE_MS) }),
   health: () => queryOptions({ queryKey: ["health"], queryFn: api.session.health, refetchInterval: every(LIVE_MS) }),
   live: () => queryOptions({ queryKey: ["live"], queryFn: api.services.live, refetchInterval: every(LIVE_MS) }),
   requests: (query: Query, liveMs?: number) =>
-    queryOptions({ queryKey: ["requests", query], queryFn: () => api.dashboard.requests(query), refetchInterval: liveMs ? every(liveMs) : false }),
+    queryOptions({ queryKey: ["requests", query], queryFn: () => api.dashboard.requests(query), refetchInterval: liveMs ? every(liveMs) : false, structuralSharing: (before, now) => sameRows(before as RequestPage | undefined, now as RequestPage) }),
   request: (id: string) => queryOptions({ queryKey: ["request", id], queryFn: () => api.dashboard.request(id), placeholderData: undefined, staleTime: 60_000 }),
   explain: (id: string) => queryOptions({ queryKey: ["explain", id], queryFn: () => api.requests.explain(id), placeholderData: undefined, staleTime: 60_000 }),
   nodes: () => queryOptions({ queryKey: ["nodes"], queryFn: api.nodes.list, refetchInterval: every(LIVE_MS) }),

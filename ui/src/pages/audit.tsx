@@ -31,7 +31,7 @@ const column = createColumnHelper<AuditRow>();
 const COLUMNS = [
   column.accessor("timestamp", { header: "Time", enableSorting: false, cell: ({ getValue }) => <Ago time={getValue()} /> }),
   column.accessor("actor", { header: "Who", enableSorting: false, cell: ({ getValue }) => <span className="font-medium">{getValue() ?? "nobody known"}</span> }),
-  column.accessor("action", { header: "Did", enableSorting: false, cell: ({ getValue }) => getValue().replaceAll(/[._]/g, " ") }),
+  column.accessor("action", { header: "Did", enableSorting: false, meta: { wide: "sm" }, cell: ({ getValue }) => did(getValue()) }),
   column.accessor("resource", { header: "To", enableSorting: false, meta: { grow: true }, cell: ({ row: { original: row } }) => <Resource row={row} /> }),
   column.accessor("outcome", { header: "Outcome", enableSorting: false, cell: ({ row: { original: row } }) => <Badge tone={TONES[row.outcome] ?? "unknown"} title={row.reason?.replaceAll("_", " ") ?? undefined}>{row.outcome}</Badge> }),
   column.accessor("client_ip", { header: "From", enableSorting: false, meta: { wide: "lg" }, cell: ({ getValue }) => <span className="text-muted">{getValue() ?? UNKNOWN}</span> }),
@@ -48,13 +48,26 @@ export function nameIn(details: unknown): string | null {
   return null;
 }
 
+const did = (action: string) => action.replaceAll(/[._]/g, " ");
+
+/** On a phone there is no column for it. */
+const Did = ({ row }: { row: AuditRow }) => <span className="block text-muted sm:hidden">{did(row.action)}</span>;
+
 function Resource({ row }: { row: AuditRow }) {
   const name = nameIn(row.details);
-  if (name === null) return <span className="break-all">{row.resource || UNKNOWN}</span>;
+  if (name === null) {
+    return (
+      <span className="block">
+        <Did row={row} />
+        <span className="break-all">{row.resource || UNKNOWN}</span>
+      </span>
+    );
+  }
   return (
-    <span className="flex items-baseline gap-2" title={row.resource}>
-      <span className="break-all">{name}</span>
-      <span className="truncate text-xs text-muted">{row.resource}</span>
+    <span className="block" title={row.resource}>
+      <Did row={row} />
+      <span className="break-words">{name}</span>
+      <span className="ml-2 text-xs break-all text-muted max-sm:hidden">{row.resource}</span>
     </span>
   );
 }

@@ -49,7 +49,7 @@ const columns = (act: (action: Action) => void) => [
     enableSorting: false,
     meta: { wide: "lg" },
     cell: ({ row: { original: key } }) => (
-      <span className="flex max-w-64 flex-wrap gap-1">
+      <span className="flex w-max max-w-80 flex-wrap gap-1">
         {(key.scopes ?? []).map((scope) => (
           <Tag key={scope}>{scope}</Tag>
         ))}

@@ -21,6 +21,7 @@ import { aliased } from "../text/blocks";
 import { count, exact, UNKNOWN } from "../text/format";
 import { matches } from "../text/search";
 import { Conversions } from "./conversions";
+import { Describe } from "./describe";
 import { Hub } from "./hub";
 import { words } from "./nodeactions";
 import { Registered } from "./registered";
@@ -44,7 +45,7 @@ export function abilities(model: Model): string[] {
 const isOwn = (model: Model) => model.owned_by === "llm-router" && !isLocal(model) && !model.service;
 
 const column = createColumnHelper<Model>();
-const columns = (onAlias: ((model: string) => void) | null) => [
+const columns = (edit: Edits | null) => [
   column.accessor("id", {
     header: "Model",
     meta: { grow: true },
@@ -104,23 +105,30 @@ const columns = (onAlias: ((model: string) => void) | null) => [
         <Link to="/playground" search={{ model: row.original.id } as never} className="inline-flex size-8 items-center justify-center rounded-md text-muted hover:bg-hover hover:text-text" aria-label={`Try ${row.original.id} in the playground`} title="Try in the playground">
           <Play className="size-3.5" aria-hidden />
         </Link>
-        {onAlias && <ModelMenu model={row.original} onAlias={onAlias} />}
+        {edit && <ModelMenu model={row.original} edit={edit} />}
       </span>
     ),
   }),
 ];
 
-function ModelMenu({ model, onAlias }: { model: Model; onAlias: (model: string) => void }) {
+/** What can be said of a model in the configuration. */
+interface Edits {
+  onAlias: (model: string) => void;
+  onDescribe: (model: Model) => void;
+}
+
+function ModelMenu({ model, edit }: { model: Model; edit: Edits }) {
   const navigate = useNavigate();
-  const edit = (at: string) => () => void navigate({ to: "/dashboard/settings", search: { tab: "edit", at } as never });
   return (
     <Menu
       label={`Actions for ${model.id}`}
       icon={MoreHorizontal}
       items={[
         { label: "Its requests", onSelect: () => void navigate({ to: "/dashboard/requests", search: { model: model.id } as never }) },
-        { label: "Another name for it", onSelect: () => onAlias(model.id) },
-        { label: model.alias_of === undefined ? "Price and capabilities" : "Edit the alias", onSelect: edit(model.alias_of === undefined ? "models" : "aliases") },
+        { label: "Another name for it", onSelect: () => edit.onAlias(model.id) },
+        model.alias_of === undefined
+          ? { label: "Price and capabilities", onSelect: () => edit.onDescribe(model) }
+          : { label: "Edit the alias", onSelect: () => void navigate({ to: "/dashboard/settings", search: { tab: "edit", at: "aliases" } as never }) },
       ]}
     />
   );
@@ -169,7 +177,9 @@ export default function ModelsPage() {
   const config = useQuery({ ...queries.config(), enabled: isAdmin });
   const text = config.data?.text ?? null;
   const [naming, setNaming] = useState<string | null>(null);
-  const table = useMemo(() => columns(text === null ? null : setNaming), [text]);
+  const [describing, setDescribing] = useState<Model | null>(null);
+  const canEdit = text !== null;
+  const table = useMemo(() => columns(canEdit ? { onAlias: setNaming, onDescribe: setDescribing } : null), [canEdit]);
   const shown = useMemo(
     () => (all.data ?? []).filter((model) => (filters.where === "local" ? isLocal(model) : filters.where === "cloud" ? !isLocal(model) : true)).filter((model) => matches(filters.q ?? "", `${model.id} ${model.service ?? ""} ${model.nodes?.join(" ") ?? ""}`)),
     [all.data, filters.q, filters.where],
@@ -211,6 +221,7 @@ export default function ModelsPage() {
           </div>
         )}
         {naming !== null && text !== null && <Alias model={naming} text={text} base={config.data?.version ?? null} onClose={() => setNaming(null)} />}
+        {describing !== null && text !== null && <Describe model={describing} text={text} base={config.data?.version ?? null} onClose={() => setDescribing(null)} />}
         {tab === "registered" && <Registered models={registered.data} error={registered.error} retry={() => void registered.refetch()} onHub={() => change({ tab: "hub" })} />}
         {tab === "hub" && isAdmin && <Hub registered={registered.data ?? []} />}
         {tab === "conversions" && <Conversions tasks={conversions.data} error={conversions.error} retry={() => void conversions.refetch()} />}

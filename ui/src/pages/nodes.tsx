@@ -3,10 +3,10 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { Download, MoreHorizontal, Plus } from "lucide-react";
-import { useMemo, useState } from "react";
+import { useMemo, useRef, useState } from "react";
 import { LIVE_MS, queries } from "../api/queries";
 import type { Node, NodeMetrics } from "../api/types";
-import { Ago, Button, Empty, ErrorNote, Meter } from "../parts/basics";
+import { Ago, Button, Empty, ErrorNote, Meter, useTimed } from "../parts/basics";
 import { Select, Typed } from "../parts/filters";
 import { Menu } from "../parts/menu";
 import { Sparkline } from "../parts/sparkline";
@@ -124,7 +124,7 @@ function columns(act: (node: Node) => (action: NodeAction) => void, isAdmin: boo
       id: "uptime",
       header: "Up for",
       meta: { right: true, wide: "md" },
-      cell: ({ row: { original: node } }) => (uptime(node) === null ? <Ago time={node.last_seen} /> : span(uptime(node))),
+      cell: ({ row: { original: node } }) => (uptime(node) === null ? <Ago time={node.last_seen} /> : <UpFor node={node} />),
     }),
     ...(isAdmin
       ? [
@@ -138,6 +138,8 @@ function columns(act: (node: Node) => (action: NodeAction) => void, isAdmin: boo
       : []),
   ];
 }
+
+const UpFor = ({ node }: { node: Node }) => <>{useTimed(() => span(uptime(node)))}</>;
 
 /** What is in memory, and how much of what it works on at once is taken. */
 function Loaded({ node }: { node: Row }) {
@@ -177,6 +179,23 @@ function Memory({ metrics }: { metrics?: NodeMetrics }) {
   );
 }
 
+const NONE: number[] = [];
+
+/** A row with what it was made of. */
+interface Kept {
+  node: Node;
+  last?: NodeMetrics;
+  row: Row;
+}
+
+const alike = (a: number[], b: number[]) => a === b || (a.length === b.length && a.every((value, n) => value === b[n]));
+
+/** The row of a node: the one of before where nothing is new, so that it is not drawn again. */
+export function rowOf(node: Node, last: NodeMetrics | undefined, firsts: number[], before?: Kept): Kept {
+  if (before && before.node === node && before.last === last && alike(before.row.firsts, firsts)) return before;
+  return { node, last, row: { ...node, metrics: last, work: work(last), firsts } };
+}
+
 export default function NodesPage() {
   const { isAdmin } = useSession();
   const navigate = useNavigate();
@@ -189,13 +208,13 @@ export default function NodesPage() {
   const [chosen, setChosen] = useState<Record<string, boolean>>({});
   const [action, setAction] = useState<{ node: Node; action: NodeAction } | null>(null);
   const [adding, setAdding] = useState(false);
+  const rows = useRef(new Map<string, Kept>());
   const shown = useMemo(() => {
     const byNode = new Map(metrics.data?.map((point) => [point.node_id, point]));
-    return (nodes.data ?? [])
-      .map((node): Row => {
-        const last = byNode.get(node.id);
-        return { ...node, metrics: last, work: work(last), firsts: firsts.get(node.id) ?? [] };
-      })
+    const before = rows.current;
+    rows.current = new Map((nodes.data ?? []).map((node) => [node.id, rowOf(node, byNode.get(node.id), firsts.get(node.id) ?? NONE, before.get(node.id))]));
+    return [...rows.current.values()]
+      .map(({ row }) => row)
       .filter((node) => !filters.status || node.status === filters.status || node.state === filters.status)
       .filter((node) => matches(filters.q ?? "", `${node.machine_name} ${node.custom_name ?? ""} ${node.ip_address} ${node.tags.join(" ")} ${node.loaded_models.join(" ")}`));
   }, [nodes.data, metrics.data, firsts, filters.status, filters.q]);

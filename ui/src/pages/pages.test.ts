@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { ApiError, errorOf, withQuery } from "../api/http";
+import { sameRows } from "../api/queries";
 import { merged } from "../api/tail";
-import type { ApiKey, Explanation, NodeMetrics, RequestRow } from "../api/types";
+import type { ApiKey, Explanation, Node, NodeMetrics, RequestRow } from "../api/types";
 import { chosen } from "../parts/logview";
 import { points } from "../parts/sparkline";
 import { isFor, PLACES } from "../shell/places";
@@ -14,11 +15,39 @@ import { expiry } from "./keys";
 import { asBody } from "./keyform";
 import { words } from "./nodeactions";
 import { fault } from "./password";
+import { failure } from "./request";
+import { rowOf } from "./nodes";
 import { question } from "./requests";
 import { drawn, withSample } from "./samples";
 import { grouped, originKind } from "./settings";
 import { generated } from "./users";
 import { bars } from "./waterfall";
+
+describe("rows", () => {
+  const row = (id: string, more: object = {}) => ({ id, status: { type: "success" }, ...more }) as RequestRow;
+  const page = (...records: RequestRow[]) => ({ records, total_count: records.length, page: 1, per_page: 50 });
+  it("of requests stay the same objects wherever they stand, unless they say something else", () => {
+    const before = page(row("a"), row("b", { cost_usd: 1 }));
+    const now = sameRows(before, page(row("c"), row("a"), row("b", { cost_usd: 2 })));
+    expect([now.records[1] === before.records[0], now.records[2] === before.records[1], now.records[2]?.cost_usd]).toEqual([true, false, 2]);
+    expect(sameRows(before, page(row("a"), row("b", { cost_usd: 1 })))).toBe(before);
+    expect(sameRows(before, page(row("b", { cost_usd: 1 }), row("a"))).records.map(({ id }) => id)).toEqual(["b", "a"]);
+    expect(sameRows(undefined, before).records).toEqual(before.records);
+  });
+  it("of nodes are made anew where something is new", () => {
+    const node = { id: "n" } as Node;
+    const first = rowOf(node, undefined, [1]);
+    expect([rowOf(node, undefined, [1], first) === first, rowOf(node, undefined, [1, 2], first) === first, rowOf({ ...node }, undefined, [1], first) === first]).toEqual([true, false, false]);
+  });
+});
+
+describe("failures", () => {
+  it("are told as the client was told", () => {
+    const status = { type: "error" as const, message: "model_not_found" };
+    expect(failure({ status, response_body: { error: { message: "there is no model `x`" } } })).toBe("there is no model `x`");
+    expect([failure({ status, response_body: null }), failure({ status, response_body: { error: "odd" } }), failure(undefined)]).toEqual(["model_not_found", "odd", null]);
+  });
+});
 
 describe("errors", () => {
   it("are read in the router's form", () => {

@@ -186,13 +186,14 @@ export function Snippets({ path, body, onClose }: { path: string; body: Record<s
 function Overview({ detail, why, whyError }: { detail?: RequestDetail; why?: Explanation; whyError: Error | null }) {
   const usage = why?.usage;
   const tokens = (n: number | null | undefined) => <span title={exact(n)}>{n === null || n === undefined ? UNKNOWN : exact(n)}</span>;
-  const message = detail?.status.message;
+  const code = why?.error_code ?? detail?.error_code;
+  const message = failure(detail);
   return (
     <div className="flex flex-col gap-6">
-      {(message || why?.error_code || detail?.error_code) && detail?.status.type !== "success" && (
+      {(message || code) && detail?.status.type !== "success" && (
         <p role="note" className="rounded-md border border-bad/40 bg-bad-soft p-3 break-words">
-          {(why?.error_code ?? detail?.error_code) && <b className="mr-2 font-mono">{why?.error_code ?? detail?.error_code}</b>}
-          {message}
+          {code && <b className="mr-2 font-mono">{code}</b>}
+          {message !== code && message}
         </p>
       )}
       {why ? <Waterfall why={why} /> : <ErrorNote what="Where the time went" error={whyError} />}
@@ -252,6 +253,14 @@ function Overview({ detail, why, whyError }: { detail?: RequestDetail; why?: Exp
       <Opinions said={detail?.feedback ?? []} />
     </div>
   );
+}
+
+/** What the client was told, in words, else what is recorded of it. */
+export function failure(detail: Pick<RequestDetail, "response_body" | "status"> | undefined): string | null {
+  const said = (typeof detail?.response_body === "object" ? detail.response_body : null) as { error?: { message?: unknown } | string } | null;
+  const error = said?.error;
+  const words = typeof error === "string" ? error : error?.message;
+  return typeof words === "string" && words ? words : (detail?.status.message ?? null);
 }
 
 const KeyLink = ({ name }: { name?: string | null }) =>

@@ -54,7 +54,7 @@ export function Waterfall({ why }: { why: Explanation }) {
     <Section title="Where the time went" hint={`${duration(why.timings.duration_ms)} in all${why.timings.first_byte_ms === null ? "" : `, ${duration(why.timings.first_byte_ms)} to the first byte`}`}>
       <ol className="flex flex-col gap-1.5 rounded-md border border-line p-3">
         {list.map(({ name, note, from, ms, tone }) => (
-          <li key={name} className="grid items-center gap-x-3 sm:grid-cols-[14rem_1fr_5rem]">
+          <li key={name} className="grid items-center gap-x-3 sm:grid-cols-[minmax(14rem,24rem)_1fr_5rem]">
             <span className="min-w-0 truncate" title={`${name}: ${note}`}>
               {name} <span className="text-xs text-muted">{note}</span>
             </span>

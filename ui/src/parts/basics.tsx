@@ -1,7 +1,7 @@
 // Buttons, badges, fields and notes: what every page is made of.
 
 import { AlertTriangle, Check, CircleAlert, CircleCheck, CircleDashed, CircleHelp, Copy, RotateCw, type LucideIcon } from "lucide-react";
-import { useEffect, useId, useRef, useState, type ButtonHTMLAttributes, type ReactNode } from "react";
+import { useEffect, useId, useRef, useState, useSyncExternalStore, type ButtonHTMLAttributes, type ReactNode } from "react";
 import { ApiError } from "../api/http";
 import { ago, shortId, stamp } from "../text/format";
 
@@ -132,12 +132,35 @@ export function Id({ id, whole = false }: { id: string; whole?: boolean }) {
   );
 }
 
+const tickers = new Set<() => void>();
+let clock: ReturnType<typeof setInterval> | undefined;
+
+/** One clock for all times on the page, as long as there is one. */
+function onSecond(tick: () => void): () => void {
+  tickers.add(tick);
+  clock ??= setInterval(() => {
+    if (!document.hidden) for (const one of tickers) one();
+  }, 1000);
+  return () => {
+    tickers.delete(tick);
+    if (tickers.size > 0) return;
+    clearInterval(clock);
+    clock = undefined;
+  };
+}
+
+/** Words that change with time alone; what shows them is drawn again when they do. */
+export const useTimed = (words: () => string): string => useSyncExternalStore(onSecond, words);
+
 /** How long ago, with the time on hover. */
-export const Ago = ({ time }: { time: string | number | null | undefined }) => (
-  <time dateTime={time ? new Date(time).toISOString() : undefined} title={stamp(time)}>
-    {ago(time)}
-  </time>
-);
+export function Ago({ time }: { time: string | number | null | undefined }) {
+  const words = useTimed(() => ago(time));
+  return (
+    <time dateTime={time ? new Date(time).toISOString() : undefined} title={stamp(time)}>
+      {words}
+    </time>
+  );
+}
 
 /** A label with its field, its hint and what is wrong with it. */
 export function Field({

@@ -35,6 +35,15 @@ function withRoom(low: number, high: number, times: ArrayLike<number>): [number,
   return [low - half, high + half];
 }
 
+/** While nobody points at a time, the newest values stand below the chart. */
+function tellNewest(plot: uPlot): void {
+  if (typeof plot.cursor.idx === "number") return;
+  const [, ...series] = plot.data;
+  let newest = plot.data[0].length - 1;
+  while (newest > 0 && series.every((values) => typeof values[newest] !== "number")) newest -= 1;
+  if (newest >= 0) plot.setLegend({ idx: newest }, false);
+}
+
 const colour = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 export default function Chart({ label, times, series, format, height = 160, max, least = 1 }: ChartProps) {
@@ -60,6 +69,7 @@ export default function Chart({ label, times, series, format, height = 160, max,
       height,
       padding: [8, 16, 0, 0],
       legend: { live: true },
+      hooks: { setLegend: [tellNewest] },
       cursor: { sync: { key: "time" }, drag: { x: false, y: false }, points: { size: 6 } },
       scales: { ...(isBars ? { x: { range: (_: uPlot, low: number, high: number): [number, number] => withRoom(low, high, newest.current[0]) } } : {}), y: { range: (_, low, high) => [Math.min(0, low ?? 0), max ?? Math.max(least, (high ?? 1) * 1.1)] } },
       axes: [
@@ -67,7 +77,7 @@ export default function Chart({ label, times, series, format, height = 160, max,
         { ...axis, size: 52, space: 26, values: (_, splits) => splits.map((value) => write.current(value)) },
       ],
       series: [
-        { value: (_, seconds) => (seconds === null || seconds === undefined ? "" : stamp(seconds * 1000)), label: "at" },
+        { value: (plot, seconds) => (seconds === null || seconds === undefined || typeof plot.cursor.idx !== "number" ? "" : stamp(seconds * 1000)), label: "at" },
         ...series.map(({ name, tone, as }): uPlot.Series => {
           const stroke = colour(tone);
           return {
@@ -96,7 +106,10 @@ export default function Chart({ label, times, series, format, height = 160, max,
     // oxlint-disable-next-line exhaustive-deps
   }, [shape, theme, height, max, least]);
 
-  useEffect(() => plot.current?.setData(newest.current));
+  useEffect(() => {
+    plot.current?.setData(newest.current);
+    if (plot.current) tellNewest(plot.current);
+  });
 
   const last = series.map(({ name, values }) => `${name} ${format(values.findLast((value) => value !== null) ?? 0)}`).join(", ");
   return (

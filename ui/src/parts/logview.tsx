@@ -1,5 +1,6 @@
 // Lines of a log: by level, by word, the newest below.
 
+import { Link } from "@tanstack/react-router";
 import { useEffect, useMemo, useRef, useState } from "react";
 import type { LogEntry, Logs } from "../api/types";
 import { clock, stamp } from "../text/format";
@@ -27,6 +28,22 @@ const fieldsOf = ({ fields }: LogEntry) =>
     .filter(([name]) => name !== "message")
     .map(([name, value]) => ` ${name}=${typeof value === "string" ? value : JSON.stringify(value)}`)
     .join("");
+
+/** Fields, with a way to the record of the request that they name. */
+function Told({ text }: { text: string }) {
+  const found = /\brequest_id=([\w.:-]+)/.exec(text);
+  if (!found?.[1]) return text;
+  const [from, to] = [found.index + "request_id=".length, found.index + found[0].length];
+  return (
+    <>
+      {text.slice(0, from)}
+      <Link to="/dashboard/requests/$id" params={{ id: found[1] }} className="link">
+        {found[1]}
+      </Link>
+      {text.slice(to)}
+    </>
+  );
+}
 
 export function LogView({ logs, error, isPending, tail, onTail, retry }: { logs?: Logs; error: unknown; isPending: boolean; tail: number; onTail: (tail: number) => void; retry: () => void }) {
   const [level, setLevel] = useState("");
@@ -78,7 +95,10 @@ export function LogView({ logs, error, isPending, tail, onTail, retry }: { logs?
               <span className={LOOKS[entry.level.toLowerCase()]}>{entry.level.toUpperCase()}</span>
               <span className={classes("min-w-0 break-words", LOOKS[entry.level.toLowerCase()] === "text-muted" && "text-muted")}>
                 {entry.message}
-                <span className="text-muted">{fieldsOf(entry)}</span> <span className="text-muted">{entry.target}</span>
+                <span className="text-muted">
+                  <Told text={fieldsOf(entry)} />
+                </span>{" "}
+                <span className="text-muted">{entry.target}</span>
               </span>
             </div>
           ))}

@@ -1,7 +1,7 @@
 // A button that opens a short list of things to do.
 
 import { type LucideIcon } from "lucide-react";
-import { useEffect, useId, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
+import { useEffect, useId, useLayoutEffect, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
 import { Button, classes } from "./basics";
 
 export interface MenuItem {
@@ -12,19 +12,45 @@ export interface MenuItem {
   onSelect: () => void;
 }
 
+/** Between the button and the list, and between the list and the window's edge. */
+const GAP_PX = 4;
+
+/** Puts the list below its button, or above it where there is no room; a table that scrolls does not cut it off. */
+function put(list: HTMLElement, button: DOMRect, align: "left" | "right"): void {
+  const { offsetWidth: width, offsetHeight: height } = list;
+  const isAbove = button.bottom + GAP_PX + height > window.innerHeight - GAP_PX && button.top - GAP_PX - height >= GAP_PX;
+  const left = align === "right" ? button.right - width : button.left;
+  list.style.top = `${isAbove ? button.top - GAP_PX - height : button.bottom + GAP_PX}px`;
+  list.style.left = `${Math.max(GAP_PX, Math.min(left, window.innerWidth - width - GAP_PX))}px`;
+}
+
 export function Menu({ label, icon, items, children, align = "right" }: { label: string; icon?: LucideIcon; items: MenuItem[]; children?: ReactNode; align?: "left" | "right" }) {
   const [open, setOpen] = useState(false);
   const root = useRef<HTMLDivElement>(null);
   const list = useRef<HTMLDivElement>(null);
   const id = useId();
+  useLayoutEffect(() => {
+    const button = root.current?.querySelector("button");
+    if (open && list.current && button) put(list.current, button.getBoundingClientRect(), align);
+  }, [open, align]);
   useEffect(() => {
     if (!open) return;
     list.current?.querySelector<HTMLButtonElement>("button:not(:disabled)")?.focus();
     const outside = (event: PointerEvent) => {
       if (!root.current?.contains(event.target as globalThis.Node)) setOpen(false);
     };
+    // What it belongs to moves away from under it.
+    const moved = (event: Event) => {
+      if (!list.current?.contains(event.target as globalThis.Node)) setOpen(false);
+    };
     document.addEventListener("pointerdown", outside);
-    return () => document.removeEventListener("pointerdown", outside);
+    document.addEventListener("scroll", moved, true);
+    window.addEventListener("resize", moved);
+    return () => {
+      document.removeEventListener("pointerdown", outside);
+      document.removeEventListener("scroll", moved, true);
+      window.removeEventListener("resize", moved);
+    };
   }, [open]);
   const close = () => {
     setOpen(false);
@@ -48,7 +74,7 @@ export function Menu({ label, icon, items, children, align = "right" }: { label:
         {children}
       </Button>
       {open && (
-        <div ref={list} id={id} role="menu" tabIndex={-1} aria-label={label} onKeyDown={move} className={classes("absolute z-30 mt-1 min-w-44 rounded-md border border-line bg-raised py-1", align === "right" ? "right-0" : "left-0")}>
+        <div ref={list} id={id} role="menu" tabIndex={-1} aria-label={label} onKeyDown={move} className="fixed z-30 max-h-[calc(100dvh-1rem)] min-w-44 overflow-y-auto rounded-md border border-line bg-raised py-1">
           {items.map(({ label: text, icon: Icon, danger, disabled, onSelect }) => (
             <button
               key={text}

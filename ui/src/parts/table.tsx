@@ -1,8 +1,8 @@
 // Tables: sorted by their heads, walked with j and k, opened with Enter, rows chosen where that is of use.
 
-import { createColumnHelper, flexRender, getCoreRowModel, getPaginationRowModel, getSortedRowModel, useReactTable, type ColumnDef, type RowSelectionState, type SortingState } from "@tanstack/react-table";
+import { createColumnHelper, flexRender, getCoreRowModel, getPaginationRowModel, getSortedRowModel, useReactTable, type ColumnDef, type Row, type RowSelectionState, type SortingState } from "@tanstack/react-table";
 import { ArrowDown, ArrowUp, ChevronLeft, ChevronRight } from "lucide-react";
-import { useState, type ReactNode } from "react";
+import { memo, useCallback, useRef, useState, type ReactNode } from "react";
 import { count } from "../text/format";
 import { Button, Skeleton, classes } from "./basics";
 
@@ -60,6 +60,10 @@ export function DataTable<T>({ label, columns, rows, rowId, onOpen, chosen, onCh
     getSortedRowModel: getSortedRowModel(),
     ...(pageRows ? { getPaginationRowModel: getPaginationRowModel() } : {}),
   });
+  // Rows outlive the functions of the page that holds them.
+  const newest = useRef(onOpen);
+  newest.current = onOpen;
+  const open = useCallback((original: unknown) => newest.current?.(original as T), []);
   return (
     <div className="flex min-w-0 flex-col gap-2">
       <div className="relative overflow-x-auto rounded-md border border-line">
@@ -109,38 +113,16 @@ export function DataTable<T>({ label, columns, rows, rowId, onOpen, chosen, onCh
           </thead>
           <tbody>
             {table.getRowModel().rows.map((row) => (
-              <tr
+              <OneRow
                 key={row.id}
-                data-row
-                tabIndex={onOpen ? 0 : undefined}
-                onClick={(event) => {
-                  // Links, buttons and boxes in the row do their own work; marking text is no click.
-                  if (!(event.target as Element).closest("a,button,input,label,[role=menu]") && !getSelection()?.toString()) onOpen?.(row.original);
-                }}
-                onKeyDown={(event) => {
-                  if (event.key === "Enter" && event.target === event.currentTarget) onOpen?.(row.original);
-                }}
-                className={classes(
-                  "border-t border-line transition-colors duration-1000 -outline-offset-2",
-                  onOpen && "cursor-pointer hover:bg-hover hover:duration-0",
-                  row.getIsSelected() && "bg-accent-soft",
-                  isNew?.(row.original) && "bg-accent-soft",
-                )}
-              >
-                {onChoose && (
-                  <td className="w-8 pl-3 max-sm:hidden">
-                    <input type="checkbox" aria-label="Choose this row" className="block size-3.5 accent-accent" checked={row.getIsSelected()} onChange={row.getToggleSelectedHandler()} />
-                  </td>
-                )}
-                {row.getVisibleCells().map((cell) => {
-                  const { right, wide, grow } = cell.column.columnDef.meta ?? {};
-                  return (
-                    <td key={cell.id} className={classes(dense ? "px-2" : "px-3 max-sm:px-2", "h-8 py-1", right && "text-right tabular-nums", wide && WIDE[wide], grow ? "w-full max-w-0 min-w-24 sm:min-w-40" : "whitespace-nowrap")}>
-                      {flexRender(cell.column.columnDef.cell, cell.getContext())}
-                    </td>
-                  );
-                })}
-              </tr>
+                row={row as Row<unknown>}
+                original={row.original}
+                columns={columns as ColumnDef<unknown>[]}
+                isChosen={onChoose ? row.getIsSelected() : null}
+                isFresh={isNew?.(row.original) ?? false}
+                onOpen={onOpen && open}
+                dense={dense}
+              />
             ))}
           </tbody>
         </table>
@@ -149,6 +131,57 @@ export function DataTable<T>({ label, columns, rows, rowId, onOpen, chosen, onCh
     </div>
   );
 }
+
+interface RowProps {
+  row: Row<unknown>;
+  original: unknown;
+  columns: ColumnDef<unknown>[];
+  /** `null`: rows cannot be chosen. */
+  isChosen: boolean | null;
+  isFresh: boolean;
+  onOpen?: (original: unknown) => void;
+  dense?: boolean;
+}
+
+/** Drawn again only when what it shows is another: figures that come every few seconds change few rows of many. */
+const OneRow = memo(
+  function OneRow({ row, original, isChosen, isFresh, onOpen, dense }: RowProps) {
+    return (
+      <tr
+        data-row
+        tabIndex={onOpen ? 0 : undefined}
+        onClick={(event) => {
+          // Links, buttons and boxes in the row do their own work; marking text is no click.
+          if (!(event.target as Element).closest("a,button,input,label,[role=menu]") && !getSelection()?.toString()) onOpen?.(original);
+        }}
+        onKeyDown={(event) => {
+          if (event.key === "Enter" && event.target === event.currentTarget) onOpen?.(original);
+        }}
+        className={classes(
+          "border-t border-line transition-colors duration-1000 -outline-offset-2",
+          onOpen && "cursor-pointer hover:bg-hover hover:duration-0",
+          (isChosen || isFresh) && "bg-accent-soft",
+        )}
+      >
+        {isChosen !== null && (
+          <td className="w-8 pl-3 max-sm:hidden">
+            <input type="checkbox" aria-label="Choose this row" className="block size-3.5 accent-accent" checked={isChosen} onChange={row.getToggleSelectedHandler()} />
+          </td>
+        )}
+        {row.getVisibleCells().map((cell) => {
+          const { right, wide, grow } = cell.column.columnDef.meta ?? {};
+          return (
+            <td key={cell.id} className={classes(dense ? "px-2" : "px-3 max-sm:px-2", "h-8 py-1", right && "text-right tabular-nums", wide && WIDE[wide], grow ? "w-full max-w-0 min-w-24 sm:min-w-40" : "whitespace-nowrap")}>
+              {flexRender(cell.column.columnDef.cell, cell.getContext())}
+            </td>
+          );
+        })}
+      </tr>
+    );
+  },
+  // The table makes a new `row` for the same thing with each answer.
+  (before, now) => before.original === now.original && before.columns === now.columns && before.isChosen === now.isChosen && before.isFresh === now.isFresh && before.onOpen === now.onOpen,
+);
 
 /** Which page this is, counted from nothing, and the ways to its neighbours. */
 export function Pager({ page, pages, total, onPage, children }: { page: number; pages: number; total: number; onPage: (page: number) => void; children?: ReactNode }) {

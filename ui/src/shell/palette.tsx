@@ -2,13 +2,14 @@
 
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { Activity, Boxes, CornerDownLeft, KeyRound, Moon, RefreshCw, Server, type LucideIcon } from "lucide-react";
+import { Activity, Boxes, CornerDownLeft, Eraser, KeyRound, Moon, RefreshCw, Server, type LucideIcon } from "lucide-react";
 import { useId, useMemo, useState, type KeyboardEvent } from "react";
 import { services } from "../api/endpoints";
 import { queries } from "../api/queries";
 import { classes } from "../parts/basics";
 import { Dialog } from "../parts/dialog";
 import { say, sayFailed } from "../parts/toast";
+import { plural } from "../text/format";
 import { matches } from "../text/search";
 import { isFor, PLACES } from "./places";
 import { useSession } from "./session";
@@ -47,6 +48,8 @@ export function Palette({ onClose }: { onClose: () => void }) {
     if (isAdmin) {
       const reload = () => void services.reload().then(() => say("The configuration was read again."), sayFailed("Reading the configuration failed"));
       entries.push({ id: "new-key", kind: "Do", name: "Create a key", words: "new api", icon: KeyRound, run: go("/dashboard/keys", { new: "1" }) });
+      const forget = () => void services.forget().then(({ flushed }) => say(`${plural(flushed, "remembered answer")} forgotten.`), sayFailed("Nothing was forgotten"));
+      entries.push({ id: "forget", kind: "Do", name: "Forget remembered answers", words: "cache flush clear", icon: Eraser, run: forget });
       entries.push({ id: "reload", kind: "Do", name: "Read the configuration again", words: "reload file", icon: RefreshCw, run: reload });
     }
     for (const node of nodes) entries.push({ id: `n-${node.id}`, kind: "Node", name: node.custom_name ?? node.machine_name, words: `${node.machine_name} ${node.ip_address} ${node.tags.join(" ")}`, icon: Server, run: go(`/dashboard/nodes/${node.id}`) });

@@ -295,6 +295,41 @@ test("a model gets another name", async ({ page, fake }) => {
   expect((await api(page, fake, "/api/config")).text).toContain("aliases:\n  fast: [qwen3-14b, gpt-5-mini]\n  cheap: [gpt-5-mini, gemini-3-flash]\n");
 });
 
+test("a model gets a price and says what it can, and that is taken back", async ({ page, fake }) => {
+  await open(page, fake, "/dashboard/models");
+  const before = (await api(page, fake, "/api/config")).text;
+  await page.getByRole("button", { name: "Actions for gpt-5-mini" }).click();
+  await page.getByRole("menuitem", { name: "Price and capabilities" }).click();
+  await page.getByLabel("Prompt, $ a million tokens").fill("0.5");
+  await page.getByLabel("Answer, $ a million tokens").fill("");
+  await expect(page.getByText("A price has both sides; 0 is one.")).toBeVisible();
+  await expect(page.getByRole("button", { name: "Put in force" })).toBeDisabled();
+  await page.getByLabel("Answer, $ a million tokens").fill("4");
+  await page.getByLabel("It can").fill("tools, audio");
+  await expect(page.getByRole("group", { name: "What is different" })).toContainText("price: {input: 0.5, output: 4}");
+  await accessible(page);
+  await page.screenshot({ path: "artefacts/pages/model-price.png" });
+  await page.getByRole("button", { name: "Put in force" }).click();
+  await expect(page.getByRole("dialog")).toHaveCount(0);
+  await page.reload();
+  expect((await api(page, fake, "/api/config")).text).toBe(`${before}\nmodels:\n  - id: gpt-5-mini\n    capabilities: [tools, audio]\n    price: {input: 0.5, output: 4}\n`);
+});
+
+test("remembered answers are forgotten from the palette", async ({ page, fake }) => {
+  await open(page, fake, "/dashboard");
+  await settled(page);
+  await page.keyboard.press("Control+k");
+  await page.getByLabel("Search", { exact: true }).fill("cache");
+  await page.keyboard.press("Enter");
+  await expect(page.getByText("12 remembered answers forgotten.")).toBeVisible();
+});
+
+test("a line of the log leads to the request that it tells of", async ({ page, fake }) => {
+  await open(page, fake, "/dashboard/logs");
+  await page.getByRole("log").getByRole("link").first().click();
+  await expect(page).toHaveURL(/requests\/.+/);
+});
+
 test("a node is drained, and takes requests again", async ({ page, fake }) => {
   await open(page, fake, "/dashboard/nodes");
   const state = async () => (await api(page, fake, "/api/nodes")).find((node: { machine_name: string }) => node.machine_name === "boreas").state;

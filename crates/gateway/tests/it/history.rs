@@ -260,6 +260,10 @@ async fn header_records_and_sums_tell_the_same_cost() {
         let cost: f64 = answer.header("x-llm-router-cost").parse().unwrap();
         assert!(cost > 0.0);
         assert_eq!(detail(&router, id).await["cost_usd"].as_f64(), Some(cost), "{id}");
+        let explained = read(&router, &format!("/api/requests/{id}/explain")).await;
+        assert_eq!(explained["cost"]["total_usd"].as_f64(), Some(cost), "{id}");
+        let lines: Vec<f64> = explained["cost"]["lines"].as_array().unwrap().iter().map(|line| line["usd"].as_f64().unwrap()).collect();
+        assert!(lines.len() == 2 && (lines.iter().sum::<f64>() - cost).abs() < 1e-12, "{explained}");
         told += cost;
     }
     let usage = answer_of(&dear);
