@@ -8,6 +8,7 @@ import { settings } from "../api/endpoints";
 import { queries } from "../api/queries";
 import type { Model } from "../api/types";
 import { Badge, Button, Empty, ErrorNote, Field, Tag } from "../parts/basics";
+import { Choice } from "../parts/choice";
 import { DiffView } from "../parts/diffview";
 import { FormDialog } from "../parts/dialog";
 import { Typed } from "../parts/filters";
@@ -230,19 +231,11 @@ export default function ModelsPage() {
   );
 }
 
-/** Local, cloud, or all: as buttons of which one is pressed. */
-export function Where({ value, onChange }: { value: string; onChange: (where: string) => void }) {
-  return (
-    <div role="group" aria-label="Where models live" className="inline-flex overflow-hidden rounded-md border border-line-strong/60">
-      {[
-        ["", "All"],
-        ["local", "Local"],
-        ["cloud", "Cloud"],
-      ].map(([id = "", name]) => (
-        <button key={id} type="button" aria-pressed={value === id} onClick={() => onChange(id)} className={`h-[1.875rem] px-2.5 -outline-offset-2 ${value === id ? "bg-accent-soft font-medium text-accent" : "hover:bg-hover"}`}>
-          {name}
-        </button>
-      ))}
-    </div>
-  );
-}
+const WHERE = [
+  ["", "All"],
+  ["local", "Local"],
+  ["cloud", "Cloud"],
+] as const;
+
+/** Local, cloud, or all. */
+export const Where = ({ value, onChange }: { value: string; onChange: (where: string) => void }) => <Choice<string> label="Where models live" value={value} options={WHERE} onChange={onChange} />;

@@ -20,6 +20,7 @@ import { useFilters } from "../shell/address";
 import { useSession } from "../shell/session";
 import { bytes, count, exact, money, stamp, UNKNOWN } from "../text/format";
 import { LANGUAGES, snippet } from "../text/snippets";
+import { Bodies } from "./bodies";
 import { Decision } from "./decision";
 import { Waterfall } from "./waterfall";
 
@@ -298,53 +299,4 @@ function Opinions({ said }: { said: Feedback[] }) {
 function Price({ why, detail }: { why?: Explanation; detail?: RequestDetail }) {
   const usd = why?.cost?.total_usd ?? detail?.cost_usd;
   return usd === null || usd === undefined ? <span className="text-muted">not known: no price for this model</span> : <span title={`$${usd}`}>{money(usd)}</span>;
-}
-
-const pretty = (body: unknown): string => {
-  if (typeof body !== "string") return JSON.stringify(body, null, 2);
-  try {
-    return JSON.stringify(JSON.parse(body), null, 2);
-  } catch {
-    return body;
-  }
-};
-
-/** A body as the client saw it and, where it was translated, as the service did, side by side. */
-function Bodies({ own, isCut, other, otherName, why }: { own: unknown; isCut?: boolean; other: unknown; otherName: string; why?: Explanation }) {
-  const { dropped = [], changed = [] } = why?.losses ?? {};
-  const isKept = own !== null && own !== undefined && own !== "";
-  return (
-    <div className="flex flex-col gap-4">
-      {(dropped.length > 0 || changed.length > 0) && (
-        <div className="flex flex-wrap items-center gap-2 rounded-md border border-warn/40 bg-warn-soft p-3">
-          <span className="font-medium">The translation could not carry everything.</span>
-          {dropped.map((name) => (
-            <Tag key={name}>dropped: {name}</Tag>
-          ))}
-          {changed.map((name) => (
-            <Tag key={name}>changed: {name}</Tag>
-          ))}
-        </div>
-      )}
-      {!isKept && (
-        <Empty title="The body was not kept">
-          <p>
-            The setting <code>history.bodies</code> says what is kept; or there was none.
-          </p>
-        </Empty>
-      )}
-      <div className={other !== null && other !== undefined ? "grid gap-4 lg:grid-cols-2" : ""}>
-        {isKept && (
-          <Section title="As the client saw it" hint={isCut ? "cut: there was more of it than is kept" : undefined}>
-            <Code text={pretty(own)} label="Body as the client saw it" />
-          </Section>
-        )}
-        {other !== null && other !== undefined && (
-          <Section title={otherName}>
-            <Code text={pretty(other)} label={otherName} />
-          </Section>
-        )}
-      </div>
-    </div>
-  );
 }

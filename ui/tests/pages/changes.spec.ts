@@ -110,6 +110,11 @@ test("a request that was translated shows both sides and what was lost", async (
   await expect(page.getByRole("group", { name: "Body as the client saw it" })).toContainText('"role": "system"');
   await expect(page.getByRole("group", { name: "As the service got it" })).toContainText('"max_tokens": 8192');
   await expect(page.getByText("dropped: seed")).toBeVisible();
+  await page.getByRole("button", { name: "Client", exact: true }).click();
+  await expect(page.getByRole("group", { name: "As the service got it" })).toHaveCount(0);
+  await page.getByRole("button", { name: "Difference" }).click();
+  await expect(page.getByRole("group", { name: "What is different" })).toContainText('added:   "max_tokens": 8192');
+  await accessible(page);
 });
 
 test("the audit trail: by outcome, page by page", async ({ page, fake }) => {
