@@ -41,7 +41,8 @@ export function Menu({ label, icon, items, children, align = "right" }: { label:
     };
     // What it belongs to moves away from under it.
     const moved = (event: Event) => {
-      if (!list.current?.contains(event.target as globalThis.Node)) setOpen(false);
+      const isOwn = event.target instanceof globalThis.Node && list.current?.contains(event.target);
+      if (!isOwn) setOpen(false);
     };
     document.addEventListener("pointerdown", outside);
     document.addEventListener("scroll", moved, true);
