@@ -158,9 +158,11 @@ const OneRow = memo(
           if (event.key === "Enter" && event.target === event.currentTarget) onOpen?.(original);
         }}
         className={classes(
-          "border-t border-line transition-colors duration-1000 -outline-offset-2",
-          onOpen && "cursor-pointer hover:bg-hover hover:duration-0",
-          (isChosen || isFresh) && "bg-accent-soft",
+          "border-t border-line -outline-offset-2",
+          onOpen && "cursor-pointer hover:bg-hover",
+          isChosen && "bg-accent-soft",
+          // An animation of its own: a transition on all rows would paint all of them for a second whenever they change.
+          isFresh && !isChosen && "fresh",
         )}
       >
         {isChosen !== null && (
