@@ -117,7 +117,9 @@ pub(crate) fn fault_of(name: &Arc<str>, error: &net::Error) -> Fault {
         e if !e.was_sent() => AttemptOutcome::Unreachable,
         _ => AttemptOutcome::Broken,
     };
-    fault(name, outcome, None, format!("`{name}`: {}", public(error)))
+    // Where nothing may ever be sent, waiting changes nothing.
+    let is_passing = !matches!(error, net::Error::Url(_) | net::Error::Barred { .. });
+    Fault { is_passing, ..fault(name, outcome, None, format!("`{name}`: {}", public(error))) }
 }
 
 /// What a client may read of a fault: no address of ours.

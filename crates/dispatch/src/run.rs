@@ -281,11 +281,13 @@ async fn fleet_once(
         if let Some(flow) = nodes_once(d, model, ask, faults, trail).await? {
             return Ok(Some(flow));
         }
-        let unreachable = faults[before..].iter().all(|f| f.outcome == AttemptOutcome::Unreachable);
-        if !unreachable || faults.len() == before {
+        let may_return = faults[before..].iter().all(|f| f.outcome == AttemptOutcome::Unreachable && f.is_passing);
+        if !may_return || faults.len() == before {
             return Ok(None);
         }
         if !matches!(tokio::time::timeout_at(patience, changes.changed()).await, Ok(Ok(()))) {
+            // They were waited for: another round would wait as long once more.
+            faults[before..].iter_mut().for_each(|f| f.is_passing = false);
             return Ok(None);
         }
         faults.truncate(before);

@@ -132,6 +132,8 @@ async fn nothing_is_sent_where_a_node_may_not_be() {
     let answer = router.chat("house-model", json!({})).send().await;
     assert!(matches!(answer.status, 502 | 503), "{} {}", answer.status, answer.text());
     assert!(node.requests().is_empty(), "{:?}", node.requests());
+    // Nothing to wait for: the address stays what it is.
+    assert_eq!(answer.json()["error"]["attempts"].as_array().map(Vec::len), Some(1), "{}", answer.text());
 }
 
 #[tokio::test]
