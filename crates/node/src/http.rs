@@ -126,6 +126,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/models/unload", post(models::unload))
         .route("/health", get(operate::health))
         .route("/startup", get(operate::startup))
+        .route("/slots", get(operate::slots))
         .route("/metrics", get(operate::metrics))
         .route("/metrics/prom", get(prometheus::metrics))
         .route("/api/logs", get(operate::logs))

@@ -99,6 +99,8 @@ pub struct Status {
     pub active: u32,
     /// Estimated bytes.
     pub memory_bytes: u64,
+    /// Longest request in tokens; 0 while it is loading.
+    pub context: u32,
     /// The engine's counters.
     pub stats: EngineStats,
 }

@@ -190,7 +190,7 @@ mod tests {
             "/log/level",
             "/v1/models-x",
         ];
-        let open = ["/v1/models", "/v1/models/a/b", "/health", "/startup", "/metrics", "/metrics/prom", "/nope"];
+        let open = ["/v1/models", "/v1/models/a/b", "/health", "/startup", "/metrics", "/metrics/prom", "/slots", "/nope"];
         assert!(guarded.iter().all(|path| is_guarded(path)) && !open.iter().any(|path| is_guarded(path)));
     }
 }

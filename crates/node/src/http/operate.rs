@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use axum::{
@@ -19,7 +20,7 @@ use super::{
     App,
     reply::{self, Refusal},
 };
-use crate::gpu;
+use crate::{gpu, pool::Status};
 
 /// Entries of the log where a request names no number.
 const TAIL_DEFAULT: usize = 200;
@@ -100,6 +101,23 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
         "models": models,
     });
     reply::json(StatusCode::OK, &body)
+}
+
+/// Places of the loaded models, as llama.cpp's server lists them. Places are alike, for cells are shared: the first ones are shown busy.
+pub(super) async fn slots(State(app): State<Arc<App>>, Query(query): Query<HashMap<String, String>>) -> Result<Response, Refusal> {
+    let wanted = query.get("model").filter(|model| !model.is_empty());
+    let wanted = match wanted {
+        Some(model) => Some(app.pool.find(model).await?.id.clone()),
+        None => None,
+    };
+    let all = app.pool.status().into_iter().filter(|status| status.is_ready && wanted.as_ref().is_none_or(|id| *id == status.id));
+    let place = |status: &Status, n: u32| json!({"id": n, "model": status.id, "n_ctx": status.context, "speculative": false, "is_processing": n < status.stats.slots_busy});
+    let places: Vec<Value> = all.flat_map(|status| (0..status.stats.slots_total).map(|n| place(&status, n)).collect::<Vec<_>>()).collect();
+    let is_any_free = places.iter().any(|place| place["is_processing"] == false);
+    if query.contains_key("fail_on_no_slot") && !is_any_free {
+        return Err(Failure::new(Code::NoAvailableTarget, "no slot is free").retry_after(Duration::from_secs(1)).into());
+    }
+    Ok(reply::json(StatusCode::OK, &places))
 }
 
 pub(super) async fn logs(State(app): State<Arc<App>>, Query(query): Query<HashMap<String, String>>) -> Result<Response, Refusal> {

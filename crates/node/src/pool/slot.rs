@@ -117,6 +117,7 @@ impl Slot {
             can_embed: loaded.is_some_and(|loaded| loaded.engine.info().pooling.as_deref().is_some_and(|pooling| pooling != "rank")),
             active: view.active,
             memory_bytes: loaded.map_or(0, |loaded| loaded.memory_bytes),
+            context: loaded.map_or(0, |loaded| loaded.engine.info().context),
             stats: loaded.map(|loaded| loaded.engine.stats()).unwrap_or_default(),
         })
     }

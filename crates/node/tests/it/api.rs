@@ -214,6 +214,10 @@ fn operators_see_metrics_and_the_log_and_set_its_level() {
     }
     let text = node.get("/metrics/prom").text();
     assert!(text.contains("\nllm_node_uptime_seconds ") && text.contains("\nllm_node_slots{model=\"tiny\"} 8\n"), "{text}");
+    let slots = node.get("/slots?model=tiny").json();
+    let slots = slots.as_array().expect("a list");
+    assert!(slots.len() == 8 && slots.iter().all(|slot| slot["model"] == "tiny" && slot["is_processing"] == false), "{slots:?}");
+    assert_eq!([node.get("/slots?fail_on_no_slot=1").status, node.get("/slots?model=nope").status], [200, 404]);
     let logs = crate::node::eventually("lines are written", || {
         Some(node.get("/api/logs?tail=2").json()).filter(|l| l["entries"].as_array().is_some_and(|e| !e.is_empty()))
     });
