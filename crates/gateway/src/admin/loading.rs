@@ -1,6 +1,6 @@
 //! Models in the memory of nodes: brought there and taken from there by hand. Requests do the first by themselves.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Json, extract::State, http::Request};
 use bytes::Bytes;
@@ -60,7 +60,7 @@ pub struct OnNode {
         (status = 200, description = "It is there", body = Done),
         (status = 404, description = "No node that is there has it"),
         (status = 502, description = "The node could not"),
-        (status = 503, description = "The node cannot be reached, or has no room now")
+        (status = 503, description = "The node cannot be reached, has no room now, or has not fetched the model from the router yet")
     ),
     security(("bearer" = ["admin"]))
 )]
@@ -94,6 +94,9 @@ pub async fn unload(State(app): State<Arc<App>>, _: Admin, body: Bytes) -> Answe
     carry_out(&app, "unload", model, asked.map(|(peer, _)| peer).collect()).await
 }
 
+/// How soon it is worth asking again for a model that nodes are still fetching.
+const FETCH_PAUSE: Duration = Duration::from_secs(5);
+
 /// Nodes, and whether each has the model in memory.
 type Holders = Vec<(Arc<Peer>, bool)>;
 
@@ -111,6 +114,10 @@ fn holders(app: &App, wanted: Wanted) -> Result<(String, Holders), Failure> {
         if holders.is_empty() {
             return Err(Failure::new(Code::NotFound, format!("no node `{node}` is there that has the model `{model}`")).at("node"));
         }
+    }
+    if holders.is_empty() && app.registry.get(&model).is_some_and(|kept| kept.manifest.is_some()) {
+        let message = format!("no node has fetched the model `{model}` from the router yet");
+        return Err(Failure::new(Code::NoAvailableTarget, message).at("model").retry_after(FETCH_PAUSE));
     }
     if holders.is_empty() {
         return Err(
