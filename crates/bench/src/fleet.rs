@@ -1,5 +1,7 @@
-//! `bench fleet`: how long a node is chosen among a thousand, what the way to a node adds, and what a second node brings.
+//! `bench fleet`: how long a node is chosen among a thousand, what the way to a node adds, what a second node brings, and how soon the loss of one
+//! is known.
 
+mod loss;
 mod nodes;
 mod picks;
 
@@ -31,6 +33,7 @@ const PICK_P99_US_MAX: f64 = 100.0;
 const LIST_P50_MS_MAX: f64 = 50.0;
 const HOP_P50_US_MAX: f64 = 300.0;
 const TWO_OVER_ONE_MIN: f64 = 1.9;
+const LAST_PICK_MS_MAX: f64 = 100.0;
 
 /// What is run and how long.
 #[derive(Debug, Clone, Args)]
@@ -64,6 +67,7 @@ struct Figures {
     through_router: Summary,
     one_node_per_s: f64,
     two_nodes_per_s: f64,
+    loss: loss::Loss,
 }
 
 /// Runs everything and prints the table.
@@ -82,7 +86,8 @@ pub fn run(options: &Options) -> Result<()> {
     let load = Duration::from_secs(options.seconds);
     let one_node_per_s = LocalSet::new().block_on(&runtime, throughput(machine, &programs, dir.path(), 1, load))?;
     let two_nodes_per_s = LocalSet::new().block_on(&runtime, throughput(machine, &programs, dir.path(), 2, load))?;
-    let figures = Figures { machine: machine.describe(), picks, list, direct, through_router, one_node_per_s, two_nodes_per_s };
+    let loss = LocalSet::new().block_on(&runtime, loss::measure(machine, &programs, dir.path()))?;
+    let figures = Figures { machine: machine.describe(), picks, list, direct, through_router, one_node_per_s, two_nodes_per_s, loss };
     print(&figures, options.nodes);
     if let Some(path) = &options.out {
         std::fs::write(path, serde_json::to_string_pretty(&figures)?).with_context(|| format!("cannot write {}", path.display()))?;
@@ -253,5 +258,14 @@ fn print(figures: &Figures, nodes: u16) {
     println!(
         "| two nodes over one, answers/s | {two} / {one} = {ratio:.2} | ≥ {TWO_OVER_ONE_MIN} | {} |",
         verdict(ratio >= TWO_OVER_ONE_MIN)
+    );
+    let loss = figures.loss;
+    println!(
+        "| kill -9 of a node under load: the last request sent to it began after | {} ms ({} of {} sent there, {} failed) | ≤ {LAST_PICK_MS_MAX} ms | {} |",
+        loss.last_pick_ms,
+        loss.moved,
+        loss.asked,
+        loss.failed,
+        verdict(loss.last_pick_ms <= LAST_PICK_MS_MAX && loss.failed == 0)
     );
 }

@@ -24,6 +24,8 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// The connection cannot be used again.
     pub(crate) closes: bool,
+    /// How many targets a router asked for it, as it says.
+    pub(crate) attempts: u32,
 }
 
 /// How long the body is.
@@ -87,6 +89,8 @@ impl Connection {
                     body = body.or(Some(Length::Bytes(std::str::from_utf8(header.value)?.trim().parse()?)));
                 } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
                     body = Some(Length::Chunked);
+                } else if header.name.eq_ignore_ascii_case("x-llm-router-attempts") {
+                    answer.attempts = std::str::from_utf8(header.value)?.trim().parse()?;
                 } else if header.name.eq_ignore_ascii_case("connection") {
                     answer.closes = header.value.eq_ignore_ascii_case(b"close");
                 }

@@ -15,7 +15,7 @@ const SLOTS: &str = "2";
 
 pub(super) struct ScriptedNode {
     pub(super) address: String,
-    _process: Running,
+    process: Running,
 }
 
 impl ScriptedNode {
@@ -37,6 +37,11 @@ impl ScriptedNode {
         // Several nodes of one machine: each needs a name of its own, and its port is part of that.
         let mut process = Running::start("llm-node", command, home)?;
         process.wait_for_port(address, START_LIMIT)?;
-        Ok(Self { address: address.to_string(), _process: process })
+        Ok(Self { address: address.to_string(), process })
+    }
+
+    /// Ends its process at once.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        self.process.kill()
     }
 }
