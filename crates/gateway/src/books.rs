@@ -58,7 +58,7 @@ impl Books {
     /// [`LedgerError::Thread`].
     pub fn open(store: &Store, config: &Config, house: Arc<ArcSwap<House>>) -> Result<Self, LedgerError> {
         let spill = config.server.data_dir.join(SPILL_FILE);
-        let ledger = Ledger::start(store.clone(), spill, move |settled: Settled| settled.row(&house.load()))?;
+        let ledger = Ledger::start(store.clone(), spill, move |settled: Settled| (settled.row(), settled.bodies(&house.load())))?;
         Ok(Self {
             store: store.clone(),
             recorder: ledger.recorder(),
@@ -92,7 +92,8 @@ impl Books {
         metrics.pending_rows.set(gauge(stats.waiting));
         metrics.spilled_rows.set(gauge(stats.spilled));
         metrics.body_bytes.set(gauge(ROOM.bytes() as u64));
-        metrics.bodies_left_out.inc_by(ROOM.left_out().saturating_sub(metrics.bodies_left_out.get()));
+        let left_out = ROOM.left_out() + stats.textless;
+        metrics.bodies_left_out.inc_by(left_out.saturating_sub(metrics.bodies_left_out.get()));
         let lost = stats.lost.saturating_sub(metrics.dropped_rows.get());
         metrics.dropped_rows.inc_by(lost);
         if lost > 0 {

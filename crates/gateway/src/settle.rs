@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use journey::{AttemptOutcome, CacheUse, Receipt, Remembered, Settle};
 use ledger::Recorder;
 use serde::Serialize;
-use store::{Text, requests::Row};
+use store::{Text, bodies::Bodies, requests::Row};
 use telemetry::{
     chronicle::Chronicle,
     logs::ReadyLines,
@@ -205,12 +205,17 @@ fn event(receipt: &Receipt) {
 }
 
 impl Settled {
-    /// The row of the request, with its texts as this instant's settings want them. Behind the path.
-    pub fn row(&self, house: &House) -> Row {
+    /// What is kept of the request's texts, as this instant's settings want them. Behind the path.
+    pub fn bodies(&self, house: &House) -> Option<Bodies> {
+        bodies::of(&self.0, house)
+    }
+
+    /// The row of the request. Behind the path.
+    pub fn row(&self) -> Row {
         let receipt = &*self.0;
         let usage = receipt.usage;
         Row {
-            bodies: bodies::of(receipt, house).map(Box::new),
+            bodies: None,
             id: receipt.request_id.clone().into(),
             started_at_ms: receipt.received_at.as_millisecond(),
             duration_ms: receipt.duration_ms as i64,

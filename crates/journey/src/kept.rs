@@ -1,6 +1,6 @@
 //! What is kept of a request's and its answer's text until they are written down.
 //!
-//! On the path handles change hands. Short requests and pieces of streams are the exception: each would hold the whole buffer that it was read
+//! On the path handles change hands. Short bodies and pieces of streams are the exception: each would hold the whole buffer that it was read
 //! into, which of thousands that wait is more than their text, so they are copied.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -14,7 +14,7 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of a stream's frames, which say their text with many more bytes than it has.
 pub const STREAM_BYTES_MAX: usize = 8 << 20;
 
-/// A request's body up to this size is copied: connections read into 8 KiB at first.
+/// A body up to this size is copied: connections read into 8 KiB at first.
 const COPIED_BYTES_MAX: usize = 8 << 10;
 
 /// Bytes that the first piece of a stream makes room for.
@@ -72,15 +72,14 @@ impl Drop for Place {
     }
 }
 
-/// What is kept of a request's body: a handle, but where that would hold much more than is kept. A short one lies in the buffer that its
-/// connection reads into, which is then used again.
-fn part_of_request(body: &Bytes) -> Bytes {
-    if body.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(body) } else { part(body) }
-}
-
-/// What is kept of a body: of a long one a copy of its beginning, because a handle to that would hold all of it.
+/// What is kept of a body: a handle, but where that would hold much more than is kept. A short body lies in the buffer that its connection reads
+/// into, which is then used again; of a long one the beginning is copied, because a handle to that would hold all of it.
 fn part(body: &Bytes) -> Bytes {
-    if body.len() > BODY_BYTES_MAX { Bytes::copy_from_slice(&body[..BODY_BYTES_MAX]) } else { body.clone() }
+    match body.len() {
+        ..=COPIED_BYTES_MAX => Bytes::copy_from_slice(body),
+        ..=BODY_BYTES_MAX => body.clone(),
+        _ => Bytes::copy_from_slice(&body[..BODY_BYTES_MAX]),
+    }
 }
 
 /// What was answered.
@@ -120,7 +119,7 @@ impl Kept {
         if !place.take(body.len().min(BODY_BYTES_MAX)) {
             return None;
         }
-        let request = part_of_request(body);
+        let request = part(body);
         let is_request_cut = request.len() < body.len();
         Some(Self { request, is_request_cut, answer: Said::Nothing, is_answer_cut: false, is_redacted, lent: None, place })
     }

@@ -1,13 +1,24 @@
-use std::sync::{
-    Arc,
-    atomic::{
-        AtomicBool, AtomicU64,
-        Ordering::{Relaxed, SeqCst},
-        fence,
+use std::{
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+            fence,
+        },
     },
+    thread,
 };
 
 use tokio::sync::{Notify, mpsc};
+
+/// Rows that come together before the writer is called, though its time has not come: what they hold is soon used again then, and still in the
+/// processor's memory.
+const ROWS_TOGETHER: u64 = 256;
+
+/// Rows that wait where the writer is behind, and how many come between the turns that it gets then.
+const ROWS_BEHIND: usize = 512;
+const ROWS_BETWEEN_TURNS: u64 = 32;
 
 /// Where the request path leaves what is to be recorded. Cheap to clone.
 #[derive(Debug)]
@@ -34,6 +45,8 @@ pub(crate) struct Shared {
     /// Rows that had a place and could not be written.
     pub(crate) unwritable: AtomicU64,
     pub(crate) retries: AtomicU64,
+    /// Rows without the texts that they should have.
+    pub(crate) textless: AtomicU64,
     /// Rows of this process that wait in the file.
     pub(crate) spilled: AtomicU64,
     /// Neither the database nor the file takes rows.
@@ -60,6 +73,8 @@ pub struct Stats {
     pub retries: u64,
     /// Rows that wait in the spill file; they are among those that wait.
     pub spilled: u64,
+    /// Rows whose texts could not be written.
+    pub textless: u64,
 }
 
 impl<R> Clone for Recorder<R> {
@@ -73,11 +88,12 @@ impl<R> Recorder<R> {
         Self { queue, shared: Arc::default() }
     }
 
-    /// Hands over what becomes a row behind the path. Never waits: where the queue is full or the ledger is closed, it is counted as lost.
+    /// Hands over what becomes a row behind the path. Never waits: where the queue is full or the ledger is closed, it is counted as lost. Only a
+    /// writer that is behind gets a turn on this core now and then: on one that is never idle it had to wait for one long after the other.
     pub fn record(&self, row: R) {
         let shared = &self.shared;
         // Counted before it can be written, so that nothing is ever done that was not accepted.
-        shared.accepted.fetch_add(1, Relaxed);
+        let accepted = shared.accepted.fetch_add(1, Relaxed);
         if self.queue.try_send(row).is_err() {
             shared.accepted.fetch_sub(1, Relaxed);
             shared.turned_away.fetch_add(1, Relaxed);
@@ -87,6 +103,12 @@ impl<R> Recorder<R> {
         fence(SeqCst);
         if shared.asleep.load(Relaxed) && shared.asleep.swap(false, Relaxed) {
             shared.wake.notify_one();
+        }
+        if (accepted + 1).is_multiple_of(ROWS_TOGETHER) {
+            shared.hurry.notify_one();
+        }
+        if accepted.is_multiple_of(ROWS_BETWEEN_TURNS) && self.queue.max_capacity() - self.queue.capacity() > ROWS_BEHIND {
+            thread::yield_now();
         }
     }
 
@@ -104,6 +126,7 @@ impl<R> Recorder<R> {
             lost: shared.turned_away.load(Relaxed) + shared.unwritable.load(Relaxed),
             retries: shared.retries.load(Relaxed),
             spilled: shared.spilled.load(Relaxed),
+            textless: shared.textless.load(Relaxed),
         }
     }
 }

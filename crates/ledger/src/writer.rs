@@ -1,5 +1,6 @@
 use std::{
     path::PathBuf,
+    pin::pin,
     sync::{
         Arc,
         atomic::{
@@ -14,16 +15,17 @@ use std::{
 
 use store::{
     Store, StoreError,
+    bodies::{Appender, Bodies},
     requests::{Mark, Row, insert, insert_marked},
 };
-use telemetry::Courtesy;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, timeout},
 };
 
 use crate::{
-    BATCH_BYTES_MAX, BATCH_ROWS_MAX, QUEUE_ROWS_MAX, Recorder, WRITE_INTERVAL,
+    BATCH_ROWS_MAX, QUEUE_ROWS_MAX, Recorder, WRITE_INTERVAL,
+    intake::Intake,
     recorder::Shared,
     spill::{self, Page, Spill},
 };
@@ -31,8 +33,8 @@ use crate::{
 /// Pauses between tries of a write that the database refuses for now; doubles each time.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Rows that are made before requests that wait for this core go first.
-const ROWS_AT_A_TIME: usize = 8;
+/// How often a write that is not done yet is left for the rows that come meanwhile.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What went wrong with the ledger itself.
 #[derive(Debug, thiserror::Error)]
@@ -56,31 +58,39 @@ pub struct Ledger<R> {
 
 impl<R: Send + 'static> Ledger<R> {
     /// Starts the writer. `spill` is the file in which rows wait while the database does not take them, or not fast enough; those that an
-    /// earlier process has left there are stored now. `make` makes a row of what was recorded, on the writer's thread.
+    /// earlier process has left there are stored now. `make` makes a row of what was recorded, and its texts, on the writer's thread.
     ///
     /// # Errors
     /// [`LedgerError::Thread`].
-    pub fn start(store: Store, spill: PathBuf, make: impl FnMut(R) -> Row + Send + 'static) -> Result<Self, LedgerError> {
+    pub fn start(store: Store, spill: PathBuf, make: impl FnMut(R) -> (Row, Option<Bodies>) + Send + 'static) -> Result<Self, LedgerError> {
         Self::with_queue(store, spill, QUEUE_ROWS_MAX, make)
     }
 
-    fn with_queue(store: Store, spill: PathBuf, rows_max: usize, make: impl FnMut(R) -> Row + Send + 'static) -> Result<Self, LedgerError> {
+    fn with_queue(
+        store: Store,
+        spill: PathBuf,
+        rows_max: usize,
+        make: impl FnMut(R) -> (Row, Option<Bodies>) + Send + 'static,
+    ) -> Result<Self, LedgerError> {
         let (queue, rows) = mpsc::channel(rows_max);
         let recorder = Recorder::new(queue);
         let (progress, done) = watch::channel(0);
         let (tail, newest) = watch::channel(0);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(LedgerError::Thread)?;
+        let shared = recorder.shared.clone();
         let writer = Writer {
+            inbox: Inbox {
+                intake: Intake::new(rows, make, Appender::new(&store), shared.clone()),
+                spill: Spill::none(spill),
+                held: Vec::new(),
+                behind_rows: rows_max / 2,
+                shared: shared.clone(),
+            },
             store,
-            rows,
-            behind_rows: rows_max / 2,
-            make,
-            shared: recorder.shared.clone(),
+            shared,
             progress,
             tail,
             batch: Vec::with_capacity(BATCH_ROWS_MAX),
-            courtesy: Courtesy::default(),
-            spill: Spill::none(spill),
             pause: RETRY_PAUSE_MIN,
             away_until: None,
         };
@@ -146,30 +156,84 @@ impl<R> Drop for Ledger<R> {
 
 struct Writer<R, F> {
     store: Store,
-    rows: mpsc::Receiver<R>,
-    /// Rows that wait when the database is too slow for them.
-    behind_rows: usize,
-    make: F,
+    inbox: Inbox<R, F>,
     shared: Arc<Shared>,
     progress: watch::Sender<u64>,
     tail: watch::Sender<i64>,
     /// Taken from the queue and not written yet.
     batch: Vec<Row>,
-    courtesy: Courtesy,
-    spill: Spill,
     pause: Duration,
     /// The database takes nothing; it is asked again then.
     away_until: Option<Instant>,
 }
 
-impl<R, F: FnMut(R) -> Row> Writer<R, F> {
+/// Where rows come from, and where they wait while the database does not take them.
+struct Inbox<R, F> {
+    intake: Intake<R, F>,
+    spill: Spill,
+    /// Taken from the queue for the file, which did not take them.
+    held: Vec<Row>,
+    /// Rows that wait when the database is too slow for them.
+    behind_rows: usize,
+    shared: Arc<Shared>,
+}
+
+impl<R, F: FnMut(R) -> (Row, Option<Bodies>)> Inbox<R, F> {
+    /// The next batch. True: there may be more.
+    fn gather(&mut self, batch: &mut Vec<Row>) -> bool {
+        if self.held.is_empty() {
+            return self.intake.gather(batch);
+        }
+        batch.append(&mut self.held);
+        true
+    }
+
+    fn is_behind(&self) -> bool {
+        self.intake.rows() > self.behind_rows
+    }
+
+    /// Puts rows into the file. False: it takes nothing either.
+    fn spill(&mut self, rows: &[Row]) -> bool {
+        match self.spill.append(rows) {
+            Ok(()) => {
+                count(&self.shared.spilled, rows.len());
+                true
+            }
+            Err(error) => {
+                if !self.shared.stuck.load(Relaxed) {
+                    tracing::error!(%error, path = %self.spill.path().display(), "request records can't be spilled; those that find the queue full are lost");
+                }
+                false
+            }
+        }
+    }
+
+    /// Waits for a write. On a core that is never idle that may take long: rows that come in great number meanwhile go into the file.
+    async fn during<T>(&mut self, write: impl Future<Output = T>) -> T {
+        let mut write = pin!(write);
+        loop {
+            if let Ok(done) = timeout(LOOK_INTERVAL, write.as_mut()).await {
+                return done;
+            }
+            while self.is_behind() && self.held.is_empty() {
+                let mut rows = Vec::new();
+                self.intake.gather(&mut rows);
+                if !self.spill(&rows) {
+                    self.held = rows;
+                }
+            }
+        }
+    }
+}
+
+impl<R, F: FnMut(R) -> (Row, Option<Bodies>)> Writer<R, F> {
     async fn run(mut self) {
         self.take_up().await;
         loop {
             if self.shared.stopping.load(SeqCst) {
-                self.rows.close();
+                self.inbox.intake.close();
             }
-            let is_full = self.gather();
+            let is_full = self.inbox.gather(&mut self.batch);
             let had_rows = !self.batch.is_empty();
             if had_rows {
                 self.put_away().await;
@@ -179,7 +243,7 @@ impl<R, F: FnMut(R) -> Row> Writer<R, F> {
             if drains {
                 self.drain().await;
             } else if !had_rows {
-                if self.rows.is_closed() {
+                if self.inbox.intake.is_closed() {
                     return;
                 }
                 self.sleep().await;
@@ -194,31 +258,14 @@ impl<R, F: FnMut(R) -> Row> Writer<R, F> {
 
     /// The rows that an earlier process has left.
     async fn take_up(&mut self) {
-        let path = self.spill.path().to_owned();
+        let path = self.inbox.spill.path().to_owned();
         match Spill::open(path, &self.store).await {
-            Ok(spill) => self.spill = spill,
+            Ok(spill) => self.inbox.spill = spill,
             Err(error) => {
-                tracing::error!(%error, path = %self.spill.path().display(), "what is left of the spill file of request records can't be read; it is set aside");
-                self.spill.set_aside();
+                tracing::error!(%error, path = %self.inbox.spill.path().display(), "what is left of the spill file of request records can't be read; it is set aside");
+                self.inbox.spill.set_aside();
             }
         }
-    }
-
-    /// Takes what fits into a transaction out of the queue. True: there may be more.
-    fn gather(&mut self) -> bool {
-        let mut bytes = 0;
-        while self.batch.len() < BATCH_ROWS_MAX
-            && bytes < BATCH_BYTES_MAX
-            && let Ok(row) = self.rows.try_recv()
-        {
-            let row = (self.make)(row);
-            bytes += row.bytes();
-            self.batch.push(row);
-            if self.batch.len().is_multiple_of(ROWS_AT_A_TIME) {
-                self.courtesy.give_way();
-            }
-        }
-        self.batch.len() == BATCH_ROWS_MAX || bytes >= BATCH_BYTES_MAX
     }
 
     /// Waits for the first row, or until the database is asked again for those that wait in the file.
@@ -226,9 +273,9 @@ impl<R, F: FnMut(R) -> Row> Writer<R, F> {
         self.shared.asleep.store(true, Relaxed);
         // Pairs with the recorder's fence.
         fence(SeqCst);
-        if self.rows.is_empty() && !self.shared.stopping.load(SeqCst) {
+        if self.inbox.intake.rows() == 0 && !self.shared.stopping.load(SeqCst) {
             match self.away_until {
-                Some(until) if !self.spill.is_empty() => drop(tokio::time::timeout_at(until, self.shared.wake.notified()).await),
+                Some(until) if !self.inbox.spill.is_empty() => drop(tokio::time::timeout_at(until, self.shared.wake.notified()).await),
                 _ => self.shared.wake.notified().await,
             }
         }
@@ -239,21 +286,17 @@ impl<R, F: FnMut(R) -> Row> Writer<R, F> {
         self.away_until.is_some_and(|until| Instant::now() < until)
     }
 
-    fn is_behind(&self) -> bool {
-        self.rows.len() > self.behind_rows
-    }
-
     fn may_drain(&self) -> bool {
-        !self.spill.is_empty() && !self.is_away() && !self.is_behind() && !self.shared.giving_up.load(SeqCst)
+        !self.inbox.spill.is_empty() && !self.is_away() && !self.inbox.is_behind() && !self.shared.giving_up.load(SeqCst)
     }
 
     /// Brings the batch to the database, or into the file, however long it takes.
     async fn put_away(&mut self) {
-        if (self.is_away() || self.is_behind()) && self.spill_batch() {
+        if (self.is_away() || self.inbox.is_behind()) && self.inbox.spill(&self.batch) {
             return;
         }
         loop {
-            match insert(&self.store, &self.batch).await {
+            match self.inbox.during(insert(&self.store, &self.batch)).await {
                 Ok(first) => {
                     self.stored(first, self.batch.len());
                     count(&self.shared.written, self.batch.len());
@@ -265,7 +308,7 @@ impl<R, F: FnMut(R) -> Row> Writer<R, F> {
                 }
                 Err(error) => self.went_away(&error),
             }
-            if self.spill_batch() {
+            if self.inbox.spill(&self.batch) {
                 break;
             }
             if self.shared.giving_up.load(SeqCst) {
@@ -276,22 +319,6 @@ impl<R, F: FnMut(R) -> Row> Writer<R, F> {
             let _ = timeout(self.pause, self.shared.hurry.notified()).await;
         }
         self.shared.stuck.store(false, Relaxed);
-    }
-
-    /// Puts the batch into the file. False: it takes nothing either.
-    fn spill_batch(&mut self) -> bool {
-        match self.spill.append(&self.batch) {
-            Ok(()) => {
-                count(&self.shared.spilled, self.batch.len());
-                true
-            }
-            Err(error) => {
-                if !self.shared.stuck.load(Relaxed) {
-                    tracing::error!(%error, path = %self.spill.path().display(), "request records can't be spilled; those that find the queue full are lost");
-                }
-                false
-            }
-        }
     }
 
     fn stored(&mut self, first: i64, rows: usize) {
@@ -332,19 +359,19 @@ impl<R, F: FnMut(R) -> Row> Writer<R, F> {
 
     /// Brings a page of the file to the database.
     async fn drain(&mut self) {
-        let page = match self.spill.next() {
+        let page = match self.inbox.spill.next() {
             Ok(page) => page,
             Err(error) => {
-                tracing::error!(%error, path = %self.spill.path().display(), "spilled request records can't be read; the file is set aside");
+                tracing::error!(%error, path = %self.inbox.spill.path().display(), "spilled request records can't be read; the file is set aside");
                 let own = self.shared.spilled.swap(0, SeqCst);
                 self.shared.unwritable.fetch_add(own, SeqCst);
-                self.spill.set_aside();
+                self.inbox.spill.set_aside();
                 return;
             }
         };
-        let value = self.spill.mark(&page);
+        let value = self.inbox.spill.mark(&page);
         let mark = Some(Mark { name: spill::MARK, value: &value });
-        let lost = match insert_marked(&self.store, &page.rows, mark).await {
+        let lost = match self.inbox.during(insert_marked(&self.store, &page.rows, mark)).await {
             Ok(first) => {
                 self.stored(first, page.rows.len());
                 0
@@ -363,7 +390,7 @@ impl<R, F: FnMut(R) -> Row> Writer<R, F> {
         if page.damaged > 0 {
             tracing::error!(lines = page.damaged, "spilled request records can't be read");
         }
-        self.spill.took(&page);
+        self.inbox.spill.took(&page);
     }
 
     /// Stores what can be stored of a page; gives how many rows could not.
@@ -403,7 +430,7 @@ mod tests {
     }
 
     fn start(store: &Store) -> Result<Ledger<Row>, LedgerError> {
-        Ledger::start(store.clone(), spill(store), |row| row)
+        Ledger::start(store.clone(), spill(store), |row| (row, None))
     }
 
     fn row(n: usize) -> Row {
@@ -448,13 +475,13 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_turns_rows_away_and_never_blocks() {
         let (_home, store) = store().await;
-        let ledger = Ledger::with_queue(store.clone(), spill(&store), 8, |row| row).expect("a thread");
+        let ledger = Ledger::with_queue(store.clone(), spill(&store), 8, |row| (row, None)).expect("a thread");
         let recorder = ledger.recorder();
         let held = store.hold_writes().await;
         (0..2000).for_each(|n| recorder.record(row(n)));
         let stats = recorder.stats();
         assert_eq!(stats.lost + stats.waiting, 2000);
-        assert!(stats.waiting <= (8 + BATCH_ROWS_MAX) as u64, "memory is bounded: {stats:?}");
+        assert!(stats.waiting <= (8 + BATCH_ROWS_MAX) as u64 + stats.spilled, "memory is bounded: {stats:?}");
         drop(held);
         ledger.flush().await;
         assert_eq!(requests::count(&store).await.expect("a count"), stats.waiting, "what was accepted is written");
@@ -499,7 +526,7 @@ mod tests {
     async fn a_disk_and_a_file_that_stay_full_do_not_keep_the_program_from_ending() {
         let (home, store) = store().await;
         let nowhere = home.path().join("no such directory/spill");
-        let ledger = Ledger::start(store.clone(), nowhere, |row: Row| row).expect("a thread");
+        let ledger = Ledger::start(store.clone(), nowhere, |row: Row| (row, None)).expect("a thread");
         store.limit_size(1).await;
         (0..600).for_each(|n| ledger.recorder().record(row(n)));
         let recorder = ledger.recorder();

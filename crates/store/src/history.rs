@@ -3,7 +3,7 @@
 use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{
-    Store, StoreError,
+    Store, StoreError, bodies,
     requests::{self, ROWS_MAX, Stored},
 };
 
@@ -30,10 +30,14 @@ pub struct Search {
     pub client_ip: Option<String>,
     /// A text in the request's id, its names, its error, or in what is kept of what was said.
     pub text: Option<String>,
+    /// The records ([`Stored::seq`]) in which the text was said, where that is known already: see [`Search::looked`].
+    pub said: Option<Vec<i64>>,
 }
 
 /// Records whose texts a search looks through that names no time: each has to be read.
 pub const TEXTS_MAX: u32 = 50_000;
+/// Records whose texts are looked through at once.
+const TEXTS_AT_A_TIME: u32 = 5000;
 
 /// Where a page of records begins.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +49,49 @@ pub enum From {
 }
 
 impl Search {
+    /// The same search with its text looked for in what was said, so that several pages need that only once: unless a time is named, in the
+    /// newest [`TEXTS_MAX`] records only.
+    ///
+    /// # Errors
+    /// The database's; texts that can't be read.
+    pub async fn looked(&self, store: &Store) -> Result<Self, StoreError> {
+        self.looked_after(store, 0).await
+    }
+
+    async fn looked_after(&self, store: &Store, mut after_seq: i64) -> Result<Self, StoreError> {
+        let mut looked = self.clone();
+        let (Some(text), None) = (&self.text, &self.said) else { return Ok(looked) };
+        if self.from_ms.is_none() {
+            after_seq = after_seq.max(newest(store).await? - i64::from(TEXTS_MAX));
+        }
+        let mut said = Vec::new();
+        loop {
+            let mut query = QueryBuilder::new("SELECT seq, bodies_segment, bodies_offset FROM requests");
+            self.conditions_but_text(&mut query);
+            query.push(" AND bodies_segment IS NOT NULL AND seq > ").push_bind(after_seq);
+            query.push(" ORDER BY seq LIMIT ").push_bind(i64::from(TEXTS_AT_A_TIME));
+            let places = bodies::placed(&query.build().fetch_all(store.readers()).await?)?;
+            let Some((last, _)) = places.last() else { break };
+            after_seq = *last;
+            said.extend(bodies::told(store, places, text).await?);
+        }
+        looked.said = Some(said);
+        Ok(looked)
+    }
+
     fn conditions(&self, query: &mut QueryBuilder<Sqlite>) {
+        self.conditions_but_text(query);
+        let Some(text) = &self.text else { return };
+        query.push(" AND (");
+        contained(query, &["id", "model_requested", "model_served", "target", "key_name", "path", "error_code"], &pattern(text));
+        if let Some(said) = &self.said {
+            let numbers = serde_json::to_string(said).unwrap_or_default();
+            query.push(" OR seq IN (SELECT value FROM json_each(").push_bind(numbers).push("))");
+        }
+        query.push(")");
+    }
+
+    fn conditions_but_text(&self, query: &mut QueryBuilder<Sqlite>) {
         query.push(" WHERE 1");
         let equal = [
             ("node_id", &self.node_id),
@@ -79,22 +125,6 @@ impl Search {
             contained(query, &["model_requested", "model_served"], &pattern(model));
             query.push(")");
         }
-        if let Some(text) = &self.text {
-            self.told(query, &pattern(text));
-        }
-    }
-
-    /// A text in what stands in the row, or in what was said: unless a time is named, of the newest [`TEXTS_MAX`] records only.
-    fn told(&self, query: &mut QueryBuilder<Sqlite>, pattern: &str) {
-        query.push(" AND (");
-        contained(query, &["id", "model_requested", "model_served", "target", "key_name", "path", "error_code"], pattern);
-        query.push(" OR (");
-        if self.from_ms.is_none() {
-            query.push("seq > (SELECT max(seq) FROM requests) - ").push_bind(i64::from(TEXTS_MAX)).push(" AND ");
-        }
-        query.push("EXISTS (SELECT 1 FROM request_bodies AS said WHERE said.seq = requests.seq AND (");
-        contained(query, &["said.request", "said.response"], pattern);
-        query.push("))))");
     }
 }
 
@@ -123,7 +153,7 @@ fn pattern(text: &str) -> String {
 /// The database's.
 pub async fn page(store: &Store, search: &Search, from: From, limit: u32) -> Result<Vec<Stored>, StoreError> {
     let mut query = QueryBuilder::new("SELECT * FROM requests");
-    search.conditions(&mut query);
+    search.looked(store).await?.conditions(&mut query);
     if let From::After(started_at_ms, seq) = from {
         query.push(" AND (started_at, seq) < (").push_bind(started_at_ms).push(", ").push_bind(seq).push(")");
     }
@@ -140,7 +170,7 @@ pub async fn page(store: &Store, search: &Search, from: From, limit: u32) -> Res
 /// The database's.
 pub async fn after(store: &Store, search: &Search, seq: i64, limit: u32) -> Result<Vec<Stored>, StoreError> {
     let mut query = QueryBuilder::new("SELECT * FROM requests");
-    search.conditions(&mut query);
+    search.looked_after(store, seq).await?.conditions(&mut query);
     query.push(" AND seq > ").push_bind(seq).push(" ORDER BY seq LIMIT ").push_bind(i64::from(limit.min(ROWS_MAX)));
     query.build().fetch_all(store.readers()).await?.iter().map(requests::read).collect()
 }
@@ -159,7 +189,7 @@ pub async fn newest(store: &Store) -> Result<i64, StoreError> {
 /// The database's.
 pub async fn count(store: &Store, search: &Search) -> Result<u64, StoreError> {
     let mut query = QueryBuilder::new("SELECT count(*) FROM requests");
-    search.conditions(&mut query);
+    search.looked(store).await?.conditions(&mut query);
     let n: i64 = query.build_query_scalar().fetch_one(store.readers()).await?;
     Ok(n.unsigned_abs())
 }
@@ -238,7 +268,7 @@ pub async fn used(store: &Store, search: &Search, group: Group) -> Result<Vec<Us
          count(*) AS requests, sum(outcome = 'error') AS errors, coalesce(sum(prompt_tokens), 0) AS prompt, \
          coalesce(sum(completion_tokens), 0) AS completion, coalesce(sum(cached_tokens), 0) AS cached FROM requests"
     ));
-    search.conditions(&mut query);
+    search.looked(store).await?.conditions(&mut query);
     query.push(" GROUP BY grp, target, model_requested, model_served, remembered ORDER BY grp");
     let rows = query.build().fetch_all(store.readers()).await?;
     let read = |row: &SqliteRow| {

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite, query::Query, sqlite::
 
 use crate::{
     Store, StoreError, Text,
-    bodies::{self, Bodies},
+    bodies::{self, Place},
     open::Durability,
 };
 
@@ -58,16 +58,16 @@ pub struct Row {
     pub metadata: Option<Text>,
     /// `hit`, `miss` or `replayed`: a hit and a replay used nothing again.
     pub cache: Option<Text>,
-    /// What was asked and answered, where it is kept. Not read with the row: see [`bodies::of`].
+    /// Where what was asked and answered is kept: see [`bodies::of`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bodies: Option<Box<Bodies>>,
+    pub bodies: Option<Place>,
 }
 
 impl Row {
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
         let length = |text: &Option<Text>| text.as_ref().map_or(0, |text| text.len());
-        size_of::<Self>() + self.bodies.as_ref().map_or(0, |bodies| bodies.bytes()) + length(&self.decision) + length(&self.usage_raw)
+        size_of::<Self>() + length(&self.decision) + length(&self.usage_raw)
     }
 }
 
@@ -96,9 +96,9 @@ pub struct Filter {
 /// Most rows that one call returns.
 pub const ROWS_MAX: u32 = 1000;
 /// Rows that one statement inserts, the most first: each statement is a round trip to SQLite's thread. All stay prepared.
-const CHUNKS: [usize; 5] = [128, 32, 8, 2, 1];
+const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
 
-const COLUMNS: [&str; 30] = [
+const COLUMNS: [&str; 32] = [
     "id",
     "started_at",
     "duration_ms",
@@ -129,6 +129,8 @@ const COLUMNS: [&str; 30] = [
     "decision",
     "metadata",
     "cache",
+    "bodies_segment",
+    "bodies_offset",
 ];
 
 static INSERTS: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| CHUNKS.map(insert_statement));
@@ -176,8 +178,7 @@ pub async fn insert_marked(store: &Store, rows: &[Row], mark: Option<Mark<'_>>) 
             left = rest;
         }
     }
-    let bodies: Vec<_> = rows.iter().zip(first..).filter_map(|(row, seq)| Some((seq, row.bodies.as_deref()?))).collect();
-    bodies::insert(&mut transaction, &bodies).await?;
+    bodies::note(&mut transaction, rows, first).await?;
     if let Some(mark) = mark {
         let query = sqlx::query("INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value");
         query.bind(mark.name).bind(mark.value).execute(&mut *transaction).await?;
@@ -222,6 +223,8 @@ fn bind<'q>(query: Insert<'q>, row: &'q Row) -> Insert<'q> {
         .bind(&row.decision)
         .bind(&row.metadata)
         .bind(&row.cache)
+        .bind(row.bodies.map(|place| place.segment))
+        .bind(row.bodies.map(|place| place.offset))
 }
 
 /// The newest rows that match, newest first.
@@ -286,8 +289,8 @@ pub async fn count(store: &Store) -> Result<u64, StoreError> {
     Ok(n.unsigned_abs())
 }
 
-/// Removes rows that started before a time (unix milliseconds), at most `page` per transaction so that new rows get in between.
-/// Gives the number removed.
+/// Removes rows that started before a time (unix milliseconds), at most `page` per transaction so that new rows get in between, and the texts
+/// to which no row points any more. Gives the number of rows removed.
 ///
 /// # Errors
 /// The database's; what was removed before stays removed.
@@ -301,6 +304,7 @@ pub async fn purge(store: &Store, before_ms: i64, page: u32) -> Result<u64, Stor
         drop(writer);
         removed += rows;
         if rows < u64::from(page.max(1)) {
+            bodies::sweep(store, before_ms).await?;
             return Ok(removed);
         }
         tokio::task::yield_now().await;
@@ -344,7 +348,8 @@ pub(crate) fn read(row: &SqliteRow) -> Result<Stored, StoreError> {
         decision: optional("decision")?,
         metadata: optional("metadata")?,
         cache: optional("cache")?,
-        bodies: None,
+        bodies: Option::zip(row.try_get("bodies_segment")?, row.try_get("bodies_offset")?)
+            .map(|(segment, offset)| Place { segment, offset }),
     };
     Ok(Stored { seq, row })
 }

@@ -9,7 +9,7 @@ use std::{
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use crate::{
-    InstanceLock, Store, StoreError,
+    InstanceLock, Store, StoreError, bodies,
     open::{database_path, known_schema, make_file, schema},
 };
 
@@ -43,7 +43,8 @@ impl Store {
         condition(&mut connection, self.path()).await
     }
 
-    /// Writes a copy of the database, as it is at this moment, to a file that is not there yet (mode 0600). Others may read and write meanwhile.
+    /// Writes a copy of the database, as it is at this moment, to a file that is not there yet (mode 0600), and of the texts of requests to a
+    /// directory beside that (`copy.bodies` beside `copy.db`). Others may read and write meanwhile.
     ///
     /// # Errors
     /// [`StoreError::Exists`] where the file is there; [`StoreError::Open`]; the database's.
@@ -65,12 +66,13 @@ impl Store {
             return Err(error.into());
         }
         let synced = File::open(to).and_then(|file| file.sync_all());
-        synced.map_err(|source| StoreError::Open { path: to.to_owned(), source })
+        // Texts after rows: whatever a row of the copy points to is there by now.
+        synced.and_then(|()| bodies::copy(self.path(), to)).map_err(|source| StoreError::Open { path: to.to_owned(), source })
     }
 }
 
 /// Puts a copy in the place of the database, while no router runs on the data directory. What was there stays beside it as
-/// `….before-restore`. Gives how the copy is.
+/// `….before-restore`; texts of requests are added to those that are there. Gives how the copy is.
 ///
 /// # Errors
 /// [`StoreError::InUse`] while a router runs; [`StoreError::NewerSchema`] and [`StoreError::Unreadable`] for a copy that this program cannot
@@ -93,6 +95,7 @@ pub async fn restore(url: &str, data_dir: &Path, from: &Path) -> Result<Conditio
     // A copy takes over the other file's mode.
     make_file(&fresh)?;
     File::open(&fresh).and_then(|file| file.sync_all()).map_err(opened(&fresh))?;
+    bodies::copy(from, &path).map_err(opened(from))?;
     // The write-ahead file belongs to the database that it was written for: it goes with it, and never stays beside the other.
     for companion in ["-wal", "-shm", ""] {
         let (old, kept) = (beside(&path, companion), beside(&path, &format!("{REPLACED}{companion}")));

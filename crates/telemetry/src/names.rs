@@ -22,8 +22,10 @@ pub const CACHE_BYTES: Metric = metric("router_cache_bytes", "Remembered answers
 pub const TOKENS: Metric =
     metric("router_tokens", "Tokens, by model and direction (input, output; cached are those of the input that a cache had)");
 pub const DROPPED_ROWS: Metric = metric("router_dropped_rows", "Request records that could be neither stored nor spilled");
-pub const BODIES_LEFT_OUT: Metric =
-    metric("router_bodies_left_out", "Texts of requests that found no room in memory; their requests are recorded without them");
+pub const BODIES_LEFT_OUT: Metric = metric(
+    "router_bodies_left_out",
+    "Texts of requests that found no room in memory or on the disk; their requests are recorded without them",
+);
 pub const REDIS_FAILURES: Metric =
     metric("router_redis_failures", "Uses of the shared Redis that failed; the router then counted and remembered alone");
 pub const DROPPED_DECISIONS: Metric = metric("router_dropped_decisions", "Requests that the decision log could not take");

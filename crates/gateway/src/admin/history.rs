@@ -70,6 +70,7 @@ impl Asked {
             until_ms,
             client_ip: said(&self.client_ip),
             text: said(&self.search),
+            said: None,
         })
     }
 }
@@ -125,6 +126,7 @@ pub async fn list(State(app): State<Arc<App>>, _: Reader, Query(asked): Query<As
     let per_page = asked.limit.map_or(per_page, |limit| limit.clamp(1, requests::ROWS_MAX));
     let page = asked.page.unwrap_or(1).max(1);
     let offset = asked.offset.unwrap_or_else(|| (page - 1).saturating_mul(u64::from(per_page)));
+    let search = search.looked(&app.store).await?;
     let total = history::count(&app.store, &search).await?;
     let found = history::page(&app.store, &search, From::Offset(offset), per_page).await?;
     let mut showing = Showing::new(&app);

@@ -33,7 +33,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write a copy of it to a new file. A router may run meanwhile. The copy holds secrets as the database does.
+    /// Write a copy of it to a new file, and of the texts of requests to a directory beside that. A router may run meanwhile. The copy holds secrets as the database does.
     #[command(after_help = "Example: llm-router db backup /backups/router-monday.db")]
     Backup {
         #[command(flatten)]
@@ -44,7 +44,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Put a copy in its place, while no router runs; what was there stays beside it as `….before-restore`.
+    /// Put a copy in its place, with the texts beside the copy, while no router runs; what was there stays beside it as `….before-restore`.
     #[command(after_help = "Example: llm-router db restore /backups/router-monday.db")]
     Restore {
         #[command(flatten)]

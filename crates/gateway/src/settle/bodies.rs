@@ -1,6 +1,6 @@
 //! Texts of requests as they are written down: streams put together, secrets masked, or only their shape. Behind the path.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use config::config::HistoryBodies;
 use journey::{BODY_BYTES_MAX, Kept, Operation, Receipt, Said};
@@ -31,8 +31,8 @@ pub fn of(receipt: &Receipt, house: &House) -> Option<Bodies> {
     let secrets = Secrets::of(receipt, kept, house);
     let written = |bytes: &[u8], goes_on| match kept.is_redacted {
         _ if bytes.is_empty() => None,
-        true => shape(bytes).map(Into::into),
-        false => Some(Arc::from(&*secrets.masked(cut(bytes, goes_on)))),
+        true => shape(bytes),
+        false => Some(secrets.masked(cut(bytes, goes_on)).into_owned()),
     };
     // A stream that was cut has become a whole, so that no sign fits into it.
     let goes_on = kept.is_answer_cut && !matches!(kept.answer, Said::Stream(_));
@@ -41,6 +41,7 @@ pub fn of(receipt: &Receipt, house: &House) -> Option<Bodies> {
         response: written(&answer, goes_on),
         is_request_cut: kept.is_request_cut,
         is_response_cut: kept.is_answer_cut || answer.len() > BODY_BYTES_MAX,
+        ..Bodies::default()
     })
 }
 
@@ -95,7 +96,8 @@ fn assembled(frames: &[u8], operation: Operation) -> Option<Vec<u8>> {
 /// As much as is written down, with a sign where there was more.
 fn cut(bytes: &[u8], goes_on: bool) -> Cow<'_, str> {
     let part = &bytes[..bytes.len().min(BODY_BYTES_MAX)];
-    let text = String::from_utf8_lossy(part);
+    // Checked in words of the machine first: nearly all of it is sound.
+    let text = std::str::from_utf8(part).map_or_else(|_| String::from_utf8_lossy(part), Cow::Borrowed);
     if goes_on || part.len() < bytes.len() { Cow::Owned(text.trim_end_matches('\u{fffd}').to_owned() + "…") } else { text }
 }
 

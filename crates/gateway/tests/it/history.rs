@@ -122,8 +122,10 @@ async fn no_credential_is_kept_with_full_bodies() {
     assert_eq!(leak("refusing", MASTER).send().await.status, 422);
     router.stop();
     let mut looked_at = String::new();
-    for entry in std::fs::read_dir(router.data_dir()).unwrap().map(Result::unwrap).filter(|e| e.file_type().unwrap().is_file()) {
-        looked_at += &String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap());
+    for directory in [router.data_dir().to_owned(), router.data_dir().join("router.bodies")] {
+        for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap).filter(|e| e.file_type().unwrap().is_file()) {
+            looked_at += &String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap());
+        }
     }
     assert_eq!(looked_at.matches("my key is").count(), 5, "bodies are kept");
     for secret in
@@ -345,18 +347,27 @@ async fn old_records_are_removed() {
     router.stop();
     let store = router.store().await;
     let day_ms = 86_400_000;
-    let row = |n: i64| store::requests::Row {
-        id: format!("day-{n}").into(),
-        started_at_ms: store::now_ms() - n * day_ms,
-        outcome: "success".into(),
-        bodies: Some(Box::default()),
-        ..Default::default()
-    };
-    store::requests::insert(&store, &(0..300).map(|n| row(n / 30)).collect::<Vec<_>>()).await.unwrap();
+    for day in 0..10 {
+        let mut texts = store::bodies::Appender::new(&store);
+        let row = |_| store::requests::Row {
+            id: format!("day-{day}").into(),
+            started_at_ms: store::now_ms() - day * day_ms,
+            outcome: "success".into(),
+            bodies: Some(texts.add(&Default::default()).unwrap()),
+            ..Default::default()
+        };
+        let rows: Vec<_> = (0..30).map(row).collect();
+        texts.flush().unwrap();
+        store::requests::insert(&store, &rows).await.unwrap();
+    }
     store.close().await;
+    let files_of_texts = || std::fs::read_dir(router.data_dir().join("router.bodies")).unwrap().count();
+    assert_eq!(files_of_texts(), 10);
     assert_eq!(router.runs(&["history", "purge", "--older-than", "8d12h"], &[]).trim(), "30 records were removed");
+    assert_eq!(files_of_texts(), 9);
     let again = Setup::new().in_home_of(&router).start();
     eventually("what is older than seven days goes", || async { (read(&again, RECORDS).await["total_count"] == 210).then_some(()) }).await;
+    eventually("its texts too", || async { (files_of_texts() == 7).then_some(()) }).await;
 }
 
 #[tokio::test]

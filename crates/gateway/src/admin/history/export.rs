@@ -103,6 +103,9 @@ impl Export {
             return Ok(format!("{}\r\n", COLUMNS.join(",")).into());
         }
         let Some(from) = self.from else { return Ok(Vec::new()) };
+        if self.search.said.is_none() {
+            self.search = self.search.looked(&self.store).await?;
+        }
         let limit = if self.format == Format::Csv { ROWS } else { WHOLE_ROWS };
         let page = history::page(&self.store, &self.search, from, limit).await?;
         self.from = page.last().map(|last| From::After(last.row.started_at_ms, last.seq));

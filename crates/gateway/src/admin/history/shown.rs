@@ -87,7 +87,7 @@ impl From<Opinion> for Opined {
 
 impl Whole {
     pub(super) fn new(shown: Shown, bodies: Option<Bodies>) -> Self {
-        let Bodies { request, response, is_request_cut, is_response_cut } = bodies.unwrap_or_default();
+        let Bodies { request, response, is_request_cut, is_response_cut, .. } = bodies.unwrap_or_default();
         Self {
             shown,
             request_body: request.and_then(|text| raw(&text)),

@@ -19,7 +19,7 @@ use serde::{
 use serde_json::{Value, json, value::RawValue};
 use store::{
     Store, Text,
-    bodies::Bodies,
+    bodies::{Appender, Bodies},
     requests::{self, Row},
 };
 use tokio::sync::mpsc;
@@ -31,6 +31,9 @@ use crate::{
 
 /// Records that are stored at once.
 const BATCH_ROWS: usize = 100;
+
+/// What could not be done.
+const TEXTS: &str = "the texts of the records could not be stored";
 
 /// Machines that stand for clouds begin so.
 const CLOUD: &str = "cloud:";
@@ -70,7 +73,7 @@ impl Done {
 
 /// What the reading thread hands over.
 enum Read {
-    Row(Box<Row>),
+    Row(Box<Row>, Option<Bodies>),
     Unreadable(String),
 }
 
@@ -88,34 +91,44 @@ pub(super) async fn run(store: &Store, config: &Config, path: &Path) -> Result<D
     let oldest_ms = store::now_ms().saturating_sub(retention_ms);
     let mut done = Done::default();
     let mut batch = Vec::with_capacity(BATCH_ROWS);
+    let mut texts = Appender::new(store);
     while let Some(read) = rows.recv().await {
         match read {
-            Read::Row(row) => batch.push(*row),
+            Read::Row(row, bodies) => batch.push((*row, bodies)),
             Read::Unreadable(why) => {
                 done.unreadable += 1;
                 done.reason.get_or_insert(why);
             }
         }
         if batch.len() == BATCH_ROWS {
-            keep(store, &mut batch, oldest_ms, &mut done).await?;
+            keep(store, &mut texts, &mut batch, oldest_ms, &mut done).await?;
         }
     }
-    keep(store, &mut batch, oldest_ms, &mut done).await?;
+    keep(store, &mut texts, &mut batch, oldest_ms, &mut done).await?;
     let ended = reading.join().unwrap_or_else(|_| Err("the file could not be read".to_owned()));
     ended.map_err(|why| Failed(1, format!("{}: {why}; {} records before that were imported", path.display(), done.imported)))?;
     Ok(done)
 }
 
-async fn keep(store: &Store, batch: &mut Vec<Row>, oldest_ms: i64, done: &mut Done) -> Result<(), Failed> {
+/// Rows with their texts.
+type Batch = Vec<(Row, Option<Bodies>)>;
+
+async fn keep(store: &Store, texts: &mut Appender, batch: &mut Batch, oldest_ms: i64, done: &mut Done) -> Result<(), Failed> {
     let read = batch.len();
-    let ids: Vec<&str> = batch.iter().map(|row| row.id.as_str()).collect();
+    let ids: Vec<&str> = batch.iter().map(|(row, _)| row.id.as_str()).collect();
     let mut known: HashSet<(String, i64)> = requests::known(store, &ids).await.context("the store could not be read")?;
-    batch.retain(|row| known.insert((row.id.to_string(), row.started_at_ms)));
-    requests::insert(store, batch).await.context("the records could not be stored")?;
-    done.imported += batch.len() as u64;
-    done.known += (read - batch.len()) as u64;
-    done.expired += batch.iter().filter(|row| row.started_at_ms < oldest_ms).count() as u64;
-    batch.clear();
+    let mut rows = Vec::with_capacity(read);
+    for (mut row, bodies) in batch.drain(..) {
+        if known.insert((row.id.to_string(), row.started_at_ms)) {
+            row.bodies = bodies.map(|bodies| texts.add(&bodies)).transpose().context(TEXTS)?;
+            rows.push(row);
+        }
+    }
+    texts.flush().context(TEXTS)?;
+    requests::insert(store, &rows).await.context("the records could not be stored")?;
+    done.imported += rows.len() as u64;
+    done.known += (read - rows.len()) as u64;
+    done.expired += rows.iter().filter(|row| row.started_at_ms < oldest_ms).count() as u64;
     Ok(())
 }
 
@@ -124,7 +137,7 @@ fn read(mut reader: impl BufRead, take: &dyn Fn(Read) -> bool, bodies: HistoryBo
     let one =
         |text: &RawValue| match serde_json::from_str::<Record>(text.get()).map_err(|e| e.to_string()).and_then(|record| record.row(bodies))
         {
-            Ok(row) => take(Read::Row(Box::new(row))),
+            Ok((row, bodies)) => take(Read::Row(Box::new(row), bodies)),
             Err(why) => take(Read::Unreadable(why)),
         };
     if first(&mut reader).map_err(|e| e.to_string())? == Some(b'[') {
@@ -227,7 +240,7 @@ struct Record {
 }
 
 impl Record {
-    fn row(self, bodies: HistoryBodies) -> Result<Row, String> {
+    fn row(self, bodies: HistoryBodies) -> Result<(Row, Option<Bodies>), String> {
         let outcome: Text = match self.status.as_str().or_else(|| self.status["type"].as_str()) {
             Some("success") => "success".into(),
             Some("error") => "error".into(),
@@ -250,15 +263,16 @@ impl Record {
         let text = |body: Option<Box<RawValue>>| body.map(|body| body_text(&body)).filter(|text| text != "null");
         let (request, response) = (text(self.request_body), text(self.response_body));
         let (bytes_in, bytes_out) = (request.as_ref().map_or(0, String::len) as u64, response.as_ref().map_or(0, String::len) as u64);
-        let kept = |text: Option<String>| text.and_then(|text| kept_elsewhere(&text, bodies)).map(Into::into);
+        let kept = |text: Option<String>| text.and_then(|text| kept_elsewhere(&text, bodies));
         let bodies = Bodies {
             request: kept(request),
             response: kept(response),
             is_request_cut: self.request_body_truncated,
             is_response_cut: self.response_body_truncated,
+            ..Bodies::default()
         };
         let own = |text: Option<String>| text.map(Text::from);
-        Ok(Row {
+        let row = Row {
             id: self.id.into(),
             started_at_ms: self.timestamp.as_millisecond(),
             duration_ms: i64::try_from(self.duration_ms).unwrap_or(i64::MAX),
@@ -285,9 +299,9 @@ impl Record {
             bytes_out,
             decision: own(decision),
             cache: own(self.cache),
-            bodies: (bodies != Bodies::default()).then(|| Box::new(bodies)),
             ..Row::default()
-        })
+        };
+        Ok((row, (bodies != Bodies::default()).then_some(bodies)))
     }
 }
 
@@ -306,11 +320,11 @@ mod tests {
 
     use super::*;
 
-    fn rows(text: &str) -> (Vec<Row>, Vec<String>, Result<(), String>) {
+    fn rows(text: &str) -> (Batch, Vec<String>, Result<(), String>) {
         let (rows, bad) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
         let take = |read| {
             match read {
-                Read::Row(row) => rows.borrow_mut().push(*row),
+                Read::Row(row, bodies) => rows.borrow_mut().push((*row, bodies)),
                 Read::Unreadable(why) => bad.borrow_mut().push(why),
             }
             true
@@ -328,11 +342,11 @@ mod tests {
     fn records_of_the_program_before_are_read() {
         let (read, bad, ended) = rows(&format!(" [\n{RECORD}, {{\"id\": 7}} ]"));
         assert_eq!((read.len(), bad.len(), ended), (1, 1, Ok(())));
-        let row = &read[0];
+        let (row, bodies) = &read[0];
         assert_eq!((row.id.as_str(), row.started_at_ms, row.duration_ms, row.outcome.as_str()), ("0a", 1_764_504_000_500, 12, "error"));
         assert_eq!((row.node_id.as_ref(), row.provider.as_deref(), row.status, row.model_served.as_ref()), (None, Some("openai"), 0, None));
         assert!(row.decision.as_deref().unwrap().contains("no such model"));
-        let bodies = row.bodies.as_ref().unwrap();
+        let bodies = bodies.as_ref().unwrap();
         assert_eq!((bodies.request.as_deref(), bodies.response.as_deref()), (Some(r#"{"model": "openai:gpt-x", "messages": []}"#), None));
     }
 
@@ -342,7 +356,7 @@ mod tests {
             "request_body": {}, "response_body": {"usage": {"prompt_tokens": 5, "total_tokens": 5}}, "duration_ms": 1, "status": "success"}"#;
         let (read, bad, ended) = rows(&format!("{RECORD}\n{node}\n"));
         assert_eq!((read.len(), bad.len(), ended), (2, 0, Ok(())));
-        let row = &read[1];
+        let (row, _) = &read[1];
         assert_eq!((row.node_id.as_deref(), row.target.as_deref(), row.prompt_tokens, row.status), (Some("n1"), Some("box"), Some(5), 200));
     }
 
