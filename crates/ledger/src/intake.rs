@@ -12,7 +12,7 @@ use store::{
 use telemetry::Courtesy;
 use tokio::sync::mpsc;
 
-use crate::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, recorder::Shared};
+use crate::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, ROWS_BEHIND, recorder::Shared};
 
 /// Rows that are made before requests that wait for this core go first.
 const ROWS_AT_A_TIME: usize = 8;
@@ -48,6 +48,7 @@ impl<R, F: FnMut(R) -> (Row, Option<Bodies>)> Intake<R, F> {
 
     /// Takes what fits into a transaction out of the queue; the texts are in their files then. True: there may be more.
     pub(crate) fn gather(&mut self, batch: &mut Vec<Row>) -> bool {
+        Courtesy::press(self.queue.len() > ROWS_BEHIND);
         let mut bytes = 0;
         while batch.len() < BATCH_ROWS_MAX
             && bytes < BATCH_BYTES_MAX

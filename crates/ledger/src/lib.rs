@@ -26,5 +26,7 @@ pub const BATCH_ROWS_MAX: usize = 256;
 pub const BATCH_BYTES_MAX: usize = 512 << 10;
 /// Rows that wait to be written: some seconds of the fastest traffic.
 pub const QUEUE_ROWS_MAX: usize = 16_384;
+/// Rows that wait where the writer is behind: it gets turns on the path's core then, and lets nobody past until they are fewer.
+pub(crate) const ROWS_BEHIND: usize = 512;
 /// Most bytes of the file in which rows wait for the database.
 pub const SPILL_BYTES_MAX: u64 = 1 << 30;

@@ -12,13 +12,14 @@ use std::{
 
 use tokio::sync::{Notify, mpsc};
 
+use crate::ROWS_BEHIND;
+
 /// Rows that come together before the writer is called, though its time has not come: what they hold is soon used again then, and still in the
 /// processor's memory.
 const ROWS_TOGETHER: u64 = 256;
 
-/// Rows that wait where the writer is behind, and how many come between the turns that it gets then.
-const ROWS_BEHIND: usize = 512;
-const ROWS_BETWEEN_TURNS: u64 = 32;
+/// Rows that come between the turns that a writer gets which is behind.
+const ROWS_BETWEEN_TURNS: u64 = 16;
 
 /// Where the request path leaves what is to be recorded. Cheap to clone.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Work behind the path that lets the path go first where both share a core.
 
 use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
@@ -10,6 +11,9 @@ const PATIENCE: Duration = Duration::from_millis(2);
 /// How long nobody is let past after such a turn.
 const HASTE: Duration = Duration::from_secs(1);
 
+/// Work has come to more than may wait: see [`Courtesy::press`].
+static PRESSED: AtomicBool = AtomicBool::new(false);
+
 /// Lets whoever is more urgent go first between two small pieces of work; not on a core that is never idle.
 #[derive(Debug, Default)]
 pub struct Courtesy {
@@ -17,8 +21,16 @@ pub struct Courtesy {
 }
 
 impl Courtesy {
-    /// Gives the core away for a moment, unless that has just proved to be too long a moment.
+    /// Says whether so much work waits behind the path that it can no longer let others past: they would bring more than it gets done.
+    pub fn press(is_behind: bool) {
+        PRESSED.store(is_behind, Relaxed);
+    }
+
+    /// Gives the core away for a moment, unless that has just proved to be too long a moment or too much waits.
     pub fn give_way(&mut self) {
+        if PRESSED.load(Relaxed) {
+            return;
+        }
         let began = Instant::now();
         if self.hastens_until.is_some_and(|until| began < until) {
             return;
