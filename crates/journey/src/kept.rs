@@ -75,10 +75,10 @@ impl Drop for Place {
 /// What is kept of a body: a handle, but where that would hold much more than is kept. A short body lies in the buffer that its connection reads
 /// into, which is then used again; of a long one the beginning is copied, because a handle to that would hold all of it.
 fn part(body: &Bytes) -> Bytes {
-    match body.len() {
-        ..=COPIED_BYTES_MAX => Bytes::copy_from_slice(body),
-        ..=BODY_BYTES_MAX => body.clone(),
-        _ => Bytes::copy_from_slice(&body[..BODY_BYTES_MAX]),
+    if body.len() <= COPIED_BYTES_MAX || body.len() > BODY_BYTES_MAX {
+        Bytes::copy_from_slice(&body[..body.len().min(BODY_BYTES_MAX)])
+    } else {
+        body.clone()
     }
 }
 

@@ -198,6 +198,9 @@ fn encode(bodies: &Bodies, out: &mut Vec<u8>) {
     out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
+/// Flags and texts of a record.
+type Record<'r> = (u32, [Option<&'r str>; TEXTS]);
+
 /// Reads records, best in the order of their places.
 struct Records {
     directory: PathBuf,
@@ -211,7 +214,7 @@ impl Records {
     }
 
     /// The texts that stand there; `None` where there are none, or not whole.
-    fn texts(&mut self, place: Place) -> io::Result<Option<(u32, [Option<&str>; TEXTS])>> {
+    fn texts(&mut self, place: Place) -> io::Result<Option<Record<'_>>> {
         match self.load(place) {
             Ok(()) => Ok(decode(&self.record)),
             Err(error) => {
@@ -253,7 +256,7 @@ fn lengths(head: &[u8]) -> [usize; TEXTS] {
     std::array::from_fn(|n| number(head, 8 + 4 * n) as usize)
 }
 
-fn decode(record: &[u8]) -> Option<(u32, [Option<&str>; TEXTS])> {
+fn decode(record: &[u8]) -> Option<Record<'_>> {
     if crc32fast::hash(record.get(4..)?) != number(record, 0) {
         return None;
     }
