@@ -122,7 +122,7 @@ async fn no_credential_is_kept_with_full_bodies() {
     assert_eq!(leak("refusing", MASTER).send().await.status, 422);
     router.stop();
     let mut looked_at = String::new();
-    for directory in [router.data_dir().to_owned(), router.data_dir().join("router.bodies")] {
+    for directory in [router.data_dir().clone(), router.data_dir().join("router.bodies")] {
         for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap).filter(|e| e.file_type().unwrap().is_file()) {
             looked_at += &String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap());
         }
@@ -353,7 +353,7 @@ async fn old_records_are_removed() {
             id: format!("day-{day}").into(),
             started_at_ms: store::now_ms() - day * day_ms,
             outcome: "success".into(),
-            bodies: Some(texts.add(&Default::default()).unwrap()),
+            bodies: Some(texts.add(&store::bodies::Bodies::default()).unwrap()),
             ..Default::default()
         };
         let rows: Vec<_> = (0..30).map(row).collect();
