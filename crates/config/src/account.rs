@@ -1,5 +1,6 @@
 //! An account: a provider, where it is, what opens it and what it serves.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -105,10 +106,24 @@ impl Account {
     }
 
     /// The upstream's name of a model that this account was told to serve: by its map, its list or its wildcards.
-    pub fn upstream_name<'a>(&'a self, model: &'a str) -> Option<&'a str> {
-        let mapped = self.model_map.get(model).map(String::as_str);
-        mapped.or_else(|| self.models.iter().any(|pattern| matches_model(pattern, model)).then_some(model))
+    pub fn upstream_name<'a>(&'a self, model: &'a str) -> Option<Cow<'a, str>> {
+        let mapped = mapped_name(&self.model_map, model);
+        mapped.or_else(|| self.models.iter().any(|pattern| matches_model(pattern, model)).then_some(Cow::Borrowed(model)))
     }
+}
+
+/// The upstream's name of a model by a `model_map`: its own entry, or that of a pattern (`team/*: *`), whose `*` stands for what the name has there.
+pub fn mapped_name<'a>(map: &'a BTreeMap<String, String>, model: &'a str) -> Option<Cow<'a, str>> {
+    if let Some(own) = map.get(model) {
+        return Some(Cow::Borrowed(own));
+    }
+    // The longest pattern says most.
+    let fits = |(pattern, own): (&'a String, &'a String)| {
+        let (start, end) = pattern.split_once('*')?;
+        Some((pattern.len(), model.strip_prefix(start)?.strip_suffix(end)?, own))
+    };
+    let (_, rest, own) = map.iter().filter_map(fits).max_by_key(|(length, ..)| *length)?;
+    Some(if own == "*" { Cow::Borrowed(rest) } else { Cow::Owned(own.replacen('*', rest, 1)) })
 }
 
 /// Whether `pattern`, which may hold `*`s for any run of characters, means `model`.
@@ -190,6 +205,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// All together.
     pub total: Duration,
+    /// `first_byte` of streams, where it is another.
+    pub stream_first_byte: Option<Duration>,
 }
 
 /// What `auth_mode: oauth` needs.

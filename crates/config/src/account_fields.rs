@@ -48,14 +48,14 @@ pub(crate) const ACCOUNT_FIELDS: &[Field] = &[
     field("project", "OpenAI's project."),
     field("enabled", "Whether it is used (`true`)."),
     field("models", "Names and wildcards (`gpt-*`) it serves; empty: any name."),
-    field("model_map", "Public name → the upstream's name."),
+    field("model_map", "Public name → the upstream's name; `team/*` → `*` for all names that begin so."),
     field("priority", "Lower first (`0`)."),
     field("weight", "Share among accounts of one priority (`1`); where one of them has it, one is drawn for each request."),
     field("price", "`{input, output}`: dollars for a million tokens, where they are the account's own and not the model's."),
     field("rate_limit_requests", "Most requests in a sliding window; a full account is skipped."),
     field("rate_limit_window", "That window (`60s`)."),
     field("limits", "`{rpm, tpm, concurrency}`: requests and tokens a minute, requests at once."),
-    field("timeouts", "`{connect, first_byte, idle, total}`; by default those of the key `timeouts`."),
+    field("timeouts", "`{connect, first_byte, idle, total, stream_first_byte}`; by default those of the key `timeouts`."),
     field("timeout", "Another word for `timeouts.first_byte`."),
     field("headers", "Sent with every request; values may be `env:NAME` and the like."),
     field("wire", "`auto`, `chat`, `responses`, `messages` or `gemini`."),
@@ -64,7 +64,8 @@ pub(crate) const ACCOUNT_FIELDS: &[Field] = &[
 /// The keys of `limits`.
 pub(crate) const LIMIT_FIELDS: &[Field] = &[field("rpm", ""), field("tpm", ""), field("concurrency", "")];
 const PRICE_FIELDS: &[Field] = &[field("input", ""), field("output", "")];
-const TIMEOUT_FIELDS: &[Field] = &[field("connect", ""), field("first_byte", ""), field("idle", ""), field("total", "")];
+const TIMEOUT_FIELDS: &[Field] =
+    &[field("connect", ""), field("first_byte", ""), field("idle", ""), field("total", ""), field("stream_first_byte", "")];
 
 fn price(fields: &Fields) -> Result<Option<(f64, f64)>, ConfigError> {
     if fields.node("price").is_none() {
@@ -272,6 +273,7 @@ fn timeouts(fields: &Fields, usual: Timeouts) -> Result<Timeouts, ConfigError> {
         first_byte: time("first_byte", first_byte)?,
         idle: time("idle", usual.idle)?,
         total: time("total", usual.total)?,
+        stream_first_byte: own.optional::<Interval>("stream_first_byte")?.map(|i| i.0).or(usual.stream_first_byte),
     })
 }
 

@@ -14,7 +14,7 @@ pub(crate) fn settle(config: &mut Config, reader: &mut Reader) -> Result<(), Con
     bind_safely(config, reader)?;
     distinct_listeners(config)?;
     check_default_model(config, reader)?;
-    foreign_settings(reader);
+    crate::litellm_words::warn_of_others(reader);
     Ok(())
 }
 
@@ -107,22 +107,4 @@ fn is_listed(config: &Config, model: &str) -> bool {
         || config.accounts.iter().any(|a| a.upstream_name(model).is_some())
         || has_prefix(':')
         || has_prefix('/')
-}
-
-/// Keys of other programs' sections that nobody here reads.
-fn foreign_settings(reader: &mut Reader) {
-    const READ: &[(&str, &[&str])] = &[("router_settings", crate::litellm_router::READ), ("general_settings", &["master_key"])];
-    for (section, read) in READ {
-        let Some(node) = reader.root.get(section) else { continue };
-        for entry in node.entries().iter().filter(|e| !read.contains(&e.key.as_str())) {
-            let origin = reader.at_line(entry.line);
-            reader.warnings.push(format!("{origin}: {section}.{} has no effect", entry.key));
-        }
-        // The others are about accounts that serve one name.
-        let learned = node.get("routing_strategy").filter(|n| n.scalar().is_some_and(|name| name.starts_with("llmrouter-")));
-        if let Some(learned) = learned {
-            let origin = reader.at_line(learned.line);
-            reader.warnings.push(format!("{origin}: {section}.routing_strategy has no effect"));
-        }
-    }
 }

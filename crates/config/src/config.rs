@@ -27,14 +27,16 @@ pub struct Config {
     pub aliases: BTreeMap<String, Vec<String>>,
     /// By task, the models of each complexity.
     pub task_routes: BTreeMap<String, TaskRoute>,
-    /// By model, those that stand in for it, as a LiteLLM file has them.
-    pub fallbacks: BTreeMap<String, Vec<String>>,
+    /// Models that stand in for others, as a LiteLLM file has them.
+    pub fallbacks: Fallbacks,
     /// Models tried after those that a request's route names.
     pub fallback_models: Vec<String>,
     /// Statuses of an upstream after which another target is tried, besides those that always are.
     pub retry_statuses: Vec<u16>,
     /// How often and after what pause.
     pub retry: Retry,
+    /// Attempts by model name, where a LiteLLM file counts them so.
+    pub tries: Option<Tries>,
     /// Accounts that are left alone.
     pub breaker: Breaker,
     /// Profiles of `auto`, by name.
@@ -85,10 +87,49 @@ pub struct Config {
     pub sections: Sections,
 }
 
-impl Config {
-    /// The models that stand in for one, in order.
-    pub fn fallbacks_of(&self, model: &str) -> &[String] {
-        crate::litellm_router::fallbacks_of(&self.fallbacks, model)
+/// By model, those that stand in for it, in order. What stands in for every model is under `*`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fallbacks {
+    pub(crate) always: BTreeMap<String, Vec<String>>,
+    pub(crate) too_long: BTreeMap<String, Vec<String>>,
+    pub(crate) against_policy: BTreeMap<String, Vec<String>>,
+}
+
+/// How often each name of a request is tried: the one that was asked for, and those that stand in for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tries {
+    /// Of names that are not told apart.
+    pub usual: TryBounds,
+    /// Of others.
+    pub of: BTreeMap<String, TryBounds>,
+}
+
+impl Tries {
+    /// The bounds of one name.
+    pub fn bounds(&self, name: &str) -> &TryBounds {
+        self.of.get(name).unwrap_or(&self.usual)
+    }
+}
+
+/// Most attempts at one name, the first included, by what went wrong last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TryBounds {
+    /// After what is not told apart.
+    pub usual: u32,
+    /// After a refused credential.
+    pub credential: Option<u32>,
+    /// After a time limit.
+    pub timeout: Option<u32>,
+    /// After a 429.
+    pub limit: Option<u32>,
+    /// After an error of the upstream's own.
+    pub failure: Option<u32>,
+}
+
+impl TryBounds {
+    /// The largest of them.
+    pub fn most(&self) -> u32 {
+        [self.credential, self.timeout, self.limit, self.failure].into_iter().flatten().fold(self.usual, u32::max)
     }
 }
 
@@ -212,6 +253,21 @@ pub struct Breaker {
     pub failures: u32,
     /// For how long.
     pub recovery: Duration,
+    /// Other numbers for some kinds of failures.
+    pub allowed: Allowed,
+}
+
+/// Failures that it takes until an account is left alone, by their kind; as many as of any kind where `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// It refused its credential.
+    pub credential: Option<u32>,
+    /// A time limit was over.
+    pub timeout: Option<u32>,
+    /// It answered 429.
+    pub limit: Option<u32>,
+    /// Any other.
+    pub failure: Option<u32>,
 }
 
 words! {

@@ -10,7 +10,7 @@ use crate::error::ConfigError;
 use crate::litellm::{self, Claim};
 use crate::secret_ref;
 use crate::setting::{Setting as _, words};
-use crate::{file, known, litellm_router};
+use crate::{file, known, litellm_words};
 
 words! {
     /// Whose configuration it is.
@@ -128,19 +128,17 @@ fn of_litellm(root: &Value, path: &Path, notes: &mut Vec<String>) -> Result<Map<
     for (key, value) in root.iter().filter(|(key, _)| !LITELLM_OWN.contains(&key.as_str())) {
         ours.insert(key.clone(), value.clone());
     }
-    if let Some(retries) = root.get("router_settings").and_then(|s| s.get("num_retries")).and_then(Value::as_u64) {
-        put(&mut ours, "retry.max_attempts", json!(retries.saturating_add(1)));
+    if let Some(variables) = root.get("environment_variables") {
+        ours.insert("environment_variables".to_owned(), variables.clone());
     }
-    for section in &LITELLM_OWN[1..] {
-        for (key, value) in root.get(*section).and_then(Value::as_object).into_iter().flatten() {
+    for section in ["router_settings", "general_settings", "litellm_settings"] {
+        for (key, value) in root.get(section).and_then(Value::as_object).into_iter().flatten() {
             let name = format!("{section}.{key}");
             match SAME.iter().find(|(theirs, _)| *theirs == name) {
                 Some((_, place)) => put(&mut ours, place, referring(value)),
-                None if name == "router_settings.num_retries" => {}
+                None if name == "litellm_settings.cache_params" => put(&mut ours, &name, value.clone()),
                 // What has no word of ours is read from where it stands.
-                None if *section == "router_settings" && litellm_router::READ.contains(&key.as_str()) => {
-                    put(&mut ours, &name, value.clone());
-                }
+                None if litellm_words::is_read(&name, value.as_str().unwrap_or_default()) => put(&mut ours, &name, value.clone()),
                 None => notes.push(format!("{name} has no counterpart: left out")),
             }
         }
@@ -170,6 +168,7 @@ fn account(entry: &Value, at: usize, taken: &mut Vec<String>, path: &Path, notes
         ("tpm", "limits.tpm"),
         ("max_parallel_requests", "limits.concurrency"),
         ("timeout", "timeouts.first_byte"),
+        ("stream_timeout", "timeouts.stream_first_byte"),
         ("extra_headers", "headers"),
     ];
     for (theirs, place) in params_as {
@@ -183,7 +182,7 @@ fn account(entry: &Value, at: usize, taken: &mut Vec<String>, path: &Path, notes
         account.insert("price".to_owned(), json!({"input": input.unwrap_or(0.0), "output": output.unwrap_or(0.0)}));
     }
     account.insert("models".to_owned(), json!([public]));
-    if !public.contains('*') && public != upstream {
+    if public != upstream {
         account.insert("model_map".to_owned(), json!({public: upstream}));
     }
     let read = ["model", "custom_llm_provider", "input_cost_per_token", "output_cost_per_token"];
@@ -248,9 +247,10 @@ model_list:
     model_info: {mode: chat}
   - model_name: own
     litellm_params: {model: hosted_vllm/own, api_base: http://v/v1, drop_params: true}
-router_settings: {num_retries: 4, timeout: 77, routing_strategy: least-busy, redis_host: r, allowed_fails: 1, fallbacks: [{own: [fast]}]}
+router_settings: {num_retries: 4, timeout: 77, routing_strategy: least-busy, redis_host: r, debug_level: x, allowed_fails: 1, fallbacks: [{own: [fast]}]}
 general_settings: {master_key: os.environ/MASTER, store_model_in_db: true}
-litellm_settings: {drop_params: true}
+litellm_settings: {callbacks: [x], context_window_fallbacks: [{own: [fast]}]}
+environment_variables: {A: b}
 ";
 
     /// What both readings must agree on.
@@ -269,7 +269,14 @@ litellm_settings: {drop_params: true}
             config.accounts,
             config.retry,
             config.timeouts,
-            (config.group_strategy, config.strategy, config.breaker, config.fallbacks)
+            (
+                config.group_strategy,
+                config.strategy,
+                config.breaker,
+                config.fallbacks,
+                config.tries,
+                config.cache.redis_url.map(|url| url.expose().to_owned())
+            )
         )
     }
 
@@ -280,7 +287,7 @@ litellm_settings: {drop_params: true}
         assert!(made.text.contains("api_key: env:OPENAI_API_KEY") && made.text.contains("master: env:MASTER"), "{}", made.text);
         assert!(!made.text.contains("model_list") && !made.text.contains("os.environ"), "{}", made.text);
         let notes = made.notes.join("\n");
-        for left_out in ["model_info", "drop_params", "redis_host", "store_model_in_db", "litellm_settings.drop_params"] {
+        for left_out in ["model_info", "drop_params", "debug_level", "store_model_in_db", "litellm_settings.callbacks"] {
             assert!(notes.contains(left_out), "{left_out}: {notes}");
         }
     }

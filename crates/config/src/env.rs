@@ -20,7 +20,16 @@ pub struct Environment {
 #[derive(Clone)]
 struct Variable {
     text: String,
-    from_dotenv: bool,
+    from: From,
+}
+
+/// Where a variable came from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    Process,
+    DotEnv,
+    /// This line of the configuration's file.
+    File(u64),
 }
 
 impl Environment {
@@ -51,7 +60,7 @@ impl Environment {
 
     /// Only the given variables, no `.env`; for tests.
     pub fn from_map<N: Into<String>, V: Into<String>>(process: impl IntoIterator<Item = (N, V)>) -> Self {
-        let named = process.into_iter().map(|(name, value)| (name.into(), Variable { text: value.into(), from_dotenv: false }));
+        let named = process.into_iter().map(|(name, value)| (name.into(), Variable { text: value.into(), from: From::Process }));
         let variables: BTreeMap<String, Variable> = named.filter(|(_, v)| !v.text.trim().is_empty()).collect();
         let home = ["HOME", "USERPROFILE"].iter().find_map(|name| variables.get(*name)).map(|v| PathBuf::from(&v.text));
         Self { variables, cwd: PathBuf::new(), home }
@@ -72,7 +81,7 @@ impl Environment {
         }
         for (name, text) in added {
             if !text.trim().is_empty() {
-                self.variables.entry(name).or_insert(Variable { text, from_dotenv: true });
+                self.variables.entry(name).or_insert(Variable { text, from: From::DotEnv });
             }
         }
         Ok(())
@@ -85,7 +94,24 @@ impl Environment {
 
     /// Whether the value of `name` came from `.env`.
     pub fn is_from_dotenv(&self, name: &str) -> bool {
-        self.variables.get(name).is_some_and(|v| v.from_dotenv)
+        self.variables.get(name).is_some_and(|v| v.from == From::DotEnv)
+    }
+
+    /// The line of the configuration's file that the value of `name` came from, if it did.
+    pub(crate) fn line_of(&self, name: &str) -> Option<u64> {
+        match self.variables.get(name)?.from {
+            From::File(line) => Some(line),
+            From::Process | From::DotEnv => None,
+        }
+    }
+
+    /// With variables of the configuration's file, each with its line, beneath all others.
+    pub(crate) fn over(&self, of_file: impl IntoIterator<Item = (String, String, u64)>) -> Self {
+        let mut env = self.clone();
+        for (name, text, line) in of_file.into_iter().filter(|(_, text, _)| !text.trim().is_empty()) {
+            env.variables.entry(name).or_insert(Variable { text, from: From::File(line) });
+        }
+        env
     }
 
     /// The same without one variable.

@@ -52,6 +52,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::value("timeouts.connect", "5s", "Until a connection to an upstream stands."),
     Key::value("timeouts.first_byte", "60s", "From sending a request to the answer's first byte.")
         .env(&["LLM_ROUTER_REQUEST_TIMEOUT", "REQUEST_TIMEOUT"]),
+    Key::value("timeouts.stream_first_byte", "", "The same for streams, where it is another."),
     Key::value("timeouts.idle", "60s", "Between two pieces of an answer."),
     Key::value("timeouts.total", "600s", "For one attempt as a whole."),
     Key::value("default_embedding_model", "", "The model of embeddings requests that name none.")
@@ -253,11 +254,15 @@ pub(crate) const KEYS: &[Key] = &[
     Key::whole(
         "router_settings",
         Shape::Foreign,
-        "LiteLLM: `routing_strategy`, `num_retries`, `retry_after`, `timeout`, `allowed_fails`, `cooldown_time`, `disable_cooldowns`, `model_group_alias`, `fallbacks`, `default_fallbacks`.",
+        "LiteLLM: `routing_strategy`, `num_retries`, `retry_policy`, `model_group_retry_policy`, `retry_after`, `timeout`, `stream_timeout`, `allowed_fails`, `allowed_fails_policy`, `cooldown_time`, `disable_cooldowns`, `model_group_alias`, `fallbacks`, `default_fallbacks`, `context_window_fallbacks`, `content_policy_fallbacks`, `max_fallbacks`, `default_max_parallel_requests`, `redis_url` or `redis_host`, `redis_port`, `redis_password`.",
     ),
-    Key::whole("general_settings", Shape::Foreign, "LiteLLM: `master_key`."),
-    Key::whole("litellm_settings", Shape::Foreign, "LiteLLM: kept."),
-    Key::whole("environment_variables", Shape::Foreign, "LiteLLM: kept."),
+    Key::whole("general_settings", Shape::Foreign, "LiteLLM: `master_key`, `litellm_key_header_name`, `global_max_parallel_requests`, `health_check_interval`, `maximum_spend_logs_retention_period`."),
+    Key::whole(
+        "litellm_settings",
+        Shape::Foreign,
+        "LiteLLM: what `router_settings` has, `request_timeout`, `cache` and of `cache_params` `ttl`, `url` or `host`, `port`, `password`.",
+    ),
+    Key::whole("environment_variables", Shape::Foreign, "LiteLLM: variables, beneath those of the process and of `.env`."),
 ];
 
 /// Settings that are accepted, checked and kept, and change nothing yet; each that is written is reported at start. A room
@@ -283,8 +288,6 @@ pub(crate) const WITHOUT_EFFECT: &[&str] = &[
     "skills",
     "files",
     "config_sync",
-    "litellm_settings",
-    "environment_variables",
 ];
 
 /// Variables with our prefix that are no setting of the table: read elsewhere, or belonging to sections that are kept.

@@ -28,6 +28,7 @@ mod keys;
 mod known;
 mod litellm;
 mod litellm_router;
+mod litellm_words;
 pub mod load;
 mod models;
 pub mod node;

@@ -11,7 +11,7 @@ use crate::fields::{Field, Fields, Place, field};
 use crate::providers::{self, provider};
 use crate::secret::Secret;
 use crate::secret_ref::{self, Reference};
-use crate::setting::{Count, Interval};
+use crate::setting::{Count, Interval, Setting};
 use crate::tree::Node;
 
 const ENTRY_FIELDS: &[Field] = &[field("model_name", ""), field("litellm_params", ""), field("model_info", "")];
@@ -28,6 +28,7 @@ const PARAM_FIELDS: &[Field] = &[
     field("tpm", ""),
     field("max_parallel_requests", ""),
     field("timeout", ""),
+    field("stream_timeout", ""),
     field("extra_headers", ""),
     field("custom_llm_provider", ""),
     field("input_cost_per_token", ""),
@@ -36,6 +37,8 @@ const PARAM_FIELDS: &[Field] = &[
 
 /// The accounts of `model_list`; the first entry of a name gives the account that name, further ones get a number.
 pub(crate) fn accounts(root: &Node, place: Place, around: &Surroundings, warn: &mut Vec<String>) -> Result<Vec<Account>, ConfigError> {
+    let most = crate::litellm_words::section_node(root, "default_max_parallel_requests");
+    let most = most.and_then(|(_, node)| Count::from_node(node)).map(|n| n.0);
     let mut taken: HashSet<String> = HashSet::new();
     let mut accounts = Vec::new();
     for (i, node) in list(root, "model_list", place)?.iter().enumerate() {
@@ -45,7 +48,9 @@ pub(crate) fn accounts(root: &Node, place: Place, around: &Surroundings, warn: &
         taken.insert(name.clone());
         let params = node.get("litellm_params").unwrap_or(&Node::NOTHING);
         let params = Fields::lenient(params, format!("model_list[{i}].litellm_params"), PARAM_FIELDS, place, warn)?;
-        accounts.push(account(name, model, node.line, &params, around, warn)?);
+        let mut account = account(name, model, node.line, &params, around, warn)?;
+        account.limits.concurrency = account.limits.concurrency.or(most);
+        accounts.push(account);
     }
     weigh(&mut accounts);
     Ok(accounts)
@@ -132,7 +137,7 @@ fn account(
         warn.push(format!("account {name}: {variable} is not set, so its models are not available"));
     }
     let first_byte = params.optional::<Interval>("timeout")?.map_or(around.timeouts.first_byte, |i| i.0);
-    let wildcard = public.contains('*');
+    let stream_first_byte = params.optional::<Interval>("stream_timeout")?.map_or(around.timeouts.stream_first_byte, |i| Some(i.0));
     Ok(Account {
         name,
         base_url,
@@ -145,7 +150,7 @@ fn account(
         project: None,
         enabled: true,
         models: vec![public.clone()],
-        model_map: if wildcard || public == upstream { BTreeMap::new() } else { BTreeMap::from([(public, upstream)]) },
+        model_map: if public == upstream { BTreeMap::new() } else { BTreeMap::from([(public, upstream)]) },
         reach: Reach::Listed,
         priority: params.optional("order")?.unwrap_or(0),
         weight: params.optional("weight")?,
@@ -156,7 +161,7 @@ fn account(
             tpm: params.optional("tpm")?,
             concurrency: params.optional::<Count>("max_parallel_requests")?.map(|n| n.0),
         },
-        timeouts: Timeouts { first_byte, ..around.timeouts },
+        timeouts: Timeouts { first_byte, stream_first_byte, ..around.timeouts },
         headers: account_fields::headers(params, "extra_headers", around)?,
         wire: Wire::Auto,
         provider: provider_name,

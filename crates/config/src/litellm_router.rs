@@ -1,53 +1,47 @@
-//! LiteLLM's `router_settings`. Ours of the same meaning win over them where both are written.
+//! How LiteLLM's files say what is tried after what: retries, rests, fallbacks. `router_settings` is asked first, then `litellm_settings`,
+//! which LiteLLM documents for the same words. Ours of the same meaning win over both where they are written.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{Breaker, Strategy};
+use crate::config::{Allowed, Breaker, Fallbacks, Strategy, Tries, TryBounds};
 use crate::error::ConfigError;
+use crate::litellm_words::section_node;
 use crate::reader::Reader;
-use crate::setting::{Interval, Setting};
+use crate::setting::Setting;
 use crate::tree::Node;
-
-/// The keys that have an effect.
-pub(crate) const READ: &[&str] = &[
-    "num_retries",
-    "retry_after",
-    "timeout",
-    "routing_strategy",
-    "allowed_fails",
-    "cooldown_time",
-    "disable_cooldowns",
-    "model_group_alias",
-    "fallbacks",
-    "default_fallbacks",
-];
 
 /// The model under which fallbacks of every model stand.
 const ANY: &str = "*";
 
+/// Most models that stand in for one, unless `max_fallbacks` says otherwise; LiteLLM's own number.
+const FALLBACKS_USUAL: usize = 5;
+
+/// Most attempts that retries and fallbacks of a file come to for one request.
+const ATTEMPTS_MAX: u32 = 64;
+
 /// One of them.
 pub(crate) fn setting<T: Setting>(reader: &Reader, key: &str) -> Result<Option<T>, ConfigError> {
-    let Some(node) = reader.root.at("router_settings").and_then(|s| s.get(key)) else { return Ok(None) };
-    T::from_node(node).map(Some).ok_or_else(|| wrong(reader, node, key, T::allowed()))
+    let Some((section, node)) = section_node(reader.root, key) else { return Ok(None) };
+    T::from_node(node).map(Some).ok_or_else(|| wrong(reader, node, &format!("{section}.{key}"), T::allowed()))
 }
 
-fn wrong(reader: &Reader, node: &Node, key: &str, allowed: String) -> ConfigError {
-    ConfigError::Value {
-        name: format!("router_settings.{key}"),
-        value: node.brief(),
-        origin: reader.at_line(node.line).to_string(),
-        allowed,
-    }
+fn wrong(reader: &Reader, node: &Node, name: &str, allowed: String) -> ConfigError {
+    ConfigError::Value { name: name.to_owned(), value: node.brief(), origin: reader.at_line(node.line).to_string(), allowed }
 }
 
 /// A learned strategy is about what `auto` means, not about equals.
 pub(crate) fn strategy(reader: &Reader) -> Result<Option<Strategy>, ConfigError> {
-    let name = reader.root.at("router_settings.routing_strategy").and_then(Node::scalar);
+    let name = group_strategy(reader);
     if name.is_some_and(|name| name.starts_with("llmrouter-")) {
         return Ok(None);
     }
     setting(reader, "routing_strategy")
+}
+
+/// `routing_strategy` as it was written.
+pub(crate) fn group_strategy(reader: &Reader) -> Option<String> {
+    section_node(reader.root, "routing_strategy").and_then(|(_, node)| node.scalar())
 }
 
 /// The pause before a retry.
@@ -61,11 +55,11 @@ pub(crate) fn pause(reader: &Reader, (least, most): (Duration, Duration)) -> Res
 /// When accounts are left alone. LiteLLM allows so many failures; ours is the one that is too many.
 pub(crate) fn breaker(reader: &Reader, ours: Breaker) -> Result<Breaker, ConfigError> {
     let mut breaker = ours;
-    if let (false, Some(allowed)) = (reader.is_written("breaker.failures"), setting::<u32>(reader, "allowed_fails")?) {
-        breaker.failures = allowed.saturating_add(1);
-    }
-    if let (false, Some(time)) = (reader.is_written("breaker.recovery"), setting::<Interval>(reader, "cooldown_time")?) {
-        breaker.recovery = time.0;
+    if !reader.is_written("breaker.failures") {
+        if let Some(allowed) = setting::<u32>(reader, "allowed_fails")? {
+            breaker.failures = allowed.saturating_add(1);
+        }
+        breaker.allowed = allowed(reader)?;
     }
     if let (false, Some(off)) = (reader.is_written("breaker.enabled"), setting::<bool>(reader, "disable_cooldowns")?) {
         breaker.enabled = !off;
@@ -73,38 +67,164 @@ pub(crate) fn breaker(reader: &Reader, ours: Breaker) -> Result<Breaker, ConfigE
     Ok(breaker)
 }
 
+/// Kinds of failures that LiteLLM's policies name, each followed by the policy's own word.
+const KINDS: [&str; 4] = ["AuthenticationError", "TimeoutError", "RateLimitError", "InternalServerError"];
+
+/// Kinds whose numbers mean nothing here: a request that was refused for what it says is not sent to the same model again, and says nothing
+/// against an account.
+const REFUSALS: [&str; 2] = ["BadRequestError", "ContentPolicyViolationError"];
+
+/// What a policy says of each of [`KINDS`].
+fn policy(reader: &Reader, node: &Node, name: &str, word: &str) -> Result<[Option<u32>; 4], ConfigError> {
+    let known = || KINDS.iter().chain(&REFUSALS).map(|kind| format!("{kind}{word}")).collect::<Vec<_>>().join(", ");
+    let mut said = [None; 4];
+    for entry in node.entries() {
+        let kind = entry.key.strip_suffix(word).unwrap_or_default();
+        let number =
+            || u32::from_node(&entry.node).ok_or_else(|| wrong(reader, &entry.node, &format!("{name}.{}", entry.key), u32::allowed()));
+        match KINDS.iter().position(|k| *k == kind) {
+            _ if entry.node.is_null() => {}
+            Some(at) => said[at] = Some(number()?),
+            None if REFUSALS.contains(&kind) => {}
+            None => return Err(wrong(reader, node, name, known())),
+        }
+    }
+    match node.entries().is_empty() && !node.is_null() {
+        true => Err(wrong(reader, node, name, known())),
+        false => Ok(said),
+    }
+}
+
+/// `allowed_fails_policy`: how many failures of a kind are too many.
+fn allowed(reader: &Reader) -> Result<Allowed, ConfigError> {
+    let Some((section, node)) = section_node(reader.root, "allowed_fails_policy") else { return Ok(Allowed::default()) };
+    let said = policy(reader, node, &format!("{section}.allowed_fails_policy"), "AllowedFails")?;
+    let [credential, timeout, limit, failure] = said.map(|allowed| allowed.map(|n| n.saturating_add(1)));
+    Ok(Allowed { credential, timeout, limit, failure })
+}
+
+/// Lines of policies that have no effect, and why.
+pub(crate) fn idle_policies(reader: &Reader, warn: &mut Vec<String>) {
+    let mut say = |node: &Node, name: &str| {
+        for entry in node.entries().iter().filter(|entry| REFUSALS.iter().any(|kind| entry.key.starts_with(kind))) {
+            let origin = reader.at_line(entry.line);
+            warn.push(format!(
+                "{origin}: {name}.{} has no effect: a request that is refused for what it says is no failure of an account",
+                entry.key
+            ));
+        }
+    };
+    for key in ["retry_policy", "allowed_fails_policy"] {
+        if let Some((section, node)) = section_node(reader.root, key) {
+            say(node, &format!("{section}.{key}"));
+        }
+    }
+    for entry in section_node(reader.root, "model_group_retry_policy").map_or(&[][..], |(_, node)| node.entries()) {
+        say(&entry.node, &format!("model_group_retry_policy.{}", entry.key));
+    }
+}
+
+/// Attempts by model name, as LiteLLM counts them: each name has its own, those that stand in for it too. `None` where the file says nothing of it,
+/// or ours was written.
+pub(crate) fn tries(reader: &Reader, usual: u32, fallbacks: &Fallbacks) -> Result<Option<Tries>, ConfigError> {
+    let retries = setting::<u32>(reader, "num_retries")?;
+    let read = |node: &Node, name: &str, usual: u32| -> Result<TryBounds, ConfigError> {
+        let said = policy(reader, node, name, "Retries")?;
+        let [credential, timeout, limit, failure] = said.map(|retries| retries.map(|n| n.saturating_add(1)));
+        Ok(TryBounds { usual, credential, timeout, limit, failure })
+    };
+    let usual = retries.map_or(usual, |n| n.saturating_add(1));
+    let mut tries = Tries { usual: TryBounds { usual, ..TryBounds::default() }, of: BTreeMap::new() };
+    let whole = section_node(reader.root, "retry_policy");
+    if let Some((section, node)) = whole {
+        tries.usual = read(node, &format!("{section}.retry_policy"), usual)?;
+    }
+    let groups = section_node(reader.root, "model_group_retry_policy");
+    for entry in groups.map_or(&[][..], |(_, node)| node.entries()) {
+        let bounds = read(&entry.node, &format!("model_group_retry_policy.{}", entry.key), usual)?;
+        tries.of.insert(entry.key.clone(), bounds);
+    }
+    let is_said = retries.is_some() || whole.is_some() || groups.is_some() || !fallbacks.always.is_empty();
+    Ok(tries).map(|tries| Some(tries).filter(|_| is_said && !reader.is_written("retry.max_attempts")))
+}
+
+/// The most attempts that a request can come to.
+pub(crate) fn attempts_max(tries: &Tries, fallbacks: &Fallbacks) -> u32 {
+    let names = 1 + fallbacks.always.values().map(Vec::len).max().unwrap_or(0) as u32;
+    let each = tries.of.values().chain([&tries.usual]).map(TryBounds::most).max().unwrap_or(1);
+    each.saturating_mul(names).clamp(1, ATTEMPTS_MAX)
+}
+
 /// Further names of groups: a name, or an object with a `model`.
 pub(crate) fn aliases(reader: &Reader, into: &mut BTreeMap<String, Vec<String>>) -> Result<(), ConfigError> {
-    let Some(node) = reader.root.at("router_settings.model_group_alias") else { return Ok(()) };
+    let Some((section, node)) = section_node(reader.root, "model_group_alias") else { return Ok(()) };
     for entry in node.entries() {
-        let model = entry.node.get("model").unwrap_or(&entry.node).scalar();
-        let model = model.ok_or_else(|| wrong(reader, &entry.node, "model_group_alias", "the name of a model for each name".to_owned()))?;
+        let model = named(&entry.node);
+        let allowed = || "the name of a model for each name".to_owned();
+        let model = model.ok_or_else(|| wrong(reader, &entry.node, &format!("{section}.model_group_alias"), allowed()))?;
         into.entry(entry.key.clone()).or_insert_with(|| vec![model]);
     }
     Ok(())
 }
 
+/// A model's name, or the one inside an object.
+fn named(node: &Node) -> Option<String> {
+    node.get("model").unwrap_or(node).scalar()
+}
+
+/// What stands in for models: always, where the input is too long for them, and where their maker's policy refuses it.
+pub(crate) fn fallbacks(reader: &Reader) -> Result<Fallbacks, ConfigError> {
+    let most = setting::<u32>(reader, "max_fallbacks")?.map_or(FALLBACKS_USUAL, |n| n as usize);
+    let mut always = by_model(reader, "fallbacks", most)?;
+    if let Some(mut models) = setting::<Vec<String>>(reader, "default_fallbacks")? {
+        models.truncate(most);
+        always.entry(ANY.to_owned()).or_insert(models);
+    }
+    let too_long = by_model(reader, "context_window_fallbacks", most)?;
+    let against_policy = by_model(reader, "content_policy_fallbacks", most)?;
+    Ok(Fallbacks { always, too_long, against_policy })
+}
+
 /// By model, those that stand in for it; those of every model are under [`ANY`].
-pub(crate) fn fallbacks(reader: &Reader) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
+fn by_model(reader: &Reader, key: &str, most: usize) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
     let mut fallbacks = BTreeMap::new();
-    let allowed = || "a list of `{model: [models]}`".to_owned();
-    for item in reader.root.at("router_settings.fallbacks").map_or(&[][..], Node::items) {
+    let Some((section, node)) = section_node(reader.root, key) else { return Ok(fallbacks) };
+    let refused = |node: &Node| wrong(reader, node, &format!("{section}.{key}"), "a list of `{model: [models]}`".to_owned());
+    for item in node.items() {
         if item.entries().is_empty() {
-            return Err(wrong(reader, item, "fallbacks", allowed()));
+            return Err(refused(item));
         }
         for entry in item.entries() {
-            let models = Vec::<String>::from_node(&entry.node).ok_or_else(|| wrong(reader, &entry.node, "fallbacks", allowed()))?;
-            fallbacks.insert(entry.key.clone(), models);
+            let models: Option<Vec<String>> = entry.node.items().iter().take(most).map(named).collect();
+            fallbacks.insert(entry.key.clone(), models.ok_or_else(|| refused(&entry.node))?);
         }
-    }
-    if let Some(models) = setting::<Vec<String>>(reader, "default_fallbacks")? {
-        fallbacks.entry(ANY.to_owned()).or_insert(models);
     }
     Ok(fallbacks)
 }
 
-/// What stands in for a model.
-pub(crate) fn fallbacks_of<'a>(all: &'a BTreeMap<String, Vec<String>>, model: &str) -> &'a [String] {
+impl Fallbacks {
+    /// Whether nothing stands in for anything.
+    pub fn is_empty(&self) -> bool {
+        self.always.is_empty() && self.too_long.is_empty() && self.against_policy.is_empty()
+    }
+
+    /// What stands in for a model whatever went wrong with it.
+    pub fn always(&self, model: &str) -> &[String] {
+        of(&self.always, model)
+    }
+
+    /// What stands in for a model that the input is too long for.
+    pub fn too_long(&self, model: &str) -> &[String] {
+        of(&self.too_long, model)
+    }
+
+    /// What stands in for a model whose maker's policy refuses the input.
+    pub fn against_policy(&self, model: &str) -> &[String] {
+        of(&self.against_policy, model)
+    }
+}
+
+fn of<'a>(all: &'a BTreeMap<String, Vec<String>>, model: &str) -> &'a [String] {
     if all.is_empty() {
         return &[];
     }
@@ -137,6 +257,47 @@ mod tests {
     }
 
     #[test]
+    fn litellm_settings_say_the_same() {
+        let config = read(
+            "litellm_settings:\n  num_retries: 1\n  request_timeout: 10\n  cooldown_time: 7\n  allowed_fails: 0\n  fallbacks: [{m: [x, y]}]\n  \
+             context_window_fallbacks: [{m: [long]}]\n  content_policy_fallbacks: [{'*': [{model: free}]}]\nrouter_settings: {cooldown_time: 8}\n",
+        )
+        .unwrap();
+        assert_eq!(
+            (config.timeouts.total, config.breaker.recovery, config.breaker.failures),
+            (Duration::from_secs(10), Duration::from_secs(8), 1)
+        );
+        let all = &config.fallbacks;
+        assert_eq!((all.always("m").len(), all.too_long("m"), all.too_long("x")), (2, &["long".to_owned()][..], &[][..]));
+        assert_eq!(all.against_policy("m"), ["free"]);
+        assert_eq!((config.retry.max_attempts, config.tries.unwrap().usual.usual), (6, 2), "each of three names has two");
+    }
+
+    #[test]
+    fn each_name_has_its_own_attempts() {
+        let config = read(
+            "router_settings:\n  num_retries: 0\n  retry_policy: {TimeoutErrorRetries: 2, BadRequestErrorRetries: 3}\n  \
+             model_group_retry_policy: {m: {RateLimitErrorRetries: 4}}\n  fallbacks: [{m: [a, b, c, d, e, f, g]}]\n  max_fallbacks: 2\n",
+        )
+        .unwrap();
+        let tries = config.tries.as_ref().unwrap();
+        assert_eq!(tries.usual, TryBounds { usual: 1, timeout: Some(3), ..TryBounds::default() });
+        assert_eq!(*tries.bounds("m"), TryBounds { usual: 1, limit: Some(5), ..TryBounds::default() });
+        assert_eq!((tries.bounds("a"), config.retry.max_attempts), (&tries.usual, 15));
+        assert_eq!(read("router_settings: {num_retries: 3}\nretry: {max_attempts: 2}\n").unwrap().tries, None);
+        assert_eq!(read("").unwrap().tries, None);
+        assert!(read("router_settings: {retry_policy: {TimeoutRetries: 2}}\n").unwrap_err().contains("TimeoutErrorRetries"));
+    }
+
+    #[test]
+    fn failures_are_counted_by_their_kind() {
+        let config =
+            read("router_settings: {allowed_fails_policy: {TimeoutErrorAllowedFails: 9, RateLimitErrorAllowedFails: 0}}\n").unwrap();
+        assert_eq!(config.breaker.allowed, Allowed { timeout: Some(10), limit: Some(1), ..Allowed::default() });
+        assert!(read("router_settings: {allowed_fails_policy: 3}\n").unwrap_err().contains("allowed_fails_policy"));
+    }
+
+    #[test]
     fn groups_have_further_names_and_stand_ins() {
         let config = read(
             "router_settings:\n  model_group_alias: {a: m, b: {model: m, hidden: true}}\n  fallbacks: [{m: [x, y]}]\n  default_fallbacks: [z]\n",
@@ -144,7 +305,7 @@ mod tests {
         .unwrap();
         assert_eq!([&config.aliases["a"], &config.aliases["b"]], [&["m"], &["m"]]);
         assert_eq!(
-            (config.fallbacks_of("m"), config.fallbacks_of("other")),
+            (config.fallbacks.always("m"), config.fallbacks.always("other")),
             (&["x".to_owned(), "y".to_owned()][..], &["z".to_owned()][..])
         );
         assert!(read("router_settings: {fallbacks: [m]}\n").is_err());

@@ -7,7 +7,7 @@ use crate::env::Environment;
 use crate::error::ConfigError;
 use crate::keys::{KEYS, OTHER_BEGINNINGS, OTHER_VARIABLES, PREFIX, WITHOUT_EFFECT};
 use crate::reader::Reader;
-use crate::secret::Secret;
+use crate::secret::{MASK, Secret};
 use crate::show::{Origin, Shown};
 use crate::tree::Node;
 use crate::{auth, check, file, known, sections};
@@ -83,6 +83,10 @@ pub(crate) fn load_tree(
 ) -> Result<Loaded, ConfigError> {
     known::check_file(root, KEYS, file.as_deref())?;
     known::check_kept(root, KEYS, file.as_deref())?;
+    let of_file = root.at("environment_variables").map_or(&[][..], Node::entries);
+    let with_file = (!of_file.is_empty())
+        .then(|| env.over(of_file.iter().filter_map(|entry| Some((entry.key.clone(), entry.node.scalar()?, entry.line)))));
+    let env = with_file.as_ref().unwrap_or(env);
     let mut reader = Reader::new(env, root, file.as_deref(), KEYS, Some(PREFIX));
     (reader.cwd, reader.home) = (cwd, home);
     if args.as_open_llm_router {
@@ -131,7 +135,12 @@ fn show_rest(config: &Config, reader: &mut Reader) {
     let own = ["accounts", "services", "model_list", "auth.keys", "auth.master"];
     for key in KEYS.iter().filter(|k| !k.is_single() && !own.contains(&k.name)) {
         if let Some(node) = reader.root.at(key.name) {
-            node.flatten(key.name, &mut flat);
+            match key.name {
+                "environment_variables" => {
+                    flat.extend(node.entries().iter().map(|e| (format!("{}.{}", key.name, e.key), MASK.to_owned(), e.line)))
+                }
+                _ => node.flatten(key.name, &mut flat),
+            }
         }
     }
     for (key, value, line) in flat {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::env::Environment;
 use crate::error::ConfigError;
 use crate::key::{Key, Shape};
+use crate::litellm_words;
 use crate::secret::{MASK, Secret, mask_url};
 use crate::secret_ref::{self, Reference};
 use crate::setting::Setting;
@@ -147,16 +148,36 @@ impl<'a> Reader<'a> {
             return Some(Written { node: text_node(text), origin: Origin::Flag(flag), name: (*flag).to_owned() });
         }
         if let Some((variable, text)) = self.variable(key) {
-            let origin =
-                if self.env.is_from_dotenv(&variable) { Origin::DotEnv(variable.clone()) } else { Origin::Environment(variable.clone()) };
+            let origin = match self.env.line_of(&variable) {
+                Some(line) => self.at_line(line),
+                None if self.env.is_from_dotenv(&variable) => Origin::DotEnv(variable.clone()),
+                None => Origin::Environment(variable.clone()),
+            };
             return Some(Written { node: text_node(text), origin, name: variable });
         }
-        let node = self.root.at(key.name)?;
         // `key: ""` is as good as nothing, as it is in the environment.
-        if node.scalar().is_some_and(|text| text.trim().is_empty()) {
-            return None;
+        let says = |node: &&Node| node.scalar().is_none_or(|text| !text.trim().is_empty());
+        if let Some(node) = self.root.at(key.name) {
+            let name = key.name.to_owned();
+            return says(&node).then(|| Written { node: std::borrow::Cow::Borrowed(node), origin: self.at_line(node.line), name });
         }
-        Some(Written { node: std::borrow::Cow::Borrowed(node), origin: self.at_line(node.line), name: key.name.to_owned() })
+        let (_, theirs) = litellm_words::SAME.iter().find(|(ours, _)| *ours == key.name)?;
+        theirs.iter().find_map(|name| {
+            let node = self.root.at(name).filter(says)?;
+            let origin = self.at_line(node.line);
+            let is_reference = node.scalar().is_some_and(|text| text.starts_with("os.environ/"));
+            let node = if is_reference { text_node(&self.resolved(node)?) } else { std::borrow::Cow::Borrowed(node) };
+            Some(Written { node, origin, name: (*name).to_owned() })
+        })
+    }
+
+    /// A text of LiteLLM's file, where it is `os.environ/NAME` that variable's; `None` where that is not set.
+    pub(crate) fn resolved(&self, node: &Node) -> Option<String> {
+        let text = node.scalar()?;
+        match text.strip_prefix("os.environ/") {
+            Some(name) => self.env.get(name.trim()).map(str::to_owned),
+            None => Some(text),
+        }
     }
 
     fn variable(&self, key: &'static Key) -> Option<(String, &'a str)> {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::account::Timeouts;
 use crate::config::{
-    Audit, Breaker, Cache, Config, Fleet, Health, History, Idempotency, Ledger, Log, RateLimit, Retry, Sections, Server, StoreUrl, Stream,
-    Telemetry,
+    Allowed, Audit, Breaker, Cache, Config, Fleet, Health, History, Idempotency, Ledger, Log, RateLimit, Retry, Sections, Server, StoreUrl,
+    Stream, Telemetry,
 };
 use crate::error::ConfigError;
 use crate::fields::Place;
@@ -18,23 +18,30 @@ use crate::secret::{Secret, mask_url};
 use crate::setting::{Bytes, Count, Interval, Share, Span, Status};
 use crate::show::Origin;
 use crate::tree::Node;
-use crate::{accounts, auth, files, litellm_router, models};
+use crate::{accounts, auth, files, litellm_router, litellm_words, models};
 
 /// Everything, not yet checked against each other.
 pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
     let server = server(reader)?;
     let place = Place { file: reader.file, otherwise: "settings" };
     let timeouts = timeouts(reader)?;
+    let fallbacks = litellm_router::fallbacks(reader)?;
+    let mut retry = retry(reader)?;
+    let tries = litellm_router::tries(reader, retry.max_attempts, &fallbacks)?;
+    if let Some(tries) = &tries {
+        retry.max_attempts = litellm_router::attempts_max(tries, &fallbacks);
+    }
     Ok(Config {
         default_model: reader.optional("default_model")?,
         models: models::models(reader.root, place)?,
         accounts: accounts::collect(reader, timeouts)?,
         aliases: aliases(reader, place)?,
-        fallbacks: litellm_router::fallbacks(reader)?,
+        fallbacks,
+        tries,
         task_routes: models::task_routes(reader.root, place)?,
         fallback_models: reader.optional("fallback_models")?.unwrap_or_default(),
         retry_statuses: reader.value::<Vec<Status>>("retry_statuses")?.into_iter().map(|s| s.0).collect(),
-        retry: retry(reader)?,
+        retry,
         breaker: breaker(reader)?,
         routes: models::routes(reader.root, place, reader)?,
         timeouts,
@@ -70,7 +77,7 @@ pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
         rate_limit: rate_limit(reader)?,
         default_embedding_model: reader.optional("default_embedding_model")?,
         strategy: litellm_router::strategy(reader)?,
-        group_strategy: reader.root.at("router_settings.routing_strategy").and_then(Node::scalar),
+        group_strategy: litellm_router::group_strategy(reader),
         type_keys: TypeKeys::read(reader.env),
         sections: kept(reader.root),
         server,
@@ -99,18 +106,13 @@ fn server(reader: &mut Reader) -> Result<Server, ConfigError> {
 
 fn timeouts(reader: &mut Reader) -> Result<Timeouts, ConfigError> {
     let mut time = |key: &str| -> Result<_, ConfigError> { Ok(reader.value::<Interval>(key)?.0) };
-    let mut timeouts = Timeouts {
+    Ok(Timeouts {
         connect: time("timeouts.connect")?,
         first_byte: time("timeouts.first_byte")?,
         idle: time("timeouts.idle")?,
         total: time("timeouts.total")?,
-    };
-    if !reader.is_written("timeouts.total")
-        && let Some(total) = litellm_router::setting::<Interval>(reader, "timeout")?
-    {
-        timeouts.total = total.0;
-    }
-    Ok(timeouts)
+        stream_first_byte: reader.optional::<Interval>("timeouts.stream_first_byte")?.map(|i| i.0),
+    })
 }
 
 fn aliases(reader: &Reader, place: Place) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
@@ -124,6 +126,7 @@ fn breaker(reader: &mut Reader) -> Result<Breaker, ConfigError> {
         enabled: reader.value::<bool>("breaker.enabled")?,
         failures: reader.value::<Count>("breaker.failures")?.0,
         recovery: reader.value("breaker.recovery")?,
+        allowed: Allowed::default(),
     };
     litellm_router::breaker(reader, ours)
 }
@@ -131,12 +134,7 @@ fn breaker(reader: &mut Reader) -> Result<Breaker, ConfigError> {
 fn retry(reader: &mut Reader) -> Result<Retry, ConfigError> {
     let Span(least, most) = reader.value("retry.backoff")?;
     let (backoff_min, backoff_max) = litellm_router::pause(reader, (least, most))?;
-    let mut max_attempts = reader.value::<Count>("retry.max_attempts")?.0;
-    if !reader.is_written("retry.max_attempts")
-        && let Some(retries) = litellm_router::setting::<u32>(reader, "num_retries")?
-    {
-        max_attempts = retries.saturating_add(1);
-    }
+    let max_attempts = reader.value::<Count>("retry.max_attempts")?.0;
     Ok(Retry { max_attempts, backoff_min, backoff_max, budget: reader.value::<Share>("retry.retry_budget")?.0 })
 }
 
@@ -165,7 +163,11 @@ fn audit(reader: &mut Reader, server: &Server) -> Result<Audit, ConfigError> {
 }
 
 fn cache(reader: &mut Reader) -> Result<Cache, ConfigError> {
-    let redis_url = reader.optional::<String>("cache.redis_url")?.and_then(Secret::new);
+    let mut redis_url = reader.optional::<String>("cache.redis_url")?.and_then(Secret::new);
+    if let (None, Some((url, line))) = (&redis_url, litellm_words::redis_url(reader)) {
+        reader.note("cache.redis_url", mask_url(&url), reader.at_line(line));
+        redis_url = Secret::new(url);
+    }
     let enabled = if let Some(enabled) = reader.optional("cache.enabled")? {
         enabled
     } else {

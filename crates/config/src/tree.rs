@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use crate::secret::MASK;
+use crate::secret::{MASK, mask_url};
 
 /// A value with its line in the file, 0 where there is no file.
 #[derive(Debug, Clone, PartialEq)]
@@ -156,7 +156,7 @@ impl Node {
                 }
             }
             Value::Null => {}
-            _ => out.push((path.to_owned(), self.scalar().unwrap_or_default(), self.line)),
+            _ => out.push((path.to_owned(), mask_url(&self.scalar().unwrap_or_default()), self.line)),
         }
     }
 }

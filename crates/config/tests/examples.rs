@@ -46,7 +46,7 @@ fn open_llm_router() {
 fn litellm() {
     let loaded = example("litellm.yaml", &[("OPENAI_API_KEY", "k"), ("LITELLM_MASTER_KEY", "sk-master")]);
     let served: Vec<_> = loaded.config.accounts.iter().map(|a| a.upstream_name("gpt-team")).collect();
-    assert_eq!(&served[..2], [Some("gpt-4o"), Some("qwen3-32b")]);
+    assert_eq!(&served[..2], [Some("gpt-4o".into()), Some("qwen3-32b".into())]);
     assert_eq!(loaded.config.auth.master_keys.len(), 1);
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }

@@ -99,18 +99,34 @@ fn report(rules: Breaker, vital: &Vital, result: &Result<Flow, Fault>, trail: &T
             vital.succeeded(now, Duration::from_secs_f64(took_ms.max(0.0) / 1e3));
         }
         Err(fault) if fault.is_language => {}
+        Err(fault) if let Some(most) = counted_alone(rules, fault) => {
+            vital.failed(rules, now, Some(most));
+            if let Some(wanted) = fault.retry_after {
+                vital.rests(now, wanted, Why::Limit);
+            }
+        }
         // Its credential will not get better by asking again, so others are asked first. A 403 may be about one model only.
         Err(fault) if fault.is_credential => vital.stands_back(rules, now, Why::Credential),
         Err(fault) => match (fault.status, fault.retry_after) {
             (Some(429), Some(wanted)) => vital.rests(now, wanted, Why::Limit),
             (Some(429), None) => vital.stands_back(rules, now, Why::Limit),
             (_, Some(wanted)) => {
-                vital.failed(rules, now);
+                vital.failed(rules, now, rules.allowed.failure);
                 vital.rests(now, wanted, Why::Failures);
             }
             (Some(404), None) => {}
-            _ => vital.failed(rules, now),
+            _ if fault.outcome == AttemptOutcome::TimedOut => vital.failed(rules, now, rules.allowed.timeout),
+            _ => vital.failed(rules, now, rules.allowed.failure),
         },
+    }
+}
+
+/// How many of such faults the operator allows where he counts refused credentials and 429s, which else set an account back at once.
+fn counted_alone(rules: Breaker, fault: &Fault) -> Option<u32> {
+    match fault.status {
+        _ if fault.is_credential => rules.allowed.credential,
+        Some(429) => rules.allowed.limit,
+        _ => None,
     }
 }
 
@@ -129,7 +145,7 @@ fn left_alone(name: &Arc<str>, resting: Resting) -> Fault {
 /// What an attempt's place comes to: it is settled with the request that it serves, and given back where the account never heard of it.
 fn settle(place: Hold, result: &Result<Flow, Fault>, trail: &mut Trail<'_>) {
     match result {
-        Ok(flow) if flow.may_fit_elsewhere => place.settle(Some(0)),
+        Ok(flow) if !flow.refusal.is_always() => place.settle(Some(0)),
         Ok(_) if place.is_pending() => trail.deposits.push(Box::new(place)),
         Ok(_) => {}
         Err(fault) if fault.outcome == AttemptOutcome::Unreachable => place.give_back(),

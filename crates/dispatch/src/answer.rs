@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use fleet::InFlight;
 use http::{HeaderMap, Response, StatusCode, header, response::Parts};
 use http_body::Body as _;
-use journey::{AttemptOutcome, Body, Operation, Request, Upload};
+use journey::{AttemptOutcome, Body, Operation, Request, Upload, When};
 use net::ResponseBody;
 use tokio::time::Instant;
 use upstream::{Account, Judgement, Kind, Learned, Verdict, judge, limits, message_of};
@@ -61,12 +61,12 @@ pub(crate) struct Answer {
     /// What of it the caller's dialect cannot say, as far as it is known by now.
     pub(crate) losses: Losses,
     /// A refusal that another model may not have.
-    pub(crate) may_fit_elsewhere: bool,
+    pub(crate) refusal: When,
 }
 
 impl Answer {
     fn new(status: u16, body: Body) -> Self {
-        Self { status, headers: HeaderMap::new(), body, losses: Losses::default(), may_fit_elsewhere: false }
+        Self { status, headers: HeaderMap::new(), body, losses: Losses::default(), refusal: When::Always }
     }
 
     /// As it came, with its content type.
@@ -336,7 +336,11 @@ impl<'a> Exchange<'a> {
             return Err(Fault { is_language: true, ..fault(name, AttemptOutcome::Refused, Some(status.as_u16()), message) });
         }
         let judged = self.judge(status, &body);
-        let may_fit_elsewhere = matches!(judged.kind, Some(Kind::ContextLength | Kind::ContentPolicy));
+        let refusal = match judged.kind {
+            Some(Kind::ContextLength) => When::TooLong,
+            Some(Kind::ContentPolicy) => When::AgainstPolicy,
+            _ => When::Always,
+        };
         // A refusal in the caller's own dialect goes back as it is; any other is said anew, with the upstream's words.
         let is_readable = self.translation.is_none()
             && (self.request.operation == Operation::Other || self.request.operation.dialect().is_refusal(status.as_u16(), &body));
@@ -349,10 +353,10 @@ impl<'a> Exchange<'a> {
                 _ => Code::InvalidRequest,
             };
             let failure = Failure { status: Some(status.as_u16()), ..Failure::new(code, said) };
-            return Ok(Answer { may_fit_elsewhere, ..Answer::new(status.as_u16(), Body::Refusal(failure)) });
+            return Ok(Answer { refusal, ..Answer::new(status.as_u16(), Body::Refusal(failure)) });
         }
         if judged.verdict == Verdict::GiveBack {
-            return Ok(Answer { may_fit_elsewhere, ..Answer::untouched(&head, Body::Whole(body, None)) });
+            return Ok(Answer { refusal, ..Answer::untouched(&head, Body::Whole(body, None)) });
         }
         // What is said about a credential may show a part of it.
         let is_about_credential = judged.kind == Some(Kind::Key) || matches!(status.as_u16(), 401..=403);

@@ -76,7 +76,7 @@ pub(crate) async fn attempt(
     losses.extend(answer.losses);
     let attempts = trail.tries();
     let served = Served { target: name, provider, node, model, attempts, strip_usage, waited_ms: trail.waited_ms, losses };
-    Ok(Flow { status: answer.status, headers: answer.headers, body: answer.body, served, may_fit_elsewhere: answer.may_fit_elsewhere })
+    Ok(Flow { status: answer.status, headers: answer.headers, body: answer.body, served, refusal: answer.refusal })
 }
 
 /// Ends when the node is gone; accounts have none that could be.

@@ -7,11 +7,12 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
+use config::config::Allowed;
 use journey::{Deposit, Receipt};
 
 /// The longest rest that an upstream can ask for.
@@ -33,6 +34,8 @@ pub struct Breaker {
     /// How long it stays open, how long a probe may take before another is let through, and how long an account stands back after a 429
     /// that does not say for how long.
     pub recovery: Duration,
+    /// Other numbers of failures for some kinds of them.
+    pub allowed: Allowed,
 }
 
 /// The state of every account, by name; kept over changes of the configuration.
@@ -91,6 +94,8 @@ impl Budget {
 pub struct Vital {
     began: Instant,
     failures: AtomicU32,
+    /// Its failures were too many: when its time is over one request probes.
+    is_open: AtomicBool,
     /// Milliseconds from `began` until which it is left alone.
     closed_until: AtomicU64,
     /// Why, as [`Why`] has it.
@@ -157,6 +162,7 @@ impl Default for Vital {
         Self {
             began: Instant::now(),
             failures: AtomicU32::default(),
+            is_open: AtomicBool::default(),
             closed_until: AtomicU64::default(),
             closed_for: AtomicU8::default(),
             behind_until: AtomicU64::default(),
@@ -228,7 +234,7 @@ impl Vital {
         if behind_ms > 0 && !is_last {
             return Err(Resting { why: Why::from_number(self.behind_for.load(Relaxed)), is_guess: true, ..resting(behind_ms) });
         }
-        if self.failures.load(Relaxed) < rules.failures {
+        if !self.is_open.load(Relaxed) {
             return Ok(());
         }
         let next = now_ms + rules.recovery.as_millis() as u64;
@@ -243,15 +249,17 @@ impl Vital {
         self.measured_at.store(self.ms(now), Relaxed);
         if self.failures.swap(0, Relaxed) > 0 {
             self.closed_until.store(0, Relaxed);
+            self.is_open.store(false, Relaxed);
         }
         self.behind_until.store(0, Relaxed);
         mean(&self.first_byte_us, first_byte.as_micros() as f64);
     }
 
-    /// It failed in a way that is its own.
-    pub(crate) fn failed(&self, rules: Breaker, now: Instant) {
-        if self.failures.fetch_add(1, Relaxed) + 1 >= rules.failures {
+    /// It failed in a way that is its own, and of which it may do so `most` times in a row, as the rules have it where that is `None`.
+    pub(crate) fn failed(&self, rules: Breaker, now: Instant, most: Option<u32>) {
+        if self.failures.fetch_add(1, Relaxed) + 1 >= most.unwrap_or(rules.failures) {
             self.closed_for.store(Why::Failures as u8, Relaxed);
+            self.is_open.store(true, Relaxed);
             self.closed_until.fetch_max(self.ms(now + rules.recovery), Relaxed);
         }
     }
@@ -271,6 +279,7 @@ impl Vital {
     /// What was known of it is about another: its address or its key is new.
     pub fn forget(&self) {
         self.failures.store(0, Relaxed);
+        self.is_open.store(false, Relaxed);
         self.closed_until.store(0, Relaxed);
         self.behind_until.store(0, Relaxed);
     }
@@ -339,7 +348,8 @@ fn mean(place: &AtomicU64, measured: f64) {
 mod tests {
     use super::*;
 
-    const RULES: Breaker = Breaker { enabled: true, failures: 5, recovery: Duration::from_secs(30) };
+    const RULES: Breaker = Breaker { enabled: true, failures: 5, recovery: Duration::from_secs(30), allowed: NONE };
+    const NONE: Allowed = Allowed { credential: None, timeout: None, limit: None, failure: None };
 
     fn at(vital: &Vital, seconds: u64) -> Instant {
         vital.began + Duration::from_secs(seconds)
@@ -353,7 +363,7 @@ mod tests {
         let vital = Vital::default();
         for _ in 0..RULES.failures {
             assert_eq!(ask(&vital, 0), Ok(()));
-            vital.failed(RULES, at(&vital, 0));
+            vital.failed(RULES, at(&vital, 0), None);
         }
         vital
     }
@@ -365,12 +375,26 @@ mod tests {
         assert_eq!(ask(&vital, 10), Err(resting));
         assert_eq!(ask(&vital, 30), Ok(()), "the probe");
         assert!(ask(&vital, 30).is_err(), "only one");
-        vital.failed(RULES, at(&vital, 31));
+        vital.failed(RULES, at(&vital, 31), None);
         assert!(ask(&vital, 60).is_err(), "a probe that fails opens it again");
         assert_eq!(ask(&vital, 61), Ok(()));
         vital.succeeded(at(&vital, 61), Duration::from_millis(5));
         assert_eq!(ask(&vital, 61), Ok(()));
         assert_eq!(vital.resting(at(&vital, 61)), None);
+    }
+
+    #[test]
+    fn kinds_of_failures_have_their_own_numbers() {
+        let vital = Vital::default();
+        for _ in 0..7 {
+            vital.failed(RULES, at(&vital, 0), Some(8));
+        }
+        assert_eq!(ask(&vital, 0), Ok(()), "more than the five of any kind");
+        vital.failed(RULES, at(&vital, 0), Some(8));
+        assert!(ask(&vital, 29).is_err() && ask(&vital, 30).is_ok() && ask(&vital, 30).is_err(), "one probe");
+        let quick = Vital::default();
+        quick.failed(RULES, at(&quick, 0), Some(1));
+        assert!(ask(&quick, 1).is_err());
     }
 
     #[test]

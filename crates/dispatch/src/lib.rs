@@ -16,6 +16,7 @@ mod memory;
 mod probe;
 mod run;
 mod stream;
+mod tries;
 mod way;
 
 pub use health::{Breaker, Health, Resting, Vital, Why};

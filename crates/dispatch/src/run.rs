@@ -6,9 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use config::config::Tries;
 use fleet::{Fleet, Queued, Turn, Wanted};
 use http::HeaderMap;
-use journey::{Attempt, AttemptOutcome, Body, Candidate, Deposit, Flow, Operation, Pick, Plan, Request, Served, Target, Upload};
+use journey::{Attempt, AttemptOutcome, Body, Candidate, Deposit, Flow, Operation, Pick, Plan, Request, Served, Target, Upload, When};
 use policy::{Bounds, Counters};
 use serde_json::{Value, json};
 use wire::{Code, Dialect, Failure, losses::Losses};
@@ -20,6 +21,7 @@ use crate::{
     fault::{Fault, conclusion, fault},
     health::{Breaker, Health, Vital},
     memory::Memory,
+    tries::Tally,
     way::Way,
 };
 
@@ -31,6 +33,8 @@ pub struct Rules {
     /// Pause before the same targets are tried again; doubles up to the most.
     pub backoff_min: Duration,
     pub backoff_max: Duration,
+    /// Attempts by name, where the operator counts them so.
+    pub tries: Option<Tries>,
     /// Statuses that the operator wants retried, besides those that always are.
     pub also_retried: Vec<u16>,
     /// A strategy asks how busy accounts are.
@@ -155,30 +159,37 @@ async fn rounds(
     deadline: tokio::time::Instant,
     trail: &mut Trail<'_>,
 ) -> Result<Flow, Failure> {
-    let is_only = plan.candidates.len() == 1;
+    let is_only = plan.candidates.iter().filter(|c| c.when.is_always()).count() == 1;
     let mut ask = Ask { request, deadline, is_only, is_last: is_only };
     let mut open: Vec<&Candidate> = plan.candidates.iter().collect();
     let mut faults: Vec<Fault> = Vec::new();
     let mut pause = d.rules.backoff_min;
-    // A refusal that another model may not have, said if no other model helps.
+    // The first refusal that another model may not have, said if no other model helps, and the models that refused.
     let mut held: Option<Flow> = None;
+    let mut refused: Vec<&Arc<str>> = Vec::new();
+    let mut tally = Tally::new(d.rules.tries.as_ref(), plan);
     loop {
         let mut again = Vec::new();
         let mut wait = None;
         for candidate in open {
-            let is_refused = held.as_ref().is_some_and(|flow| flow.served.model == candidate.model);
-            if is_refused || called(&faults) >= d.rules.attempts_max {
+            let is_due = candidate.when.is_always() || held.as_ref().is_some_and(|flow| flow.refusal == candidate.when);
+            let is_over = called(&faults) + refused.len() as u32 >= d.rules.attempts_max;
+            if !is_due || is_over || refused.contains(&&candidate.model) || tally.is_spent(candidate) {
                 continue;
             }
             let before = faults.len();
             if let Some(failure) = cannot_be_sent(request, &mut faults, trail) {
                 return Err(failure);
             }
-            match candidate_once(d, candidate, ask, &mut faults, trail).await? {
-                Some(flow) if flow.may_fit_elsewhere && held.is_none() => held = Some(flow),
-                // Nor does it fit here: the first refusal is of the model that was asked for.
-                Some(flow) if flow.may_fit_elsewhere => {}
-                Some(flow) => return Ok(flow),
+            let flow = candidate_once(d, candidate, ask, &mut faults, trail).await?;
+            tally.count(candidate, &faults[before..]);
+            match flow {
+                Some(flow) if flow.refusal.is_always() => return Ok(flow),
+                // It does not fit here: the first refusal is of the model that was asked for.
+                Some(flow) => {
+                    refused.push(&candidate.model);
+                    held.get_or_insert(flow);
+                }
                 None if faults[before..].iter().any(|f| f.is_passing) => {
                     again.push(candidate);
                     wait = wait.max(faults[before..].iter().filter_map(|f| f.retry_after).min());
@@ -382,5 +393,5 @@ fn served_here(target: Arc<str>, provider: Arc<str>, model: Arc<str>, body: Body
     let attempts = trail.tries();
     let served =
         Served { target, provider, node: None, model, attempts, strip_usage: false, waited_ms: trail.waited_ms, losses: Losses::default() };
-    Flow { status: 200, headers: HeaderMap::new(), body, served, may_fit_elsewhere: false }
+    Flow { status: 200, headers: HeaderMap::new(), body, served, refusal: When::Always }
 }

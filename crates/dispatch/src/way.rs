@@ -55,7 +55,7 @@ impl<'a> Way<'a> {
             provider: account.provider.clone(),
             node: None,
             model: model.clone(),
-            timeouts: account.timeouts,
+            timeouts: account.timeouts_of(request.head.stream),
             request: built,
             guard: None,
             peer: None,

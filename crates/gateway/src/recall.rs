@@ -9,7 +9,7 @@ use http::{
     HeaderMap, HeaderValue,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderName},
 };
-use journey::{Body, CacheUse, Call, Caller, Flow, Operation, Permit, Plan, Receipt, Remembered, Request, Served, Witness};
+use journey::{Body, CacheUse, Call, Caller, Flow, Operation, Permit, Plan, Receipt, Remembered, Request, Served, When, Witness};
 use store::redis::Redis;
 use tokio::{runtime::Handle, time::Instant};
 use wire::{
@@ -188,8 +188,8 @@ fn found(answer: &Answer, is_replay: bool, body: Body, waited: Duration, permit:
         losses: made.losses.clone(),
     };
     let headers = content_type.map(|value| (CONTENT_TYPE, value)).into_iter().collect::<HeaderMap>();
-    let plan = Plan { requested: receipt.model_requested.clone(), rule, candidates: Vec::new() };
-    Recalled::Found(Box::new(Flow { status: answer.status, headers, body, served, may_fit_elsewhere: false }), plan)
+    let plan = Plan { requested: receipt.model_requested.clone(), rule, candidates: Vec::new(), stand_ins: Vec::new() };
+    Recalled::Found(Box::new(Flow { status: answer.status, headers, body, served, refusal: When::Always }), plan)
 }
 
 impl Leads {

@@ -15,7 +15,7 @@ use http::{
 use journey::{
     Body, BodyError, Call, Caller, Flow, Kept, Meter, Operation, Outcome, Passage, Permit, Pick, Plan, Receipt, Request, Served, Source,
     Target, Witness,
-};
+, When};
 use policy::{Admission, Prices, Standing};
 use routing::View;
 use serde_json::json;
@@ -123,11 +123,10 @@ fn plan(shard: &Shard, house: &House, caller: &Caller, request: &Request) -> Res
     };
     let generates = matches!(request.operation, Operation::Generate(_) | Operation::Completions);
     let configured = house.config.fallback_models.iter().filter(|name| generates && caller.may_use(name));
-    let own = house.config.fallbacks_of(model).iter().filter(|name| caller.may_use(name));
-    let fallbacks: Vec<&str> = request.head.models.iter().chain(own).chain(configured).map(String::as_str).collect();
+    let stand_ins = stand_ins(house, caller, model, &request.head.models, configured);
     let nodes = FleetNodes(&view, house);
     let view = View { nodes: &nodes, caller: request.operation.dialect(), figures: house, chance: &chance };
-    let mut plan = routing::plan(&house.map, &view, model, &fallbacks)?;
+    let mut plan = routing::plan(&house.map, &view, model, &stand_ins)?;
     if let Some(wanted) = &request.head.preferences {
         plan.candidates = routing::prefer(&house.map, house, plan.candidates, wanted)?;
     }
@@ -136,6 +135,30 @@ fn plan(shard: &Shard, house: &House, caller: &Caller, request: &Request) -> Res
         return Err(Failure::invalid(member, format!("`{member}` is missing")));
     }
     Ok(plan)
+}
+
+/// What stands in for a model: what the request names, what the operator has for a refusal, and what he has for every fault.
+pub(crate) fn stand_ins<'a>(
+    house: &'a House,
+    caller: &'a Caller,
+    model: &str,
+    named: &'a [String],
+    configured: impl Iterator<Item = &'a String>,
+) -> Vec<(&'a str, When)> {
+    let mut all: Vec<(&str, When)> = named.iter().map(|name| (name.as_str(), When::Always)).collect();
+    let fallbacks = &house.config.fallbacks;
+    if !fallbacks.is_empty() {
+        let of = [
+            (fallbacks.too_long(model), When::TooLong),
+            (fallbacks.against_policy(model), When::AgainstPolicy),
+            (fallbacks.always(model), When::Always),
+        ];
+        for (names, when) in of {
+            all.extend(names.iter().filter(|name| caller.may_use(name)).map(|name| (name.as_str(), when)));
+        }
+    }
+    all.extend(configured.map(|name| (name.as_str(), When::Always)));
+    all
 }
 
 #[expect(clippy::too_many_arguments, reason = "what the hall has gathered so far")]

@@ -81,7 +81,11 @@ impl House {
             backoff_max: config.retry.backoff_max,
             counts_load: matches!(config.strategy, Some(Strategy::LeastBusy | Strategy::UsageBased)),
             also_retried: config.retry_statuses.clone(),
-            breaker: Breaker { enabled: config.breaker.enabled, failures: config.breaker.failures, recovery: config.breaker.recovery },
+            tries: config.tries.clone(),
+            breaker: {
+                let config::config::Breaker { enabled, failures, recovery, allowed } = config.breaker;
+                Breaker { enabled, failures, recovery, allowed }
+            },
             retry_share: config.retry.budget,
             thinking_tools_on_responses: config
                 .models

@@ -11,6 +11,8 @@ use wire::{
     tap::Seen,
 };
 
+use crate::plan::When;
+
 /// Why a streamed answer broke.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -36,8 +38,8 @@ pub struct Flow {
     pub headers: HeaderMap,
     pub body: Body,
     pub served: Served,
-    /// A refusal that another model may not have: the input is too long for this one, or against its maker's policy.
-    pub may_fit_elsewhere: bool,
+    /// A refusal that another model may not have; [`When::Always`] where it is none.
+    pub refusal: When,
 }
 
 /// The forms of an answer.

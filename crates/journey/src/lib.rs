@@ -20,6 +20,6 @@ pub use kept::{BODY_BYTES_MAX, Kept, Room, STREAM_BYTES_MAX, Said};
 pub use meter::{Meter, Source, Witness};
 pub use passage::Passage;
 pub use permit::{Deposit, Permit, Settle};
-pub use plan::{Candidate, Plan, Target, Weighed};
+pub use plan::{Candidate, Plan, Target, Weighed, When};
 pub use receipt::{Attempt, AttemptOutcome, CacheUse, Outcome, Pick, Receipt, Remembered};
 pub use upload::{Reader, Upload};

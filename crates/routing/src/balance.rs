@@ -98,9 +98,7 @@ mod tests {
     }
 
     fn group() -> Vec<Candidate> {
-        ["a", "b", "c"]
-            .map(|name| Candidate { target: Target::Account { name: name.into() }, model: name.into(), reason: "exact", weighed: None })
-            .to_vec()
+        ["a", "b", "c"].map(|name| Candidate::new(Target::Account { name: name.into() }, name.into(), "exact")).to_vec()
     }
 
     fn order(strategy: Strategy, chance: &dyn Fn() -> f64, weight: impl Fn(&Candidate) -> f64) -> String {

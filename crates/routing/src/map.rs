@@ -6,7 +6,7 @@ use std::{
 };
 
 use config::{
-    account::{Reach, matches_model},
+    account::{Reach, mapped_name, matches_model},
     config::Strategy,
 };
 use wire::Dialect;
@@ -85,7 +85,7 @@ impl AccountRoutes {
 
     /// Whether its map, list or patterns have the name.
     pub(crate) fn matches(&self, model: &str) -> bool {
-        self.model_map.contains_key(model) || self.models.iter().any(|p| matches_model(p, model))
+        mapped_name(&self.model_map, model).is_some() || self.models.iter().any(|p| matches_model(p, model))
     }
 
     /// Whether the name sounds like this provider's.
@@ -95,7 +95,7 @@ impl AccountRoutes {
 
     /// The name of a model at the upstream.
     pub(crate) fn upstream_name(&self, model: &str) -> Arc<str> {
-        self.model_map.get(model).map_or(model, String::as_str).into()
+        mapped_name(&self.model_map, model).map_or_else(|| model.into(), Into::into)
     }
 }
 
@@ -123,7 +123,7 @@ impl Map {
     pub fn names(&self) -> impl Iterator<Item = (&str, &AccountRoutes)> {
         self.accounts.iter().flat_map(|account| {
             let discovered = account.discovered.iter().flat_map(|names| names.iter());
-            let listed = account.models.iter().filter(|m| !m.contains('*')).chain(account.model_map.keys()).chain(discovered);
+            let listed = account.models.iter().chain(account.model_map.keys()).filter(|m| !m.contains('*')).chain(discovered);
             listed.map(move |name| (name.as_str(), account))
         })
     }

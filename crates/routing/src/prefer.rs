@@ -140,12 +140,7 @@ mod tests {
             speaks: vec![Dialect::Chat],
         };
         let map = Map::new(vec![route("a", "x"), route("b", "y"), route("c", "y")], HashMap::new(), None);
-        let way = |name: &str, model: &str| Candidate {
-            target: Target::Account { name: name.into() },
-            model: model.into(),
-            reason: "exact",
-            weighed: None,
-        };
+        let way = |name: &str, model: &str| Candidate::new(Target::Account { name: name.into() }, model.into(), "exact");
         let wanted = serde_json::from_str(wanted).unwrap();
         let left = prefer(&map, &Known, vec![way("a", "dear"), way("b", "cheap"), way("c", "dear")], &wanted);
         let name = |c: Candidate| if let Target::Account { name } = c.target { name.to_string() } else { String::new() };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use config::{account::Reach, config::Strategy};
-use journey::{Candidate, Plan, Target};
+use journey::{Candidate, Plan, Target, When};
 use wire::{Code, Failure};
 
 use crate::{
@@ -17,33 +17,36 @@ const ALIAS_DEPTH_MAX: u8 = 8;
 /// Most candidates of one plan.
 const CANDIDATES_MAX: usize = 64;
 
-/// Resolves a request's model name and its fallbacks (`models: []`). Of accounts with the same priority the strategy's choice comes first,
+/// Resolves a request's model name and the names that stand in for it, each with what must have gone wrong first (`models: []`: nothing). Of accounts with the same priority the strategy's choice comes first,
 /// or, without one, those that speak the caller's dialect: nothing is lost there.
 ///
 /// # Errors
 /// [`Code::ModelNotFound`] with the nearest names; [`Code::NoAvailableTarget`] where only nodes that are away have the model;
 /// [`Code::InvalidRequest`] where no name is given and none is configured.
-pub fn plan(map: &Map, view: &View<'_>, model: &str, fallbacks: &[&str]) -> Result<Plan, Failure> {
+pub fn plan(map: &Map, view: &View<'_>, model: &str, stand_ins: &[(&str, When)]) -> Result<Plan, Failure> {
     let resolved = |name| resolve(map, view, name, 0);
     let mut found = resolved(model);
-    for name in fallbacks.iter().take(CANDIDATES_MAX) {
+    for (at, (name, when)) in stand_ins.iter().enumerate().take(CANDIDATES_MAX) {
         if let Ok((_, more)) = resolved(name) {
+            let more = more.into_iter().map(|c| Candidate { when: *when, name: at as u8 + 1, ..c });
             match &mut found {
                 Ok((_, candidates)) => candidates.extend(more),
-                Err(_) => found = Ok(("models", more)),
+                Err(_) if when.is_always() => found = Ok(("models", more.collect())),
+                Err(_) => {}
             }
         }
     }
     let (rule, mut candidates) = found?;
     let mut seen = Vec::new();
     candidates.retain(|c| {
-        let id = (c.target.clone(), c.model.clone());
+        let id = (c.target.clone(), c.model.clone(), c.when);
         let fresh = !seen.contains(&id);
         seen.push(id);
         fresh
     });
     candidates.truncate(CANDIDATES_MAX);
-    Ok(Plan { requested: model.into(), rule, candidates })
+    let stand_ins = stand_ins.iter().take(CANDIDATES_MAX).map(|(name, _)| (*name).into()).collect();
+    Ok(Plan { requested: model.into(), rule, candidates, stand_ins })
 }
 
 type Found = (&'static str, Vec<Candidate>);
@@ -101,7 +104,7 @@ fn resolve(map: &Map, view: &View<'_>, model: &str, depth: u8) -> Result<Found, 
         return Ok(("wildcard", ordered(map, view, wide)));
     }
     if is_dummy(model) {
-        return Ok(("dummy", vec![Candidate { target: Target::Dummy, model: model.into(), reason: "dummy", weighed: None }]));
+        return Ok(("dummy", vec![Candidate::new(Target::Dummy, model.into(), "dummy")]));
     }
     Err(unknown(map, view, model))
 }
@@ -162,15 +165,23 @@ fn exact(map: &Map, view: &View<'_>, model: &str) -> Option<Result<Found, Failur
     if listed.is_empty() {
         listed = accounts(map, model, "exact", |a| a.lists(model));
     }
-    if listed.is_empty() { on_nodes } else { Some(Ok(("exact", ordered(map, view, listed)))) }
+    if listed.is_empty() {
+        return on_nodes;
+    }
+    let is_of_service = |a: &AccountRoutes| a.reach == Reach::Discovered && a.lists(model);
+    let mut found = ordered(map, view, listed);
+    // Among services one whose own list is not known yet may have it too; those that have it come first.
+    if map.accounts.iter().any(is_of_service) {
+        let unknown = accounts(map, model, "unlisted", |a| a.reach == Reach::Discovered && a.discovered.is_none() && !a.lists(model));
+        found.extend(ordered(map, view, unknown));
+    }
+    Some(Ok(("exact", found)))
 }
 
 fn fleet(view: &View<'_>, model: &str) -> Option<Result<Found, Failure>> {
     match view.nodes.presence(model) {
         Presence::Unknown => None,
-        Presence::Ready | Presence::Warming => {
-            Some(Ok(("exact", vec![Candidate { target: Target::Fleet, model: model.into(), reason: "node", weighed: None }])))
-        }
+        Presence::Ready | Presence::Warming => Some(Ok(("exact", vec![Candidate::new(Target::Fleet, model.into(), "node")]))),
         Presence::Down => {
             let message = format!("no available target: the nodes that have the model `{model}` are not available now");
             Some(Err(Failure::new(Code::NoAvailableTarget, message).at("model").retry_after(std::time::Duration::from_secs(5))))
@@ -233,7 +244,7 @@ fn accounts(map: &Map, model: &str, reason: &'static str, wanted: impl Fn(&Accou
 }
 
 fn candidate(account: &AccountRoutes, model: &str, reason: &'static str) -> Candidate {
-    Candidate { target: Target::Account { name: account.name.clone() }, model: account.upstream_name(model), reason, weighed: None }
+    Candidate::new(Target::Account { name: account.name.clone() }, account.upstream_name(model), reason)
 }
 
 /// 404 that offers the nearest names.
@@ -291,7 +302,8 @@ mod tests {
     }
 
     fn plan(map: &Map, nodes: &dyn Nodes, model: &str, fallbacks: &[&str], caller: Dialect) -> Result<Plan, Failure> {
-        super::plan(map, &View { nodes, caller, figures: &Unknown, chance: &|| 0.5 }, model, fallbacks)
+        let stand_ins: Vec<_> = fallbacks.iter().map(|name| (*name, When::Always)).collect();
+        super::plan(map, &View { nodes, caller, figures: &Unknown, chance: &|| 0.5 }, model, &stand_ins)
     }
 
     fn account(name: &str, provider: &str, models: &[&str]) -> AccountRoutes {
@@ -387,6 +399,8 @@ mod tests {
         let unknown = Map::new(vec![service("A", None), service("B", Some(&["y"]))], HashMap::new(), None);
         assert_eq!(first(&unknown, "anything"), Ok("A/anything".to_owned()), "assumed, while its list is not known");
         assert_eq!(first(&unknown, "y"), Ok("B/y".to_owned()));
+        let behind = plan(&unknown, &Fake(&[]), "y", &[], Dialect::Chat).unwrap().candidates;
+        assert_eq!(behind.iter().map(|c| c.reason).collect::<Vec<_>>(), ["exact", "unlisted"], "A may have it too");
     }
 
     #[test]
@@ -425,6 +439,37 @@ mod tests {
         };
         assert_eq!(names("m1", &["shared", "m1"]), ["m1", "shared", "shared"]);
         assert_eq!(names("nobody", &["public"]), ["secret-name"]);
+    }
+
+    #[test]
+    fn what_stands_in_for_a_reason_waits_for_it() {
+        let view = View { nodes: &Fake(&[]), caller: Dialect::Chat, figures: &Unknown, chance: &|| 0.5 };
+        let stand_ins = [("public", When::TooLong), ("shared", When::AgainstPolicy), ("public", When::Always)];
+        let plan = super::plan(&map(), &view, "m1", &stand_ins).unwrap();
+        let order: Vec<_> = plan.candidates.iter().map(|c| (&*c.model, c.when, c.name)).collect();
+        assert_eq!(
+            order,
+            [
+                ("m1", When::Always, 0),
+                ("secret-name", When::TooLong, 1),
+                ("shared", When::AgainstPolicy, 2),
+                ("shared", When::AgainstPolicy, 2),
+                ("secret-name", When::Always, 3)
+            ]
+        );
+        assert_eq!(plan.stand_ins.len(), 3);
+        assert!(super::plan(&map(), &view, "nobody", &stand_ins[..2]).is_err(), "nothing was too long for a name that is not known");
+    }
+
+    #[test]
+    fn a_pattern_is_mapped_to_a_pattern() {
+        let mut team = account("team", "anthropic", &["claude/*"]);
+        team.model_map = BTreeMap::from([("claude/*".to_owned(), "*".to_owned()), ("claude/old".to_owned(), "claude-2".to_owned())]);
+        let map = Map::new(vec![team], HashMap::new(), None);
+        for (model, upstream) in [("claude/opus-4", "opus-4"), ("claude/old", "claude-2")] {
+            assert_eq!(&*plan(&map, &Fake(&[]), model, &[], Dialect::Chat).unwrap().candidates[0].model, upstream);
+        }
+        assert_eq!(map.names().map(|(name, _)| name).collect::<Vec<_>>(), ["claude/old"], "a pattern is no name");
     }
 
     proptest! {

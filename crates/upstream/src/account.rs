@@ -1,6 +1,10 @@
 //! An account, ready to be called.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use config::account::{AccountAuth, Wire};
@@ -27,7 +31,9 @@ use crate::{
 pub struct Account {
     pub name: Arc<str>,
     pub provider: Arc<str>,
-    pub timeouts: net::Timeouts,
+    timeouts: net::Timeouts,
+    /// The time of a stream's first byte, where it is another.
+    stream_first_byte: Option<Duration>,
     row: Provider,
     /// The one wire that the operator named, if any.
     wire: Option<Dialect>,
@@ -80,6 +86,7 @@ impl Account {
                 idle: account.timeouts.idle,
                 total: account.timeouts.total,
             },
+            stream_first_byte: account.timeouts.stream_first_byte,
             row,
             wire: named(account.wire),
             marks: Marks::new(),
@@ -231,6 +238,12 @@ impl Account {
         if self.provider == older.provider && self.address == older.address {
             self.marks.inherit(&older.marks, now);
         }
+    }
+
+    /// The time limits of a call.
+    pub fn timeouts_of(&self, is_stream: bool) -> net::Timeouts {
+        let first_byte = self.stream_first_byte.filter(|_| is_stream).unwrap_or(self.timeouts.first_byte);
+        net::Timeouts { first_byte, ..self.timeouts }
     }
 
     /// Whether an older self called the same upstream with the same credential, so that what was known of it still holds.

@@ -205,11 +205,11 @@ fn every_field_of_an_account() {
     assert_eq!((a.enabled, a.priority, a.weight, a.wire, a.reach), (false, -1, Some(2.5), Wire::Responses, Reach::Listed));
     assert_eq!(a.limits, AccountLimits { rpm: Some(1), tpm: Some(2), concurrency: Some(3) });
     let s = Duration::from_secs;
-    assert_eq!(a.timeouts, Timeouts { connect: s(1), first_byte: s(2), idle: s(3), total: s(4) });
+    assert_eq!(a.timeouts, Timeouts { connect: s(1), first_byte: s(2), idle: s(3), total: s(4), stream_first_byte: None });
     assert_eq!(a.headers.iter().map(|(n, v)| (n.as_str(), v.expose())).collect::<Vec<_>>(), [("x-key", "r"), ("x-team", "red")]);
     assert_eq!(
         [a.upstream_name("public"), a.upstream_name("gpt-5"), a.upstream_name("m"), a.upstream_name("n")],
-        [Some("own"), Some("gpt-5"), Some("m"), None]
+        [Some("own".into()), Some("gpt-5".into()), Some("m".into()), None]
     );
     let said = load(&text.replace("1700000000", "tomorrow"), &[]).map(|_| ()).unwrap_err().to_string();
     assert!(said.contains("oauth_expires_at"), "{said}");
@@ -235,7 +235,7 @@ fn litellm_entries_become_accounts() {
     );
     assert_eq!(
         [found[0].upstream_name("team"), found[1].upstream_name("team"), found[3].upstream_name("gpt-4o")],
-        [Some("gpt-4o"), Some("gpt-4o-mini"), Some("gpt-4o")]
+        [Some("gpt-4o".into()), Some("gpt-4o-mini".into()), Some("gpt-4o".into())]
     );
     assert_eq!((found[0].weight, found[1].timeouts.first_byte), (Some(3.0), Duration::from_secs(9)));
     assert_eq!((found[2].api_key_variable.as_deref(), found[3].api_key_variable.as_deref()), (Some("NOT_SET"), Some("OPENAI_API_KEY")));

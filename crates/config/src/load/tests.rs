@@ -296,7 +296,7 @@ fn what_has_no_effect_is_said() {
     let text = "guardrails: {a: 1}\nmcp: {}\ngeneral_settings: {store_model_in_db: true}\nlitellm_settings: {drop_params: true}\n";
     let warnings = loaded(text, &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")]).warnings;
     let foreign = "/etc/router.yaml line 3: general_settings.store_model_in_db has no effect";
-    assert_eq!(warnings, [foreign, "accepted, but without effect in this version: telemetry.otlp_endpoint, guardrails, litellm_settings"]);
+    assert_eq!(warnings, [foreign, "accepted, but without effect in this version: telemetry.otlp_endpoint, guardrails"]);
 }
 
 #[test]

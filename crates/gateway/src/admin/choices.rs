@@ -104,10 +104,11 @@ pub async fn route(State(app): State<Arc<App>>, Known(caller): Known, body: Byte
     policy::may_use(&caller, model)?;
     let house = app.house();
     let view = app.fleet.view();
-    let fallbacks: Vec<&str> = house.config.fallback_models.iter().filter(|name| caller.may_use(name)).map(String::as_str).collect();
+    let configured = house.config.fallback_models.iter().filter(|name| caller.may_use(name));
+    let stand_ins = crate::request::stand_ins(&house, &caller, model, &[], configured);
     let nodes = FleetNodes(&view, &house);
     let view = View { nodes: &nodes, caller: Dialect::Chat, figures: &*house, chance: &chance };
-    let plan = routing::plan(&house.map, &view, model, &fallbacks)?;
+    let plan = routing::plan(&house.map, &view, model, &stand_ins)?;
     let mut models = decision::models(&plan).into_iter().map(str::to_owned);
     let selected_model = models.next().ok_or_else(|| Failure::new(Code::NoAvailableTarget, "nothing can be chosen now"))?;
     let alternatives = models.map(|model| Alternative { model, score: 0.0 }).collect();

@@ -7,6 +7,7 @@
 use std::{
     path::Path,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use config::{
@@ -77,6 +78,27 @@ pub struct Configured {
     pub changes: Vec<Change>,
 }
 
+/// Between two looks at a file that may just be written.
+const SETTLING: Duration = Duration::from_millis(20);
+
+/// Most looks at it.
+const LOOKS_MAX: u32 = 50;
+
+/// What two looks in a row agree on: an editor that writes into the file itself leaves half of it there for a moment, and half of a file, or an
+/// empty one, may be valid.
+async fn settled<T>(mut look: impl FnMut() -> T, is_same: impl Fn(&T, &T) -> bool) -> T {
+    let mut before = look();
+    for _ in 1..LOOKS_MAX {
+        tokio::time::sleep(SETTLING).await;
+        let now = look();
+        if is_same(&before, &now) {
+            return now;
+        }
+        before = now;
+    }
+    before
+}
+
 impl App {
     /// The number and the text of the configuration file that is in force. No number: there was never a file, or it could not be stored.
     pub fn config_in_force(&self) -> (Option<i64>, Arc<str>) {
@@ -103,7 +125,13 @@ impl App {
     pub async fn reload(&self) -> Result<Vec<String>, StartError> {
         let _order = self.rebuilding.lock().await;
         let environment = Environment::of_process()?;
-        let loaded = config::load(&self.sources.args, &environment)?;
+        let read = || config::load(&self.sources.args, &environment);
+        let loaded = settled(read, |a, b| match (a, b) {
+            (Ok(a), Ok(b)) => a.text.as_ref().map(config::Secret::expose) == b.text.as_ref().map(config::Secret::expose),
+            (Err(a), Err(b)) => a.to_string() == b.to_string(),
+            _ => false,
+        })
+        .await?;
         let stored = Stored::read(&self.store).await?;
         let house = self.judge(&loaded, &stored)?;
         let warnings = loaded.warnings.clone();
@@ -286,4 +314,24 @@ fn invalid(problems: &[Problem]) -> Failure {
 /// The failure of a file that can't be read or written.
 fn refused(error: &ConfigError) -> Failure {
     Failure::new(Code::Unprocessable, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_is_read_when_it_is_written() {
+        let mut texts = ["", "accounts: [", "accounts: []\naliases: {}", "accounts: []\naliases: {}", "other"].into_iter();
+        assert_eq!(settled(|| texts.next().unwrap(), |a, b| a == b).await, "accounts: []\naliases: {}");
+        let mut looks = 0;
+        let last = settled(
+            || {
+                looks += 1;
+                looks
+            },
+            |a, b| a == b,
+        );
+        assert_eq!(last.await, LOOKS_MAX, "one that never settles is taken as it is in the end");
+    }
 }

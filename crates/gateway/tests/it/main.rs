@@ -22,6 +22,7 @@ mod identity;
 mod keys;
 mod lifecycle;
 mod limits;
+mod litellm;
 mod login;
 mod media;
 mod mixtures;
