@@ -89,10 +89,10 @@ fn policy(reader: &Reader, node: &Node, name: &str, word: &str) -> Result<[Optio
             None => return Err(wrong(reader, node, name, known())),
         }
     }
-    match node.entries().is_empty() && !node.is_null() {
-        true => Err(wrong(reader, node, name, known())),
-        false => Ok(said),
+    if node.entries().is_empty() {
+        return Err(wrong(reader, node, name, known()));
     }
+    Ok(said)
 }
 
 /// `allowed_fails_policy`: how many failures of a kind are too many.
@@ -145,7 +145,7 @@ pub(crate) fn tries(reader: &Reader, usual: u32, fallbacks: &Fallbacks) -> Resul
         tries.of.insert(entry.key.clone(), bounds);
     }
     let is_said = retries.is_some() || whole.is_some() || groups.is_some() || !fallbacks.always.is_empty();
-    Ok(tries).map(|tries| Some(tries).filter(|_| is_said && !reader.is_written("retry.max_attempts")))
+    Ok((is_said && !reader.is_written("retry.max_attempts")).then_some(tries))
 }
 
 /// The most attempts that a request can come to.

@@ -1,5 +1,7 @@
 //! Words of LiteLLM's sections: what each means here, and which mean nothing.
 
+use std::fmt::Write as _;
+
 use crate::litellm_router;
 use crate::reader::Reader;
 use crate::tree::Node;
@@ -107,8 +109,15 @@ pub(crate) fn redis_url(reader: &Reader) -> Option<(String, u64)> {
 
 /// A password as it stands in an address.
 fn escaped(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    let mut escaped = String::with_capacity(text.len());
+    for b in text.bytes() {
+        if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
+            escaped.push(char::from(b));
+        } else {
+            let _ = write!(escaped, "%{b:02X}");
+        }
+    }
+    escaped
 }
 
 #[cfg(test)]

@@ -135,11 +135,10 @@ fn show_rest(config: &Config, reader: &mut Reader) {
     let own = ["accounts", "services", "model_list", "auth.keys", "auth.master"];
     for key in KEYS.iter().filter(|k| !k.is_single() && !own.contains(&k.name)) {
         if let Some(node) = reader.root.at(key.name) {
-            match key.name {
-                "environment_variables" => {
-                    flat.extend(node.entries().iter().map(|e| (format!("{}.{}", key.name, e.key), MASK.to_owned(), e.line)))
-                }
-                _ => node.flatten(key.name, &mut flat),
+            if key.name == "environment_variables" {
+                flat.extend(node.entries().iter().map(|e| (format!("{}.{}", key.name, e.key), MASK.to_owned(), e.line)));
+            } else {
+                node.flatten(key.name, &mut flat);
             }
         }
     }

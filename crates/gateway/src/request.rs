@@ -14,8 +14,8 @@ use http::{
 };
 use journey::{
     Body, BodyError, Call, Caller, Flow, Kept, Meter, Operation, Outcome, Passage, Permit, Pick, Plan, Receipt, Request, Served, Source,
-    Target, Witness,
-, When};
+    Target, When, Witness,
+};
 use policy::{Admission, Prices, Standing};
 use routing::View;
 use serde_json::json;

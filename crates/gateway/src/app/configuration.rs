@@ -82,7 +82,7 @@ pub struct Configured {
 const SETTLING: Duration = Duration::from_millis(20);
 
 /// Most looks at it.
-const LOOKS_MAX: u32 = 50;
+const LOOKS_MAX: u32 = 25;
 
 /// What two looks in a row agree on: an editor that writes into the file itself leaves half of it there for a moment, and half of a file, or an
 /// empty one, may be valid.
@@ -320,7 +320,7 @@ fn refused(error: &ConfigError) -> Failure {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_file_is_read_when_it_is_written() {
         let mut texts = ["", "accounts: [", "accounts: []\naliases: {}", "accounts: []\naliases: {}", "other"].into_iter();
         assert_eq!(settled(|| texts.next().unwrap(), |a, b| a == b).await, "accounts: []\naliases: {}");
