@@ -12,7 +12,7 @@ use store::{
 use telemetry::Courtesy;
 use tokio::sync::mpsc;
 
-use crate::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, ROWS_BEHIND, recorder::Shared};
+use crate::{BATCH_BYTES_MAX, BATCH_ROWS, BATCH_ROWS_MAX, ROWS_BEHIND, recorder::Shared};
 
 /// Rows that are made before requests that wait for this core go first.
 const ROWS_AT_A_TIME: usize = 8;
@@ -48,9 +48,11 @@ impl<R, F: FnMut(R) -> (Row, Option<Bodies>)> Intake<R, F> {
 
     /// Takes what fits into a transaction out of the queue; the texts are in their files then. True: there may be more.
     pub(crate) fn gather(&mut self, batch: &mut Vec<Row>) -> bool {
-        Courtesy::press(self.queue.len() > ROWS_BEHIND);
+        let is_behind = self.queue.len() > ROWS_BEHIND;
+        Courtesy::press(is_behind);
+        let rows_max = if is_behind { BATCH_ROWS_MAX } else { BATCH_ROWS };
         let mut bytes = 0;
-        while batch.len() < BATCH_ROWS_MAX
+        while batch.len() < rows_max
             && bytes < BATCH_BYTES_MAX
             && let Ok(recorded) = self.queue.try_recv()
         {
@@ -63,7 +65,7 @@ impl<R, F: FnMut(R) -> (Row, Option<Bodies>)> Intake<R, F> {
             }
         }
         self.flush(batch);
-        batch.len() == BATCH_ROWS_MAX || bytes >= BATCH_BYTES_MAX
+        batch.len() == rows_max || bytes >= BATCH_BYTES_MAX
     }
 
     fn flush(&mut self, batch: &[Row]) {

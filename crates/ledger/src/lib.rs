@@ -19,7 +19,9 @@ pub use writer::{Ledger, LedgerError};
 /// How long rows come together before they are written: a killed process may lose what came in 200 ms, and every write wakes two threads,
 /// which costs as much as many rows.
 pub const WRITE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(150);
-/// Rows of one transaction: as many as one statement stores.
+/// Rows of one transaction: so few that requests which share its core hardly wait for it.
+pub const BATCH_ROWS: usize = 64;
+/// Rows of one transaction where many wait.
 pub const BATCH_ROWS_MAX: usize = 256;
 /// Bytes of rows after which a transaction takes no more. Nothing interrupts a commit, and requests that share its core wait for it: of 1.6 MB
 /// it took 2 ms.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use sqlx::{
-    Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    AssertSqlSafe, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
     migrate::Migrator,
     query::Query,
     sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -26,7 +26,9 @@ const MIGRATION_WAIT: Duration = Duration::from_mins(1);
 const STEPS_AT_A_TIME: i32 = 250;
 /// Pages of the write-ahead file (of 4 KiB) after which it is moved into the database. Nothing interrupts that, and requests that share its core
 /// wait for it: 4096 pages took 7 ms, 1000 took 2.
-const CHECKPOINT_PAGES: &str = "256";
+const CHECKPOINT_PAGES: u32 = 256;
+/// The same where so much is to be written that it can't let others past: each move waits for the disk twice, which takes longer than all the rest.
+const CHECKPOINT_PAGES_PRESSED: u32 = 4096;
 /// The write-ahead file is cut back to this size when it is emptied.
 const JOURNAL_BYTES_MAX: &str = "67108864";
 
@@ -58,6 +60,7 @@ pub(crate) enum Durability {
 pub(crate) struct Writer {
     pub(crate) connection: SqliteConnection,
     durability: Durability,
+    checkpoint_pages: u32,
     /// The commits of others that are known of.
     pub(crate) seen: i64,
     /// The highest number that a request record was given here.
@@ -78,6 +81,12 @@ impl Writer {
             };
             sqlx::query(statement).execute(&mut self.connection).await?;
             self.durability = durability;
+        }
+        let pages = if Courtesy::is_pressed() { CHECKPOINT_PAGES_PRESSED } else { CHECKPOINT_PAGES };
+        if self.checkpoint_pages != pages {
+            let statement = AssertSqlSafe(format!("PRAGMA wal_autocheckpoint = {pages}"));
+            sqlx::query(statement).execute(&mut self.connection).await?;
+            self.checkpoint_pages = pages;
         }
         Ok(())
     }
@@ -108,7 +117,7 @@ impl Store {
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
             .pragma("journal_size_limit", JOURNAL_BYTES_MAX)
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
             .thread_name(|id| format!("store-{id}"));
         let mut connection = SqliteConnection::connect_with(&options).await.map_err(unreadable)?;
         migrate(&mut connection, &path).await?;
@@ -120,7 +129,7 @@ impl Store {
             .await
             .map_err(unreadable)?;
         let seen = changes::data_version(&mut connection).await?;
-        let writer = Mutex::new(Writer { connection, durability: Durability::Disk, seen, last_seq: 0 });
+        let writer = Mutex::new(Writer { connection, durability: Durability::Disk, checkpoint_pages: CHECKPOINT_PAGES, seen, last_seq: 0 });
         let inner = Arc::new(Inner { writer, readers, changes: watch::Sender::new(0), path });
         tokio::spawn(changes::watch(Arc::downgrade(&inner)));
         Ok(Self { inner })
@@ -246,7 +255,7 @@ impl Store {
     pub async fn refuse_rows_of(&self, table: &str) {
         let mut writer = self.inner.writer.lock().await;
         let trigger = format!("CREATE TRIGGER refused BEFORE INSERT ON {table} BEGIN SELECT raise(FAIL, 'refused'); END");
-        sqlx::query(sqlx::AssertSqlSafe(trigger)).execute(&mut writer.connection).await.expect("a trigger that always works");
+        sqlx::query(AssertSqlSafe(trigger)).execute(&mut writer.connection).await.expect("a trigger that always works");
     }
 
     /// Makes the database as full as if the disk were: it may not grow beyond so many pages (what it has stays).
@@ -255,7 +264,7 @@ impl Store {
     /// Where the database can't be asked.
     pub async fn limit_size(&self, pages: u32) {
         let mut writer = self.inner.writer.lock().await;
-        let statement = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+        let statement = AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
         sqlx::query(statement).execute(&mut writer.connection).await.expect("a pragma that always works");
     }
 }

@@ -26,9 +26,14 @@ impl Courtesy {
         PRESSED.store(is_behind, Relaxed);
     }
 
+    /// What was said last.
+    pub fn is_pressed() -> bool {
+        PRESSED.load(Relaxed)
+    }
+
     /// Gives the core away for a moment, unless that has just proved to be too long a moment or too much waits.
     pub fn give_way(&mut self) {
-        if PRESSED.load(Relaxed) {
+        if Self::is_pressed() {
             return;
         }
         let began = Instant::now();
