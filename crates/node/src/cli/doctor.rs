@@ -135,11 +135,7 @@ fn graphics() -> Finding {
         let memory = gpu.memory_bytes.map_or_else(|| "unknown memory".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
         format!("{} ({memory})", gpu.model)
     };
-    let said = if gpus.is_empty() {
-        "none found: models run on the processor".to_owned()
-    } else {
-        gpus.iter().map(one).collect::<Vec<_>>().join(", ")
-    };
+    let said = if gpus.is_empty() { "none found".to_owned() } else { gpus.iter().map(one).collect::<Vec<_>>().join(", ") };
     Finding::new("graphics", Verdict::Good, said)
 }
 
@@ -171,7 +167,7 @@ fn judge(program: &str, said: &Value, has_gpus: bool) -> Finding {
         let said = format!("{program} is built for {made_for} and uses no GPU of this machine");
         return Finding::new("worker", Verdict::Doubtful, said);
     }
-    let used = if devices.is_empty() { String::new() } else { format!(", uses {}", devices.join(", ")) };
+    let used = if devices.is_empty() { ", computes on the processor".to_owned() } else { format!(", uses {}", devices.join(", ")) };
     Finding::new("worker", Verdict::Good, format!("{program}, built for {made_for}{used}"))
 }
 
