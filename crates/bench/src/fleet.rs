@@ -26,7 +26,7 @@ use nodes::ScriptedNode;
 
 /// A name for both sides.
 const MODEL: &str = "tiny";
-const KEY: &str = "sk_bench0123456789012345678901234";
+pub(crate) const KEY: &str = "sk_bench0123456789012345678901234";
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// Bars.
 const PICK_P99_US_MAX: f64 = 100.0;
@@ -96,13 +96,13 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 /// A router of this build, in a home of its own, that believes its nodes.
-struct Router {
-    address: String,
+pub(crate) struct Router {
+    pub(crate) address: String,
     _process: Running,
 }
 
 impl Router {
-    fn start(machine: Machine, programs: &Path, home: &Path, trusting: bool) -> Result<Self> {
+    pub(crate) fn start(machine: Machine, programs: &Path, home: &Path, trusting: bool) -> Result<Self> {
         std::fs::create_dir_all(home)?;
         let address = free_address()?;
         let mut command = machine.command(Side::Measured, &programs.join("llm-router"));
@@ -141,17 +141,23 @@ impl Router {
     }
 }
 
-/// `GET /api/nodes` with so many nodes.
-async fn listing(machine: Machine, programs: &Path, dir: &Path, count: u16) -> Result<Summary> {
-    let router = Router::start(machine, programs, &dir.join("listing"), true)?;
-    let mut connection = Connection::open(&router.address).await?;
+/// Registers so many nodes at a router that believes them.
+pub(crate) async fn register(address: &str, connection: &mut Connection, count: u16) -> Result<()> {
     for n in 0..count {
         let said = picks::registration(n);
-        let answer = connection.call(&post(&router.address, "/api/nodes", &[], said.to_string().as_bytes()), |_, _| {}).await?;
+        let answer = connection.call(&post(address, "/api/nodes", &[], said.to_string().as_bytes()), |_, _| {}).await?;
         if answer.status != 201 {
             bail!("registration {n} was answered with {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
         }
     }
+    Ok(())
+}
+
+/// `GET /api/nodes` with so many nodes.
+async fn listing(machine: Machine, programs: &Path, dir: &Path, count: u16) -> Result<Summary> {
+    let router = Router::start(machine, programs, &dir.join("listing"), true)?;
+    let mut connection = Connection::open(&router.address).await?;
+    register(&router.address, &mut connection, count).await?;
     let request = format!("GET /api/nodes HTTP/1.1\r\nhost: router\r\nauthorization: Bearer {KEY}\r\n\r\n");
     let mut times = Times::new();
     for _ in 0..100 {

@@ -4,6 +4,7 @@
 
 pub mod fleet;
 pub mod gateway;
+pub mod history;
 pub mod load;
 pub mod mock;
 pub mod node;

@@ -20,6 +20,8 @@ enum Verb {
     Node(bench::node::Options),
     /// Choosing among nodes, the way to one, and what a second brings.
     Fleet(bench::fleet::Options),
+    /// The dashboard's figures over a million records of requests.
+    History(bench::history::Options),
     /// A fake provider.
     MockUpstream(bench::mock::Options),
     /// The load generator.
@@ -32,6 +34,7 @@ fn main() -> Result<()> {
         Verb::Peers(options) => bench::peers::run(&options),
         Verb::Node(options) => bench::node::run(&options),
         Verb::Fleet(options) => bench::fleet::run(&options),
+        Verb::History(options) => bench::history::run(&options),
         Verb::MockUpstream(options) => bench::mock::serve(&options),
         Verb::Loadgen(options) => bench::load::run(&options),
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::RateLimit;
+use crate::prices::Price;
 use crate::secret::Secret;
 use crate::setting::words;
 
@@ -51,7 +52,7 @@ pub struct Account {
     /// Share among accounts of one priority; `None` where nobody wrote one.
     pub weight: Option<f64>,
     /// Dollars for a million tokens of prompt and of completion, where it is the account's own.
-    pub price: Option<(f64, f64)>,
+    pub price: Option<Price>,
     /// The service's own bound; a full one is skipped.
     pub rate_limit: Option<RateLimit>,
     /// Further bounds.

@@ -10,6 +10,7 @@ use crate::config::RateLimit;
 use crate::env::Environment;
 use crate::error::ConfigError;
 use crate::fields::{Field, Fields, field};
+use crate::prices::{PRICE_FIELDS, Price};
 use crate::providers::{self, provider};
 use crate::secret::Secret;
 use crate::secret_ref::{self, Reference};
@@ -51,7 +52,7 @@ pub(crate) const ACCOUNT_FIELDS: &[Field] = &[
     field("model_map", "Public name → the upstream's name; `team/*` → `*` for all names that begin so."),
     field("priority", "Lower first (`0`)."),
     field("weight", "Share among accounts of one priority (`1`); where one of them has it, one is drawn for each request."),
-    field("price", "`{input, output}`: dollars for a million tokens, where they are the account's own and not the model's."),
+    field("price", "`{input, output, cached, cache_write, source}` as in `prices`, where they are the account's own and not the model's."),
     field("rate_limit_requests", "Most requests in a sliding window; a full account is skipped."),
     field("rate_limit_window", "That window (`60s`)."),
     field("limits", "`{rpm, tpm, concurrency}`: requests and tokens a minute, requests at once."),
@@ -63,16 +64,15 @@ pub(crate) const ACCOUNT_FIELDS: &[Field] = &[
 
 /// The keys of `limits`.
 pub(crate) const LIMIT_FIELDS: &[Field] = &[field("rpm", ""), field("tpm", ""), field("concurrency", "")];
-const PRICE_FIELDS: &[Field] = &[field("input", ""), field("output", "")];
 const TIMEOUT_FIELDS: &[Field] =
     &[field("connect", ""), field("first_byte", ""), field("idle", ""), field("total", ""), field("stream_first_byte", "")];
 
-fn price(fields: &Fields) -> Result<Option<(f64, f64)>, ConfigError> {
+fn price(fields: &Fields) -> Result<Option<Price>, ConfigError> {
     if fields.node("price").is_none() {
         return Ok(None);
     }
     let price = fields.below("price", PRICE_FIELDS)?;
-    Ok(Some((price.optional("input")?.unwrap_or(0.0), price.optional("output")?.unwrap_or(0.0))))
+    Price::read(&price).map(Some)
 }
 
 /// The window of a rate limit that names none.

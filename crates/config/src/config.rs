@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::account::{Account, AccountLimits, Timeouts};
 use crate::address::AddressBlock;
 use crate::files::{Convert, Downloads, Hub};
+use crate::prices::Price;
 use crate::registered::TypeKeys;
 use crate::secret::Secret;
 use crate::setting::words;
@@ -23,6 +24,8 @@ pub struct Config {
     pub models: Vec<ModelEntry>,
     /// Every way to reach a provider, those of the file first, then `ROUTER_SERVICES`, then the environment's.
     pub accounts: Vec<Account>,
+    /// What tokens of models cost, by the model's name.
+    pub prices: BTreeMap<String, Price>,
     /// Names that stand for one or several targets, tried in order.
     pub aliases: BTreeMap<String, Vec<String>>,
     /// By task, the models of each complexity.
@@ -503,6 +506,8 @@ pub struct History {
     pub bodies: HistoryBodies,
     /// For how long.
     pub retention: Duration,
+    /// Bytes that the database may take before the oldest records go.
+    pub size_max: u64,
 }
 
 words! {

@@ -29,6 +29,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::value("server.threads", "", "Threads that serve connections.").by_default("one per core"),
     // models and routing
     Key::value("default_model", "", "The model that answers where a request names none, or `auto` without a route."),
+    Key::whole("prices", Shape::Structure, "By model, what tokens cost: `{input, output, cached, cache_write, source}`, dollars for a million."),
     Key::whole("models", Shape::Structure, "Models by name, or objects `{id, context, max_output, capabilities, price}`."),
     Key::whole("accounts", Shape::Structure, "Providers with their credentials; see below."),
     Key::whole("services", Shape::Structure, "The same list as the variable `ROUTER_SERVICES`; see below."),
@@ -163,6 +164,7 @@ pub(crate) const KEYS: &[Key] = &[
     )
     .env(&["LLM_ROUTER_HISTORY_BODIES"]),
     Key::value("history.retention", "7d", "How long it is kept."),
+    Key::value("history.size_max", "16GiB", "What the database may take: beyond it the oldest records of requests go, whatever their age."),
     Key::value("audit.enabled", "true", "Whether changes in the control plane are recorded.").env(&["AUDIT_LOG_ENABLED"]),
     Key::value("audit.fail_mode", "open", "`closed` refuses a change whose record can't be stored.").env(&["AUDIT_LOG_FAIL_MODE"]),
     Key::value("audit.retention", "365d", "How long records of changes are kept."),
@@ -239,7 +241,6 @@ pub(crate) const KEYS: &[Key] = &[
     Key::whole("limits", Shape::Kept, "Limits of keys, users and models."),
     Key::whole("budgets", Shape::Kept, "Budgets."),
     Key::whole("guardrails", Shape::Kept, "Guardrails."),
-    Key::whole("prices", Shape::Kept, "Prices by model."),
     Key::whole("mcp", Shape::Kept, "Tools."),
     Key::whole("a2a", Shape::Kept, "Agents."),
     Key::whole("skills", Shape::Kept, "Skills."),
@@ -282,7 +283,6 @@ pub(crate) const WITHOUT_EFFECT: &[&str] = &[
     "limits",
     "budgets",
     "guardrails",
-    "prices",
     "mcp",
     "a2a",
     "skills",

@@ -8,6 +8,7 @@ use crate::accounts::list;
 use crate::base_url;
 use crate::error::ConfigError;
 use crate::fields::{Field, Fields, Place, field};
+use crate::prices::Price;
 use crate::providers::{self, provider};
 use crate::secret::Secret;
 use crate::secret_ref::{self, Reference};
@@ -93,10 +94,10 @@ fn weigh(accounts: &mut [Account]) {
 }
 
 /// LiteLLM's dollars for one token, as ours for a million.
-fn price(params: &Fields) -> Result<Option<(f64, f64)>, ConfigError> {
+fn price(params: &Fields) -> Result<Option<Price>, ConfigError> {
     let (input, output): (Option<f64>, Option<f64>) = (params.optional("input_cost_per_token")?, params.optional("output_cost_per_token")?);
     let is_said = input.is_some() || output.is_some();
-    Ok(is_said.then(|| (input.unwrap_or(0.0) * 1e6, output.unwrap_or(0.0) * 1e6)))
+    Ok(is_said.then(|| Price { input: input.unwrap_or(0.0) * 1e6, output: output.unwrap_or(0.0) * 1e6, ..Price::default() }))
 }
 
 /// The name of the account of the entry at `at`: the model's, with a number where another entry has that.

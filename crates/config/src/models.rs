@@ -17,7 +17,7 @@ pub(crate) const MODEL_FIELDS: &[Field] = &[
     field("context", "Most tokens of prompt and answer together."),
     field("max_output", "Most tokens of an answer."),
     field("capabilities", "Words such as `tools` and `vision`."),
-    field("price", "What it costs."),
+    field("price", "What it costs, as in `prices`, which it wins over."),
 ];
 
 /// The keys of a profile of `auto`.

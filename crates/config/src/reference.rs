@@ -9,6 +9,7 @@ use crate::key::Key;
 use crate::keys::{KEYS, PREFIX, WITHOUT_EFFECT};
 use crate::models::{MODEL_FIELDS, ROUTE_FIELDS, STRATEGIES};
 use crate::node_keys::NODE_KEYS;
+use crate::prices::PRICE_FIELDS;
 use crate::providers::providers;
 
 const HEAD: &str = "\
@@ -52,6 +53,8 @@ pub fn reference_markdown() -> String {
     out.push_str("\nAn account that names no key uses its provider's variable, but only at its provider's own address.\n");
     out.push_str("\n### Models\n\nItems of `models` that are objects.\n\n");
     fields(&mut out, MODEL_FIELDS);
+    out.push_str("\n### Prices\n\nEntries of `prices`, the `price` of a model and that of an account.\n\n");
+    fields(&mut out, PRICE_FIELDS);
     out.push_str("\n### Profiles\n\nEntries of `routes`.\n\n");
     fields(&mut out, ROUTE_FIELDS);
     let _ = writeln!(out, "\nStrategies: {}.", code(STRATEGIES));

@@ -9,6 +9,7 @@ use crate::fields::Field;
 use crate::key::{Key, Shape};
 use crate::keys::{KEYS, PREFIX};
 use crate::models::{MODEL_FIELDS, ROUTE_FIELDS, STRATEGIES};
+use crate::prices::PRICE_FIELDS;
 
 /// The schema (draft 2020-12). Values that are read from words (`5s`, `64MiB`, `20%`) may be texts or numbers there.
 pub fn schema_json() -> Value {
@@ -77,6 +78,7 @@ fn structure(name: &str) -> Value {
             json!({"anyOf": [{"type": ["array", "null"], "items": entry}, {"type": "object", "additionalProperties": model()}]})
         }
         "aliases" | "auth.oauth.grants" => json!({"type": ["object", "null"], "additionalProperties": names()}),
+        "prices" => json!({"type": ["object", "null"], "additionalProperties": fields(PRICE_FIELDS)}),
         "task_routes" => {
             let tiers: Map<String, Value> = TIERS.iter().map(|tier| ((*tier).to_owned(), names())).collect();
             json!({"type": ["object", "null"], "additionalProperties": object(tiers)})

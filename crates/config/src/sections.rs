@@ -18,7 +18,7 @@ use crate::secret::{Secret, mask_url};
 use crate::setting::{Bytes, Count, Interval, Share, Span, Status};
 use crate::show::Origin;
 use crate::tree::Node;
-use crate::{accounts, auth, files, litellm_router, litellm_words, models};
+use crate::{accounts, auth, files, litellm_router, litellm_words, models, prices};
 
 /// Everything, not yet checked against each other.
 pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
@@ -36,6 +36,7 @@ pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
         models: models::models(reader.root, place)?,
         accounts: accounts::collect(reader, timeouts)?,
         aliases: aliases(reader, place)?,
+        prices: prices::prices(reader.root, place)?,
         fallbacks,
         tries,
         task_routes: models::task_routes(reader.root, place)?,
@@ -58,7 +59,11 @@ pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
         ledger: Ledger { when_full: reader.value("ledger.when_full")? },
         auth: auth::read(reader)?,
         store: store(reader, &server)?,
-        history: History { bodies: reader.value("history.bodies")?, retention: reader.value::<Interval>("history.retention")?.0 },
+        history: History {
+            bodies: reader.value("history.bodies")?,
+            retention: reader.value::<Interval>("history.retention")?.0,
+            size_max: reader.value::<Bytes>("history.size_max")?.0,
+        },
         audit: audit(reader, &server)?,
         log: Log {
             level: reader.value("log.level")?,

@@ -192,6 +192,7 @@ impl App {
         house.issuer = issuer_of(&config, None, &client, &back);
         let purses = Purses::default();
         purses.hand_out(&store, &mut house).await;
+        house.prices.remember(&store).await;
         // Nodes are on our own network: no proxy stands between. Whoever registers or is adopted names its own address.
         let node_client = net::Client::new(net::Settings::default()).within(net::Reach::LinkLocal);
         let fleet = Fleet::open(store.clone(), node_client.clone(), snapshot::fleet_settings(&config)).await?;
@@ -292,7 +293,7 @@ impl App {
             let purging = async {
                 loop {
                     tick.tick().await;
-                    app.books.purge(app.house().config.history.retention).await;
+                    app.books.purge(&app.house().config.history).await;
                 }
             };
             tokio::select! {
@@ -480,6 +481,9 @@ impl App {
     /// Replaces the snapshot; what accounts have learned stays, and the keys of an identity provider that is still the same.
     async fn move_in(&self, mut house: House) {
         self.purses.hand_out(&self.store, &mut house).await;
+        if house.prices.version() != self.house().prices.version() {
+            house.prices.remember(&self.store).await;
+        }
         let older = self.house.load();
         house.inherit(&older);
         house.issuer = issuer_of(&house.config, older.issuer.as_ref(), &self.client, &self.back);

@@ -6,10 +6,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use config::Config;
+use config::{Config, config::History};
 use journey::Room;
 use ledger::{Ledger, LedgerError, Recorder};
-use store::{Store, history::Search};
+use store::{Store, StoreError, history::Search};
 use telemetry::metrics::Metrics;
 use tokio::{
     sync::{Semaphore, SemaphorePermit, watch},
@@ -27,6 +27,12 @@ const SPILL_FILE: &str = "requests.spill";
 /// How often records that are too old are looked for, and how many are removed at once.
 pub const PURGE_INTERVAL: Duration = Duration::from_mins(5);
 pub const PURGE_ROWS: u32 = 100;
+
+/// Records that are removed between two looks at how large the database is.
+const ROOM_ROWS: u32 = 1000;
+
+/// What the database may keep free for what comes next.
+const FREE_BYTES_MAX: u64 = 64 << 20;
 
 /// How long an answer waits for records to be stored.
 const FLUSH_TIME_MAX: Duration = Duration::from_millis(200);
@@ -58,7 +64,10 @@ impl Books {
     /// [`LedgerError::Thread`].
     pub fn open(store: &Store, config: &Config, house: Arc<ArcSwap<House>>) -> Result<Self, LedgerError> {
         let spill = config.server.data_dir.join(SPILL_FILE);
-        let ledger = Ledger::start(store.clone(), spill, move |settled: Settled| (settled.row(), settled.bodies(&house.load())))?;
+        let ledger = Ledger::start(store.clone(), spill, move |settled: Settled| {
+            let house = house.load();
+            (settled.row(&house), settled.bodies(&house))
+        })?;
         Ok(Self {
             store: store.clone(),
             recorder: ledger.recorder(),
@@ -101,14 +110,44 @@ impl Books {
         }
     }
 
-    /// Removes records that are older than they are kept.
-    pub async fn purge(&self, retention: Duration) {
-        let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    /// Removes records that are older than they are kept, and the oldest of those for which there is no room; gives back what nobody needs.
+    pub async fn purge(&self, history: &History) {
+        let retention_ms = i64::try_from(history.retention.as_millis()).unwrap_or(i64::MAX);
         match store::requests::purge(&self.store, store::now_ms().saturating_sub(retention_ms), PURGE_ROWS).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "old request records were removed"),
             Err(error) => tracing::warn!(%error, "old request records can't be removed"),
         }
+        if let Err(error) = store::sums::forget_names(&self.store).await {
+            tracing::warn!(%error, "names of models that nobody served can't be forgotten");
+        }
+        match self.make_room(history.size_max).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::warn!(
+                rows,
+                size_max = history.size_max,
+                "the database was larger than `history.size_max`: its oldest request records were removed"
+            ),
+            Err(error) => tracing::warn!(%error, "the database can't be made smaller"),
+        }
+    }
+
+    /// Removes the oldest records until the database takes no more than this; gives how many. What is free and not soon needed goes back to the
+    /// disk.
+    async fn make_room(&self, size_max: u64) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        let mut room = self.store.room().await?;
+        // Once it is too large it becomes a little smaller than it may be, or it would be too large again at once.
+        let wanted = if room.used() > size_max { size_max - size_max / 20 } else { u64::MAX };
+        while room.used() > wanted {
+            let Some(before_ms) = store::requests::start_after_oldest(&self.store, ROOM_ROWS).await? else { break };
+            removed += store::requests::purge(&self.store, before_ms, PURGE_ROWS).await?;
+            room = self.store.room().await?;
+        }
+        if room.free > FREE_BYTES_MAX.max(room.used() / 4) {
+            self.store.give_back(FREE_BYTES_MAX).await?;
+        }
+        Ok(removed)
     }
 
     /// Takes nothing more, and stores or spills the rest.

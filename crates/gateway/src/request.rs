@@ -27,7 +27,7 @@ use crate::{
     app::{App, RequestPlace},
     books::ROOM,
     chance::chance,
-    price::Consumption,
+    price::{Consumption, dollars},
     recall::{self, Recalled},
     render::{self, KeepAlive, Out, put},
     settle::decision,
@@ -337,11 +337,16 @@ fn whole(house: &House, call: &Call, plan: &Plan, bytes: Bytes, mut response: Re
         bytes
     };
     let receipt = permit.receipt();
-    put(
-        response.headers_mut(),
-        HeaderName::from_static("x-llm-router-cost"),
-        &Consumption::from(&*receipt).cost_usd(house).unwrap_or(0.0).to_string(),
-    );
+    let headers = response.headers_mut();
+    let name = HeaderName::from_static("x-llm-router-cost");
+    match house.prices.cost_nano(&Consumption::from(&*receipt)) {
+        Some(nano) => put(headers, name, &dollars(nano).to_string()),
+        None => {
+            // Clients that read a number get one, and beside it that nobody knows.
+            headers.insert(name, HeaderValue::from_static("0"));
+            headers.insert(HeaderName::from_static("x-llm-router-cost-known"), HeaderValue::from_static("false"));
+        }
+    }
     receipt.first_byte_ms = Some(elapsed_ms);
     receipt.bytes_out = bytes.len() as u64;
     if let Some(kept) = &mut receipt.kept {

@@ -20,7 +20,7 @@ use telemetry::{
 };
 
 use self::tally::Tally;
-use crate::snapshot::House;
+use crate::{price::Consumption, snapshot::House};
 
 /// The desk that settles.
 pub struct Desk {
@@ -210,8 +210,8 @@ impl Settled {
         bodies::of(&self.0, house)
     }
 
-    /// The row of the request. Behind the path.
-    pub fn row(&self) -> Row {
+    /// The row of the request, charged by this instant's prices. Behind the path.
+    pub fn row(&self, house: &House) -> Row {
         let receipt = &*self.0;
         let usage = receipt.usage;
         Row {
@@ -246,6 +246,8 @@ impl Settled {
             decision: Some(decision::json(receipt).into()),
             metadata: None,
             cache: receipt.cache_word().map(Text::Static),
+            cost_nano: house.prices.cost_nano(&Consumption::from(receipt)),
+            price_version: Some(Text::Shared(house.prices.version().clone())),
         }
     }
 }

@@ -21,7 +21,7 @@ use store::sessions::Ended;
 use upstream::{Account, Grants, catalog};
 use wire::Dialect;
 
-use crate::{admin::session::Seat, discovery::Lists, first_run, spending, stored::Stored};
+use crate::{admin::session::Seat, discovery::Lists, first_run, price::PriceBook, spending, stored::Stored};
 
 /// The capability of a model that thinks with tools at hand on Responses only.
 const THINKING_TOOLS_ON_RESPONSES: &str = "thinking_tools_on_responses";
@@ -53,6 +53,8 @@ pub struct House {
     pub ended_sessions: HashMap<String, Ended>,
     /// The operator's own header for keys.
     pub key_header: Option<HeaderName>,
+    /// What is paid for tokens.
+    pub prices: PriceBook,
 }
 
 impl House {
@@ -118,6 +120,7 @@ impl House {
             rules,
             passes_credentials: enabled.iter().any(|account| account.auth_mode == AccountAuth::Passthrough),
             key_header,
+            prices: PriceBook::of(&config, &enabled),
             config,
             written: enabled,
         })
@@ -260,9 +263,7 @@ pub fn fleet_settings(config: &Config) -> FleetSettings {
 
 impl Figures for House {
     fn price(&self, model: &str) -> Option<(f64, f64)> {
-        let price = self.config.models.iter().find(|m| m.id == model)?.price.as_ref()?;
-        let of = |names: [&str; 2]| names.iter().find_map(|name| price[*name].as_f64());
-        Some((of(["input", "prompt"])?, of(["output", "completion"])?))
+        self.prices.of_model(model).map(|price| (price.input, price.output))
     }
 
     fn latency_s(&self, account: &str) -> Option<f64> {
@@ -274,7 +275,7 @@ impl Figures for House {
     }
 
     fn price_at(&self, account: &str, model: &str) -> Option<(f64, f64)> {
-        self.written.iter().find(|a| a.name == account).and_then(|a| a.price).or_else(|| self.price(model))
+        self.prices.at(account, model).map(|price| (price.input, price.output))
     }
 
     fn fresh_latency_s(&self, account: &str) -> Option<f64> {

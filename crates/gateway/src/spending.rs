@@ -12,12 +12,15 @@ use policy::{Budget, Prices, Purse, budget::DOLLARS_MAX, budget::Window};
 use serde_json::{Value, json};
 use store::{
     Store, StoreError,
-    history::{self, Group, Search},
     spending::{self, Spending},
+    usage,
 };
 use wire::Failure;
 
-use crate::{price::Consumption, snapshot::House};
+use crate::{
+    price::{Consumption, dollars},
+    snapshot::House,
+};
 
 /// The only currency that prices are in.
 const CURRENCY: &str = "USD";
@@ -27,7 +30,7 @@ const REQUEST_MS_MAX: i64 = 24 * 3_600_000;
 
 impl Prices for House {
     fn cost_usd(&self, receipt: &Receipt) -> Option<f64> {
-        Consumption::from(receipt).cost_usd(self)
+        self.prices.cost_nano(&Consumption::from(receipt)).map(dollars)
     }
 }
 
@@ -88,7 +91,7 @@ impl Purses {
             let known = self.by_key().get(key).cloned().filter(|purse| purse.serves(*budget));
             let purse = known.unwrap_or_else(|| Purse::new(key.clone(), *budget, now_ms));
             if purse.wants_seed() {
-                match spent_before(store, house, &purse, now_ms).await {
+                match spent_before(store, &purse, now_ms).await {
                     Ok((starts_ms, dollars)) => purse.seed(starts_ms, dollars),
                     Err(error) => {
                         tracing::error!(%error, key = &**key, "what a key has spent is not known; its budget counts from nothing");
@@ -126,19 +129,13 @@ impl Purses {
 }
 
 /// When the window began, and what was spent in it: as it was stored, with the records that ended since.
-async fn spent_before(store: &Store, house: &House, purse: &Purse, now_ms: i64) -> Result<(i64, f64), StoreError> {
+async fn spent_before(store: &Store, purse: &Purse, now_ms: i64) -> Result<(i64, f64), StoreError> {
     let starts_ms = purse.spent(now_ms).starts_ms;
     let saved = spending::get(store, &purse.key).await?.filter(|saved| saved.starts_at_ms == starts_ms);
     let upto_ms = saved.as_ref().map(|saved| saved.upto_ms);
-    let search = Search {
-        key_id: Some(purse.key.to_string()),
-        from_ms: Some(upto_ms.map_or(starts_ms, |upto| starts_ms.max(upto - REQUEST_MS_MAX))),
-        ended_after_ms: upto_ms,
-        ..Search::default()
-    };
-    let newer = history::used(store, &search, Group::Key).await?;
-    let newer: f64 = newer.iter().filter_map(|used| Consumption::from(used).cost_usd(house)).sum();
-    Ok((starts_ms, saved.map_or(0.0, |saved| saved.dollars) + newer))
+    let from_ms = upto_ms.map_or(starts_ms, |upto| starts_ms.max(upto - REQUEST_MS_MAX));
+    let newer = usage::spent(store, &purse.key, from_ms, upto_ms).await?;
+    Ok((starts_ms, saved.map_or(0.0, |saved| saved.dollars) + newer as f64 / 1e9))
 }
 
 #[cfg(test)]

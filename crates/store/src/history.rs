@@ -1,10 +1,14 @@
-//! Questions about request records: pages of those that match, counts by minute, sums by group.
+//! Questions about request records: pages of those that match, how many there are, counts by minute.
+//!
+//! What most questions ask for stands in the facet of a row. Sums tell in which hours there are such rows and how many, so that neither a page nor a
+//! count reads the rows in between.
 
 use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{
     Store, StoreError, bodies,
     requests::{self, ROWS_MAX, Stored},
+    sums::{DAY, HOUR_MS, Pieces},
 };
 
 /// Which records are meant; what is `None` does not matter.
@@ -17,13 +21,11 @@ pub struct Search {
     pub target: Option<String>,
     /// Id or name of the key that asked.
     pub key: Option<String>,
-    /// The id of the only key whose requests may be seen.
-    pub key_id: Option<String>,
-    /// Unix milliseconds: those that were over later.
-    pub ended_after_ms: Option<i64>,
     /// `success`, `error` or `cancelled`.
     pub outcome: Option<String>,
     pub http_status: Option<u16>,
+    /// The id of the only key whose requests may be seen.
+    pub key_id: Option<String>,
     /// Unix milliseconds, both ends included.
     pub from_ms: Option<i64>,
     pub until_ms: Option<i64>,
@@ -39,6 +41,9 @@ pub const TEXTS_MAX: u32 = 50_000;
 /// Records whose texts are looked through at once.
 const TEXTS_AT_A_TIME: u32 = 5000;
 
+/// Records that are passed over one by one where nothing but a time is asked for; of more, whole hours are.
+const OFFSET_MAX: u64 = if cfg!(test) { 5 } else { 1000 };
+
 /// Where a page of records begins.
 #[derive(Debug, Clone, Copy)]
 pub enum From {
@@ -49,6 +54,17 @@ pub enum From {
 }
 
 impl Search {
+    /// Whether all that is asked for but the time stands in facets: sums tell where it is, and how often.
+    fn is_of_facets(&self) -> bool {
+        self.client_ip.is_none() && self.text.is_none()
+    }
+
+    /// Whether anything is asked for that stands in facets.
+    fn has_facets(&self) -> bool {
+        let texts = [&self.model, &self.node_id, &self.target, &self.key, &self.key_id, &self.outcome];
+        self.http_status.is_some() || texts.into_iter().any(Option::is_some)
+    }
+
     /// The same search with its text looked for in what was said, so that several pages need that only once: unless a time is named, in the
     /// newest [`TEXTS_MAX`] records only.
     ///
@@ -67,6 +83,7 @@ impl Search {
         let mut said = Vec::new();
         loop {
             let mut query = QueryBuilder::new("SELECT seq, bodies_segment, bodies_offset FROM requests");
+            self.time().condition(&mut query);
             self.conditions_but_text(&mut query);
             query.push(" AND bodies_segment IS NOT NULL AND seq > ").push_bind(after_seq);
             query.push(" ORDER BY seq LIMIT ").push_bind(i64::from(TEXTS_AT_A_TIME));
@@ -79,6 +96,7 @@ impl Search {
         Ok(looked)
     }
 
+    /// Everything but the time.
     fn conditions(&self, query: &mut QueryBuilder<Sqlite>) {
         self.conditions_but_text(query);
         let Some(text) = &self.text else { return };
@@ -92,14 +110,18 @@ impl Search {
     }
 
     fn conditions_but_text(&self, query: &mut QueryBuilder<Sqlite>) {
-        query.push(" WHERE 1");
-        let equal = [
-            ("node_id", &self.node_id),
-            ("target", &self.target),
-            ("key_id", &self.key_id),
-            ("outcome", &self.outcome),
-            ("client_ip", &self.client_ip),
-        ];
+        self.facets(query);
+        if let Some(client_ip) = &self.client_ip {
+            query.push(" AND client_ip = ").push_bind(client_ip.clone());
+        }
+    }
+
+    fn facets(&self, query: &mut QueryBuilder<Sqlite>) {
+        let equal = [("node_id", &self.node_id), ("target", &self.target), ("key_id", &self.key_id), ("outcome", &self.outcome)];
+        if !self.has_facets() {
+            return;
+        }
+        query.push(" AND facet IN (SELECT id FROM facets WHERE 1");
         for (column, value) in equal {
             if let Some(value) = value {
                 query.push(format_args!(" AND {column} = ")).push_bind(value.clone());
@@ -111,20 +133,12 @@ impl Search {
         if let Some(key) = &self.key {
             query.push(" AND (key_id = ").push_bind(key.clone()).push(" OR key_name = ").push_bind(key.clone()).push(")");
         }
-        if let Some(ended_after_ms) = self.ended_after_ms {
-            query.push(" AND started_at + duration_ms > ").push_bind(ended_after_ms);
-        }
-        if let Some(from_ms) = self.from_ms {
-            query.push(" AND started_at >= ").push_bind(from_ms);
-        }
-        if let Some(until_ms) = self.until_ms {
-            query.push(" AND started_at <= ").push_bind(until_ms);
-        }
         if let Some(model) = &self.model {
             query.push(" AND (");
             contained(query, &["model_requested", "model_served"], &pattern(model));
             query.push(")");
         }
+        query.push(")");
     }
 }
 
@@ -147,20 +161,124 @@ fn pattern(text: &str) -> String {
     pattern
 }
 
+/// A time, unix milliseconds, both ends included.
+#[derive(Debug, Clone, Copy)]
+struct Time {
+    from_ms: i64,
+    until_ms: i64,
+}
+
+impl Time {
+    fn condition(self, query: &mut QueryBuilder<Sqlite>) {
+        query.push(" WHERE started_at >= ").push_bind(self.from_ms).push(" AND started_at <= ").push_bind(self.until_ms);
+    }
+}
+
+impl Search {
+    fn time(&self) -> Time {
+        Time { from_ms: self.from_ms.unwrap_or(i64::MIN), until_ms: self.until_ms.unwrap_or(i64::MAX) }
+    }
+}
+
 /// Records that match, newest first: at most `limit`, and [`ROWS_MAX`].
 ///
 /// # Errors
 /// The database's.
 pub async fn page(store: &Store, search: &Search, from: From, limit: u32) -> Result<Vec<Stored>, StoreError> {
-    let mut query = QueryBuilder::new("SELECT * FROM requests");
-    search.looked(store).await?.conditions(&mut query);
+    let limit = limit.min(ROWS_MAX) as usize;
+    let mut time = search.time();
+    if let From::After(started_at_ms, _) = from {
+        time.until_ms = time.until_ms.min(started_at_ms);
+    }
+    let is_far = matches!(from, From::Offset(rows) if rows > OFFSET_MAX);
+    if !search.is_of_facets() || !(search.has_facets() || is_far) {
+        return rows(store, &search.looked(store).await?, time, from, limit).await;
+    }
+    let kept_from_ms = requests::kept_from_ms(store).await?;
+    let mut page = Gathered { store, search, from, limit, found: Vec::new() };
+    let counted = Time { from_ms: time.from_ms.max(kept_from_ms), ..time };
+    for day in hits(store, search, DAY, counted).await? {
+        let of_day = Time { from_ms: counted.from_ms.max(day.start_ms), until_ms: counted.until_ms.min(day.start_ms + DAY * HOUR_MS - 1) };
+        for hour in hits(store, search, 1, of_day).await? {
+            let end_ms = hour.start_ms + HOUR_MS - 1;
+            let is_whole = hour.start_ms >= counted.from_ms && end_ms <= counted.until_ms;
+            let of_hour = Time { from_ms: counted.from_ms.max(hour.start_ms), until_ms: counted.until_ms.min(end_ms) };
+            if page.is_full_after(of_hour, is_whole.then_some(hour.requests)).await? {
+                return Ok(page.found);
+            }
+        }
+    }
+    // Of what is older some was removed: no sum tells what is left of it.
+    let older = Time { until_ms: time.until_ms.min(kept_from_ms.saturating_sub(1)), ..time };
+    if older.from_ms <= older.until_ms {
+        page.is_full_after(older, None).await?;
+    }
+    Ok(page.found)
+}
+
+/// A page in the making.
+struct Gathered<'a> {
+    store: &'a Store,
+    search: &'a Search,
+    from: From,
+    limit: usize,
+    found: Vec<Stored>,
+}
+
+impl Gathered<'_> {
+    /// Takes what there is of a time in which so many match, if that is known. True: the page is full.
+    async fn is_full_after(&mut self, time: Time, matching: Option<u64>) -> Result<bool, StoreError> {
+        if let From::Offset(skipped) = &mut self.from
+            && *skipped > 0
+        {
+            let matching = match matching {
+                Some(matching) => matching,
+                None => counted(self.store, self.search, time).await?,
+            };
+            if matching <= *skipped {
+                *skipped -= matching;
+                return Ok(false);
+            }
+        }
+        self.found.extend(rows(self.store, self.search, time, self.from, self.limit - self.found.len()).await?);
+        if let From::Offset(skipped) = &mut self.from {
+            *skipped = 0;
+        }
+        Ok(self.found.len() >= self.limit)
+    }
+}
+
+/// An hour or a day with records that match.
+struct Hit {
+    start_ms: i64,
+    requests: u64,
+}
+
+/// Those that touch a time, the latest first.
+async fn hits(store: &Store, search: &Search, width: i64, time: Time) -> Result<Vec<Hit>, StoreError> {
+    let first = time.from_ms.div_euclid(width * HOUR_MS) * width;
+    let mut query = QueryBuilder::new("SELECT start, sum(requests) AS requests FROM request_sums WHERE width = ");
+    query.push_bind(width).push(" AND start >= ").push_bind(first).push(" AND start <= ").push_bind(time.until_ms.div_euclid(HOUR_MS));
+    search.facets(&mut query);
+    query.push(" GROUP BY start ORDER BY start DESC");
+    let rows: Vec<(i64, i64)> = query.build_query_as().fetch_all(store.readers()).await?;
+    Ok(rows.into_iter().map(|(start, requests)| Hit { start_ms: start * HOUR_MS, requests: requests.unsigned_abs() }).collect())
+}
+
+async fn rows(store: &Store, search: &Search, time: Time, from: From, limit: usize) -> Result<Vec<Stored>, StoreError> {
+    const NEWEST_FIRST: &str = " ORDER BY started_at DESC, seq DESC";
+    // Found in the index alone: of the rows that are passed over none is read.
+    let mut query = QueryBuilder::new("SELECT * FROM requests WHERE seq IN (SELECT seq FROM requests");
+    time.condition(&mut query);
+    search.conditions(&mut query);
     if let From::After(started_at_ms, seq) = from {
         query.push(" AND (started_at, seq) < (").push_bind(started_at_ms).push(", ").push_bind(seq).push(")");
     }
-    query.push(" ORDER BY started_at DESC, seq DESC LIMIT ").push_bind(i64::from(limit.min(ROWS_MAX)));
+    query.push(NEWEST_FIRST).push(" LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
     if let From::Offset(rows) = from {
         query.push(" OFFSET ").push_bind(i64::try_from(rows).unwrap_or(i64::MAX));
     }
+    query.push(")").push(NEWEST_FIRST);
     query.build().fetch_all(store.readers()).await?.iter().map(requests::read).collect()
 }
 
@@ -169,9 +287,12 @@ pub async fn page(store: &Store, search: &Search, from: From, limit: u32) -> Res
 /// # Errors
 /// The database's.
 pub async fn after(store: &Store, search: &Search, seq: i64, limit: u32) -> Result<Vec<Stored>, StoreError> {
-    let mut query = QueryBuilder::new("SELECT * FROM requests");
+    let Time { from_ms, until_ms } = search.time();
+    let mut query = QueryBuilder::new("SELECT * FROM requests WHERE seq > ");
+    // By their numbers, which are few: not by time.
+    query.push_bind(seq).push(" AND +started_at >= ").push_bind(from_ms).push(" AND +started_at <= ").push_bind(until_ms);
     search.looked_after(store, seq).await?.conditions(&mut query);
-    query.push(" AND seq > ").push_bind(seq).push(" ORDER BY seq LIMIT ").push_bind(i64::from(limit.min(ROWS_MAX)));
+    query.push(" ORDER BY seq LIMIT ").push_bind(i64::from(limit.min(ROWS_MAX)));
     query.build().fetch_all(store.readers()).await?.iter().map(requests::read).collect()
 }
 
@@ -188,8 +309,42 @@ pub async fn newest(store: &Store) -> Result<i64, StoreError> {
 /// # Errors
 /// The database's.
 pub async fn count(store: &Store, search: &Search) -> Result<u64, StoreError> {
+    let time = search.time();
+    if !search.is_of_facets() || !search.has_facets() {
+        return if (time.from_ms, time.until_ms, &search.client_ip, &search.text) == (i64::MIN, i64::MAX, &None, &None) {
+            requests::count(store).await
+        } else {
+            counted(store, &search.looked(store).await?, time).await
+        };
+    }
+    let kept_from_ms = requests::kept_from_ms(store).await?;
+    let mut total = 0;
+    if time.from_ms < kept_from_ms {
+        total += counted(store, search, Time { until_ms: time.until_ms.min(kept_from_ms.saturating_sub(1)), ..time }).await?;
+    }
+    let from_ms = time.from_ms.max(kept_from_ms);
+    if from_ms > time.until_ms {
+        return Ok(total);
+    }
+    let pieces = Pieces::of(Some(from_ms), search.until_ms);
+    for (width, start, end) in pieces.sums {
+        let mut query = QueryBuilder::new("SELECT coalesce(sum(requests), 0) FROM request_sums WHERE width = ");
+        query.push_bind(width).push(" AND start >= ").push_bind(start).push(" AND start < ").push_bind(end);
+        search.facets(&mut query);
+        let requests: i64 = query.build_query_scalar().fetch_one(store.readers()).await?;
+        total += requests.unsigned_abs();
+    }
+    for (from_ms, end_ms) in pieces.rows {
+        total += counted(store, search, Time { from_ms, until_ms: end_ms - 1 }).await?;
+    }
+    Ok(total)
+}
+
+/// The same, row by row.
+async fn counted(store: &Store, search: &Search, time: Time) -> Result<u64, StoreError> {
     let mut query = QueryBuilder::new("SELECT count(*) FROM requests");
-    search.looked(store).await?.conditions(&mut query);
+    time.condition(&mut query);
+    search.conditions(&mut query);
     let n: i64 = query.build_query_scalar().fetch_one(store.readers()).await?;
     Ok(n.unsigned_abs())
 }
@@ -203,18 +358,16 @@ pub struct Minute {
     pub errors: u64,
 }
 
-/// Requests by the minute of their start, since a time (unix milliseconds); minutes without any are left out.
+/// How long counts by minute are kept, in minutes: the pages show an hour.
+pub(crate) const MINUTES_KEPT: i64 = 24 * 60;
+
+/// Requests by the minute of their start, since a time (unix milliseconds, a day ago at most); minutes without any are left out.
 ///
 /// # Errors
 /// The database's.
 pub async fn minutes(store: &Store, since_ms: i64) -> Result<Vec<Minute>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT started_at / 60000 AS minute, sum(outcome = 'success') AS successes, sum(outcome = 'error') AS errors \
-         FROM requests WHERE started_at >= ? GROUP BY minute ORDER BY minute",
-    )
-    .bind(since_ms)
-    .fetch_all(store.readers())
-    .await?;
+    let query = sqlx::query("SELECT minute, successes, errors FROM request_minutes WHERE minute >= ? ORDER BY minute");
+    let rows = query.bind(since_ms.div_euclid(60_000)).fetch_all(store.readers()).await?;
     let read = |row: &SqliteRow| {
         let count = |name: &str| Ok::<_, sqlx::Error>(row.try_get::<i64, _>(name)?.unsigned_abs());
         Ok(Minute { minute: row.try_get("minute")?, successes: count("successes")?, errors: count("errors")? })
@@ -222,76 +375,10 @@ pub async fn minutes(store: &Store, since_ms: i64) -> Result<Vec<Minute>, StoreE
     rows.iter().map(read).collect()
 }
 
-/// What sums are made over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Group {
-    Key,
-    Model,
-    Target,
-    /// UTC.
-    Day,
-}
-
-/// What one group used of one model at one account or node.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Used {
-    /// The key's id, the model, the account or node, or `YYYY-MM-DD`; empty where there was none.
-    pub group: String,
-    /// The key's name.
-    pub name: Option<String>,
-    /// The account or node.
-    pub target: Option<String>,
-    pub model_requested: Option<String>,
-    pub model_served: Option<String>,
-    /// Answered from memory: it used nothing again.
-    pub is_remembered: bool,
-    pub requests: u64,
-    pub errors: u64,
-    pub prompt_tokens: u64,
-    pub completion_tokens: u64,
-    pub cached_tokens: u64,
-}
-
-/// What was used, by group, target and model.
-///
-/// # Errors
-/// The database's.
-pub async fn used(store: &Store, search: &Search, group: Group) -> Result<Vec<Used>, StoreError> {
-    let column = match group {
-        Group::Key => "coalesce(key_id, '')",
-        Group::Model => "coalesce(model_served, model_requested, '')",
-        Group::Target => "coalesce(target, '')",
-        Group::Day => "date(started_at / 1000, 'unixepoch')",
-    };
-    let mut query = QueryBuilder::new(format!(
-        "SELECT {column} AS grp, max(key_name) AS name, target, model_requested, model_served, coalesce(cache IN ('hit', 'replayed'), 0) AS remembered, \
-         count(*) AS requests, sum(outcome = 'error') AS errors, coalesce(sum(prompt_tokens), 0) AS prompt, \
-         coalesce(sum(completion_tokens), 0) AS completion, coalesce(sum(cached_tokens), 0) AS cached FROM requests"
-    ));
-    search.looked(store).await?.conditions(&mut query);
-    query.push(" GROUP BY grp, target, model_requested, model_served, remembered ORDER BY grp");
-    let rows = query.build().fetch_all(store.readers()).await?;
-    let read = |row: &SqliteRow| {
-        let count = |name: &str| Ok::<_, sqlx::Error>(row.try_get::<i64, _>(name)?.unsigned_abs());
-        Ok(Used {
-            group: row.try_get("grp")?,
-            name: row.try_get::<Option<String>, _>("name")?.filter(|_| group == Group::Key),
-            target: row.try_get("target")?,
-            model_requested: row.try_get("model_requested")?,
-            model_served: row.try_get("model_served")?,
-            is_remembered: row.try_get("remembered")?,
-            requests: count("requests")?,
-            errors: count("errors")?,
-            prompt_tokens: count("prompt")?,
-            completion_tokens: count("completion")?,
-            cached_tokens: count("cached")?,
-        })
-    };
-    rows.iter().map(read).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::requests::Row;
 
@@ -328,7 +415,7 @@ mod tests {
         assert_eq!(ids(Search { outcome: some("error"), ..Search::default() }).await, ["r2"]);
         assert_eq!(ids(Search { from_ms: Some(60_000), until_ms: Some(60_000), ..Search::default() }).await, ["r2"]);
         assert_eq!(ids(Search { text: some("R1"), ..Search::default() }).await, ["r1"]);
-        assert_eq!(ids(Search { key_id: some("k"), ..Search::default() }).await, [""; 0]);
+        assert_eq!(ids(Search { key: some("k"), ..Search::default() }).await, [""; 0]);
     }
 
     #[tokio::test]
@@ -348,15 +435,54 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn minutes_and_groups_are_summed() {
+    async fn requests_are_counted_by_minute() {
         let (_home, store) = store(&[row(0, "a", "success"), row(1, "a", "error"), row(4, "b", "cancelled")]).await;
         let counts = minutes(&store, 0).await.unwrap();
         assert_eq!(counts, [Minute { minute: 0, successes: 1, errors: 1 }, Minute { minute: 2, successes: 0, errors: 0 }]);
-        let sums = used(&store, &Search::default(), Group::Model).await.unwrap();
-        assert_eq!(
-            sums.iter().map(|u| (u.group.as_str(), u.requests, u.errors, u.prompt_tokens)).collect::<Vec<_>>(),
-            [("a", 2, 1, 20), ("b", 1, 0, 10)]
-        );
-        assert_eq!(used(&store, &Search::default(), Group::Day).await.unwrap()[0].group, "1970-01-01");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn what_sums_find_is_what_rows_say(
+            times in proptest::collection::vec((0..80 * HOUR_MS, 0..3_usize, 0..3_usize), 1..120),
+            asked in proptest::collection::vec((0..4_usize, 0..4_usize, proptest::option::of(0..80 * HOUR_MS), 0..80 * HOUR_MS, 0..60_u64, 1..30_u32), 1..5),
+            removed_ms in 0..60 * HOUR_MS,
+            late in proptest::collection::vec(0..80 * HOUR_MS, 0..5),
+        ) {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                let all = |times: &[(i64, usize, usize)]| -> Vec<Row> {
+                    times.iter().enumerate().map(|(n, (at, model, how))| Row {
+                        id: format!("r{n}-{at}").into(),
+                        started_at_ms: *at,
+                        model_requested: Some(["alpha", "beta", "alphabet"][*model].into()),
+                        outcome: ["success", "error", "cancelled"][*how].into(),
+                        ..Row::default()
+                    }).collect()
+                };
+                let (_home, store) = store(&all(&times)).await;
+                requests::purge(&store, removed_ms, 7).await.unwrap();
+                let late: Vec<_> = late.into_iter().map(|at| (at, 0, 0)).collect();
+                requests::insert(&store, &all(&late)).await.unwrap();
+                for (model, how, from_ms, length, offset, limit) in asked {
+                    let search = Search {
+                        model: ["alpha", "ETA", "none"].get(model).map(|&name| name.to_owned()),
+                        outcome: ["success", "error", "cancelled"].get(how).map(|&name| name.to_owned()),
+                        from_ms,
+                        until_ms: from_ms.map(|from| from + length),
+                        ..Search::default()
+                    };
+                    let every = rows(&store, &search, search.time(), From::Offset(0), 1000).await.unwrap();
+                    assert_eq!(count(&store, &search).await.unwrap(), every.len() as u64, "{search:?}");
+                    let seqs = |rows: &[Stored]| rows.iter().map(|row| row.seq).collect::<Vec<_>>();
+                    let wanted: Vec<_> = seqs(&every).into_iter().skip(offset as usize).take(limit as usize).collect();
+                    assert_eq!(seqs(&page(&store, &search, From::Offset(offset), limit).await.unwrap()), wanted, "{search:?}");
+                    let Some(last) = every.get(offset as usize) else { continue };
+                    let next = page(&store, &search, From::After(last.row.started_at_ms, last.seq), limit).await.unwrap();
+                    let wanted: Vec<_> = seqs(&every).into_iter().skip(offset as usize + 1).take(limit as usize).collect();
+                    assert_eq!(seqs(&next), wanted, "{search:?}");
+                }
+            });
+        }
     }
 }

@@ -10,6 +10,7 @@
 
 mod column;
 mod error;
+mod facets;
 mod lock;
 mod open;
 mod text;
@@ -29,11 +30,14 @@ pub mod model_files;
 pub mod model_tasks;
 pub mod models;
 pub mod nodes;
+pub mod prices;
 pub mod redis;
 pub mod requests;
 pub mod sessions;
 pub mod spending;
+pub mod sums;
 pub mod upkeep;
+pub mod usage;
 pub mod users;
 
 pub use error::StoreError;

@@ -9,12 +9,12 @@ use sqlx::{
     AssertSqlSafe, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
     migrate::Migrator,
     query::Query,
-    sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use telemetry::Courtesy;
 use tokio::sync::{Mutex, MutexGuard, watch};
 
-use crate::{StoreError, audit, watch as changes};
+use crate::{StoreError, audit, facets, watch as changes};
 
 /// How long a statement waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,6 +65,7 @@ pub(crate) struct Writer {
     pub(crate) seen: i64,
     /// The highest number that a request record was given here.
     pub(crate) last_seq: i64,
+    pub(crate) facets: facets::Known,
 }
 
 impl Writer {
@@ -112,6 +113,8 @@ impl Store {
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .create_if_missing(false)
+            // Of a new database: what is free can be given back.
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
@@ -129,7 +132,15 @@ impl Store {
             .await
             .map_err(unreadable)?;
         let seen = changes::data_version(&mut connection).await?;
-        let writer = Mutex::new(Writer { connection, durability: Durability::Disk, checkpoint_pages: CHECKPOINT_PAGES, seen, last_seq: 0 });
+        let writer = Writer {
+            connection,
+            durability: Durability::Disk,
+            checkpoint_pages: CHECKPOINT_PAGES,
+            seen,
+            last_seq: 0,
+            facets: facets::Known::default(),
+        };
+        let writer = Mutex::new(writer);
         let inner = Arc::new(Inner { writer, readers, changes: watch::Sender::new(0), path });
         tokio::spawn(changes::watch(Arc::downgrade(&inner)));
         Ok(Self { inner })

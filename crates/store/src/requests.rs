@@ -1,6 +1,6 @@
 //! Request records: one row per admitted request, written in batches behind the path.
 
-use std::{collections::HashSet, sync::LazyLock};
+use std::{collections::HashSet, mem, sync::LazyLock};
 
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite, query::Query, sqlite::SqliteArguments, sqlite::SqliteRow};
@@ -8,7 +8,10 @@ use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite, query::Query, sqlite::
 use crate::{
     Store, StoreError, Text,
     bodies::{self, Place},
+    facets::Facet,
+    history,
     open::Durability,
+    sums,
 };
 
 /// One request. Made once per request on the hot path: texts that the configuration or the program already holds cost nothing.
@@ -58,12 +61,22 @@ pub struct Row {
     pub metadata: Option<Text>,
     /// `hit`, `miss` or `replayed`: a hit and a replay used nothing again.
     pub cache: Option<Text>,
+    /// What it cost, in billionths of a dollar; `None`: nobody knows the price, or how much was used.
+    pub cost_nano: Option<i64>,
+    /// The [price book](crate::prices) that the cost is from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_version: Option<Text>,
     /// Where what was asked and answered is kept: see [`bodies::of`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bodies: Option<Place>,
 }
 
 impl Row {
+    /// Whether it was answered from memory.
+    pub fn is_remembered(&self) -> bool {
+        matches!(self.cache.as_deref(), Some("hit" | "replayed"))
+    }
+
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
         let length = |text: &Option<Text>| text.as_ref().map_or(0, |text| text.len());
@@ -98,7 +111,7 @@ pub const ROWS_MAX: u32 = 1000;
 /// Rows that one statement inserts, the most first: each statement is a round trip to SQLite's thread. All stay prepared.
 const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
 
-const COLUMNS: [&str; 32] = [
+const COLUMNS: [&str; 33] = [
     "id",
     "started_at",
     "duration_ms",
@@ -131,13 +144,14 @@ const COLUMNS: [&str; 32] = [
     "cache",
     "bodies_segment",
     "bodies_offset",
+    "cost_nano",
 ];
 
 static INSERTS: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| CHUNKS.map(insert_statement));
 
 fn insert_statement(rows: usize) -> String {
-    let places = format!("(?, {})", vec!["?"; COLUMNS.len()].join(", "));
-    format!("INSERT INTO requests (seq, {}) VALUES {}", COLUMNS.join(", "), vec![places.as_str(); rows].join(", "))
+    let places = format!("(?, ?, {})", vec!["?"; COLUMNS.len()].join(", "));
+    format!("INSERT INTO requests (seq, facet, {}) VALUES {}", COLUMNS.join(", "), vec![places.as_str(); rows].join(", "))
 }
 
 /// A place in another keeping that rows were taken from; stored together with them, so that none of them is ever taken twice.
@@ -165,25 +179,37 @@ pub async fn insert_marked(store: &Store, rows: &[Row], mark: Option<Mark<'_>>) 
     let mut writer = store.writer(Durability::Process).await?;
     // A number is never given twice while the router runs, though the newest rows be removed: readers follow the numbers.
     let given = writer.last_seq;
+    // Given back when all is committed: of what is rolled back no number is remembered.
+    let mut known = mem::take(&mut writer.facets);
     let mut transaction = writer.begin().await?;
     let newest: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM requests").fetch_one(&mut *transaction).await?;
     let first = newest.max(given) + 1;
+    let mut sums = sums::Batch::default();
+    let mut facets = Vec::with_capacity(rows.len());
+    for row in rows {
+        let facet = known.number(&mut transaction, &Facet::of(row)).await?;
+        sums.count(row, facet);
+        facets.push(facet);
+    }
     let mut left = rows;
-    let mut seqs = first..;
+    let mut numbers = (first..).zip(facets);
     for (size, statement) in CHUNKS.into_iter().zip(&*INSERTS) {
         while let Some((chunk, rest)) = left.split_at_checked(size) {
             // Built from constants only.
             let query = sqlx::query(AssertSqlSafe(statement.as_str()));
-            chunk.iter().zip(&mut seqs).fold(query, |query, (row, seq)| bind(query.bind(seq), row)).execute(&mut *transaction).await?;
+            let query = chunk.iter().zip(&mut numbers).fold(query, |query, (row, (seq, facet))| bind(query.bind(seq).bind(facet), row));
+            query.execute(&mut *transaction).await?;
             left = rest;
         }
     }
+    sums.write(&mut transaction).await?;
     bodies::note(&mut transaction, rows, first).await?;
     if let Some(mark) = mark {
         let query = sqlx::query("INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value");
         query.bind(mark.name).bind(mark.value).execute(&mut *transaction).await?;
     }
     transaction.commit().await?;
+    writer.facets = known;
     writer.last_seq = first + rows.len() as i64 - 1;
     Ok(first)
 }
@@ -225,6 +251,7 @@ fn bind<'q>(query: Insert<'q>, row: &'q Row) -> Insert<'q> {
         .bind(&row.cache)
         .bind(row.bodies.map(|place| place.segment))
         .bind(row.bodies.map(|place| place.offset))
+        .bind(row.cost_nano)
 }
 
 /// The newest rows that match, newest first.
@@ -289,8 +316,18 @@ pub async fn count(store: &Store) -> Result<u64, StoreError> {
     Ok(n.unsigned_abs())
 }
 
+/// The name in `meta` under which it stands from when on every row is there.
+const KEPT_FROM: &str = "requests_kept_from_ms";
+
+/// Since when (unix milliseconds of the start) no row was removed: what sums say of this time is true of the rows.
+pub(crate) async fn kept_from_ms(store: &Store) -> Result<i64, StoreError> {
+    let value: Option<String> =
+        sqlx::query_scalar("SELECT value FROM meta WHERE name = ?").bind(KEPT_FROM).fetch_optional(store.readers()).await?;
+    Ok(value.and_then(|value| value.parse().ok()).unwrap_or(i64::MIN))
+}
+
 /// Removes rows that started before a time (unix milliseconds), at most `page` per transaction so that new rows get in between, and the texts
-/// to which no row points any more. Gives the number of rows removed.
+/// to which no row points any more. Sums stay. Gives the number of rows removed.
 ///
 /// # Errors
 /// The database's; what was removed before stays removed.
@@ -298,9 +335,17 @@ pub async fn purge(store: &Store, before_ms: i64, page: u32) -> Result<u64, Stor
     let mut removed = 0;
     loop {
         let mut writer = store.writer(Durability::Process).await?;
+        let mut transaction = writer.begin().await?;
+        // Never later than the newest row: those that come after it are all there.
+        let mark = "INSERT INTO meta (name, value) SELECT ?1, CAST(min(?2, max(started_at) + 1) AS TEXT) FROM requests HAVING count(*) > 0 \
+                    ON CONFLICT (name) DO UPDATE SET value = CAST(max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER)) AS TEXT)";
+        sqlx::query(mark).bind(KEPT_FROM).bind(before_ms).execute(&mut *transaction).await?;
         let query =
             sqlx::query("DELETE FROM requests WHERE seq IN (SELECT seq FROM requests WHERE started_at < ? ORDER BY started_at LIMIT ?)");
-        let rows = query.bind(before_ms).bind(page.max(1)).execute(&mut writer.connection).await?.rows_affected();
+        let rows = query.bind(before_ms).bind(page.max(1)).execute(&mut *transaction).await?.rows_affected();
+        let old = "DELETE FROM request_minutes WHERE minute < (SELECT max(minute) FROM request_minutes) - ?";
+        sqlx::query(old).bind(history::MINUTES_KEPT).execute(&mut *transaction).await?;
+        transaction.commit().await?;
         drop(writer);
         removed += rows;
         if rows < u64::from(page.max(1)) {
@@ -309,6 +354,15 @@ pub async fn purge(store: &Store, before_ms: i64, page: u32) -> Result<u64, Stor
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// The time (unix milliseconds) before which about so many of the oldest rows started, at least one; `None` where there is no row.
+///
+/// # Errors
+/// The database's.
+pub async fn start_after_oldest(store: &Store, rows: u32) -> Result<Option<i64>, StoreError> {
+    let query = "SELECT max(started_at) + 1 FROM (SELECT started_at FROM requests ORDER BY started_at LIMIT ?)";
+    Ok(sqlx::query_scalar(query).bind(rows.max(1)).fetch_one(store.readers()).await?)
 }
 
 pub(crate) fn read(row: &SqliteRow) -> Result<Stored, StoreError> {
@@ -348,6 +402,8 @@ pub(crate) fn read(row: &SqliteRow) -> Result<Stored, StoreError> {
         decision: optional("decision")?,
         metadata: optional("metadata")?,
         cache: optional("cache")?,
+        cost_nano: row.try_get("cost_nano")?,
+        price_version: None,
         bodies: Option::zip(row.try_get("bodies_segment")?, row.try_get("bodies_offset")?)
             .map(|(segment, offset)| Place { segment, offset }),
     };

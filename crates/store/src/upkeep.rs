@@ -10,7 +10,7 @@ use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use crate::{
     InstanceLock, Store, StoreError, bodies,
-    open::{database_path, known_schema, make_file, schema},
+    open::{Durability, database_path, known_schema, make_file, schema},
 };
 
 /// Faults that are named; a damaged database may have any number.
@@ -33,7 +33,58 @@ pub struct Condition {
     pub faults: Vec<String>,
 }
 
+/// Pages that are given back in one transaction: whoever writes waits for it.
+const PAGES_AT_A_TIME: u32 = 64;
+
+/// What the database takes on the disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    pub total: u64,
+    /// Of it, what nothing stands in: it is used again.
+    pub free: u64,
+}
+
+impl Room {
+    /// What something stands in.
+    pub fn used(self) -> u64 {
+        self.total - self.free
+    }
+}
+
 impl Store {
+    /// What the database takes.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn room(&self) -> Result<Room, StoreError> {
+        let query =
+            "SELECT page_count * page_size, freelist_count * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
+        let (total, free): (i64, i64) = sqlx::query_as(query).fetch_one(self.readers()).await?;
+        Ok(Room { total: total.unsigned_abs(), free: free.unsigned_abs() })
+    }
+
+    /// Gives free pages back to the disk, but for so many bytes, a few at a time so that others write in between. A database that was made by an
+    /// earlier version keeps its size: it uses its free pages again.
+    ///
+    /// # Errors
+    /// The database's; what was given back before stays so.
+    pub async fn give_back(&self, bytes_kept: u64) -> Result<(), StoreError> {
+        let mut before = self.room().await?;
+        while before.free > bytes_kept {
+            let mut writer = self.writer(Durability::Process).await?;
+            let statement = sqlx::AssertSqlSafe(format!("PRAGMA incremental_vacuum({PAGES_AT_A_TIME})"));
+            sqlx::query(statement).execute(&mut writer.connection).await?;
+            drop(writer);
+            let now = self.room().await?;
+            if now.total >= before.total {
+                break;
+            }
+            before = now;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
     /// Reads the whole database and looks whether it is sound: a read of every page, so it takes as long as the disk needs for that.
     ///
     /// # Errors

@@ -168,7 +168,7 @@ export function costIn(comment: string): number | undefined {
 
 function headersOf(headers: Headers): Outcome {
   const text = (name: string) => headers.get(name) ?? undefined;
-  const cost = Number(text("x-llm-router-cost") ?? Number.NaN);
+  const cost = text("x-llm-router-cost-known") === "false" ? Number.NaN : Number(text("x-llm-router-cost") ?? Number.NaN);
   const fidelity = text("x-llm-router-fidelity");
   return {
     requestId: text("x-request-id"),

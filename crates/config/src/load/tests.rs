@@ -403,6 +403,23 @@ fn databases() {
 }
 
 #[test]
+fn prices_are_read_whole() {
+    let text = "prices: {m: {input: 2.5, output: 10, cached: 0.25, source: 'https://example.com/prices'}}\n";
+    let price = loaded(text, &[]).config.prices["m"].clone();
+    assert_eq!((price.input, price.output, price.cached, price.cache_write), (2.5, 10.0, Some(0.25), None));
+    assert_eq!(price.source.as_deref(), Some("https://example.com/prices"));
+    for (wrong, at) in [
+        ("prices: [m]\n", "prices"),
+        ("prices: {m: {input: 1}}\n", "prices.m.output"),
+        ("prices: {m: {input: -1, output: 1}}\n", "prices.m.input"),
+        ("prices: {m: {input: 1, output: 1, per: token}}\n", "prices.m.per"),
+    ] {
+        let said = refused(wrong, &[]);
+        assert!(said.contains(at), "{said}");
+    }
+}
+
+#[test]
 fn the_rest_is_read_into_its_types() {
     let text = "models:\n  - m\n  - {id: n, context: 4096, max_output: 512, capabilities: [tools], price: {input: 1}}\naliases: {fast: m, both: [m, n]}\n\
                 task_routes: {general: {low: m, high: [n, m]}}\nfallback_models: [n]\nroutes: {cheap: {strategy: llmrouter-mlp, model: models/router/, quality: 0.3}}\n\

@@ -4,22 +4,23 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    body::Body,
     extract::{Query, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
-use bytes::Bytes;
-use http::header;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::audit::{self, Entry, Outcome, PAGE_ROWS_MAX, Search};
+use store::{
+    Store, StoreError,
+    audit::{self, Entry, Outcome, PAGE_ROWS_MAX, Search},
+};
 use utoipa::ToSchema;
 use wire::Failure;
 
 use super::{
     Admin, Answer,
-    history::{export::cell, span},
+    file::{self, Format, Pages, Rows},
+    history::span,
 };
 use crate::app::App;
 
@@ -192,66 +193,36 @@ pub async fn list(State(app): State<Arc<App>>, _: Admin, Query(wanted): Query<Wa
     security(("bearer" = ["admin"]))
 )]
 pub async fn export(State(app): State<Arc<App>>, _: Admin, Query(wanted): Query<Wanted>) -> Answer<Response> {
-    let is_json = match wanted.format.as_deref() {
-        None | Some("" | "csv") => false,
-        Some("json") => true,
-        Some(_) => return Err(Failure::invalid("format", "`format` is csv or json").into()),
-    };
+    let format = Format::asked(wanted.format.as_deref())?;
     let search = Search { before: None, ..wanted.search()? };
-    let pages = futures_util::stream::unfold(Some((app, search, 0_usize)), move |state| async move {
-        let (app, mut search, rows_before) = state?;
-        let page = match audit::page(&app.store, &search, PAGE_ROWS_MAX).await {
-            Ok(page) => page,
-            Err(error) => {
-                tracing::error!(%error, "an export broke off");
-                return Some((Err(error), None));
-            }
-        };
-        let text = if is_json { lines(&page, rows_before) } else { cells(&page, rows_before) };
-        let next = page.last().map(|last| {
-            search.after = Some(last.id.clone());
-            (app, search, rows_before + page.len())
-        });
-        Some((Ok::<_, store::StoreError>(Bytes::from(text)), next))
-    });
-    let (kind, name) = if is_json { ("application/json", "audit.json") } else { ("text/csv; charset=utf-8", "audit.csv") };
-    let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\""))];
-    Ok((headers, Body::from_stream(pages)).into_response())
+    let pages = Export { store: app.store.clone(), search: Some(search), rows: Rows::new(format, &COLUMNS) };
+    Ok(file::send("audit", format, pages))
 }
 
-/// A piece of a JSON list; without rows, its end.
-fn lines(page: &[Entry], rows_before: usize) -> String {
-    if page.is_empty() {
-        return if rows_before == 0 { "[]\n" } else { "\n]\n" }.to_owned();
-    }
-    let rows: Vec<String> = page.iter().map(|entry| serde_json::to_string(&AuditRow::from(entry.clone())).unwrap_or_default()).collect();
-    format!("{}{}", if rows_before == 0 { "[\n" } else { ",\n" }, rows.join(",\n"))
+/// A file in the making.
+struct Export {
+    store: Store,
+    /// What the next page is of; `None` after the last.
+    search: Option<Search>,
+    rows: Rows,
 }
 
-/// A piece of a table, its head before the first.
-fn cells(page: &[Entry], rows_before: usize) -> String {
-    let mut text = if rows_before == 0 { COLUMNS.join(",") + "\r\n" } else { String::new() };
-    // An empty piece ends the answer's body, which has its head.
-    for entry in page {
-        let row = serde_json::to_value(AuditRow::from(entry.clone())).unwrap_or_default();
-        text += &COLUMNS.map(|column| cell(&row[column])).join(",");
-        text += "\r\n";
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_has_a_head_every_row_and_an_end() {
-        let entry = Entry { actor: Some("=ann".to_owned()), ..Entry::new("key.create", "key") };
-        let json = [lines(std::slice::from_ref(&entry), 0), lines(std::slice::from_ref(&entry), 1), lines(&[], 2)].concat();
-        assert_eq!(serde_json::from_str::<Value>(&json).unwrap().as_array().unwrap().len(), 2);
-        assert_eq!(lines(&[], 0), "[]\n");
-        let csv = [cells(&[entry], 0), cells(&[], 1)].concat();
-        assert_eq!(csv.lines().count(), 2);
-        assert!(csv.starts_with("id,timestamp,actor,") && csv.contains(",'=ann,"), "{csv}");
+impl Pages for Export {
+    async fn next(&mut self) -> Result<Vec<u8>, StoreError> {
+        let mut text = Vec::new();
+        let Some(search) = &mut self.search else { return Ok(text) };
+        self.rows.head(&mut text);
+        let page = audit::page(&self.store, search, PAGE_ROWS_MAX).await?;
+        match page.last() {
+            Some(last) => search.after = Some(last.id.clone()),
+            None => self.search = None,
+        }
+        for entry in page {
+            self.rows.add(&AuditRow::from(entry), &mut text);
+        }
+        if self.search.is_none() {
+            self.rows.end(&mut text);
+        }
+        Ok(text)
     }
 }

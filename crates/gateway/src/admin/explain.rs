@@ -14,8 +14,14 @@ use store::requests::{self, Row};
 use utoipa::ToSchema;
 use wire::{Code, Failure};
 
-use super::{Answer, Known};
-use crate::{app::App, price::Consumption, snapshot::House};
+use super::{
+    Answer, Known,
+    ledger::{Books, Charge},
+};
+use crate::{
+    app::App,
+    price::{Line, Price},
+};
 
 /// Longest request id that is looked for.
 const ID_BYTES_MAX: usize = 256;
@@ -49,7 +55,7 @@ pub struct Explanation {
     error_code: Option<String>,
     timings: Timings,
     usage: Used,
-    cost: Cost,
+    cost: Option<Cost>,
     /// What translations dropped or changed.
     #[schema(value_type = Object)]
     losses: Value,
@@ -120,36 +126,17 @@ pub struct Used {
     buckets: Value,
 }
 
-/// What it cost, as its record says.
+/// Money.
 #[derive(Serialize, ToSchema)]
 pub struct Cost {
-    /// Null where nobody knows the price, or how much was used.
+    /// `null`: nobody knows the price, or how much was used.
     total_usd: Option<f64>,
-    /// What the sum is made of; empty where it is not known, or nothing was used.
-    lines: Vec<CostLine>,
-}
-
-/// A part of the cost.
-#[derive(Serialize, ToSchema)]
-pub struct CostLine {
-    /// `prompt` or `answer`.
-    what: &'static str,
-    tokens: u64,
-    /// Dollars for a million tokens.
-    usd_per_million: f64,
-    usd: f64,
-}
-
-fn cost(row: &Row, house: &House) -> Cost {
-    let used = Consumption::from(row);
-    let line = |what, tokens: u64, usd_per_million| CostLine { what, tokens, usd_per_million, usd: tokens as f64 * usd_per_million / 1e6 };
-    let lines = match (used.usd_per_million(house), used.prompt_tokens, used.completion_tokens) {
-        (Some((input, output)), Some(prompt), Some(completion)) if !used.is_remembered => {
-            vec![line("prompt", prompt, input), line("answer", completion, output)]
-        }
-        _ => Vec::new(),
-    };
-    Cost { total_usd: used.cost_usd(house), lines }
+    /// The version of the price book that it was charged by.
+    price_book: Option<String>,
+    /// Dollars for a million tokens, and where that is from; `null` where that book has no price for it.
+    #[schema(value_type = Option<Object>)]
+    price: Option<Price>,
+    lines: Vec<Line>,
 }
 
 /// The whole decision of a request: candidates, attempts, timings, use. For readers, and for the key that made the request.
@@ -165,8 +152,8 @@ pub async fn explain(State(app): State<Arc<App>>, Known(caller): Known, Path(id)
         }
         return Err(Failure::new(Code::NotFound, format!("there is no record of a request `{id}`")).into());
     };
-    let cost = cost(&stored.row, &app.house());
-    Ok(Json(explanation(stored.row, cost)))
+    let charge = Books::charge_of(&app.store, &stored).await?;
+    Ok(Json(explanation(stored.row, Some(charge))))
 }
 
 /// Who may not read sees its own requests only, and nothing of whether there are others.
@@ -189,7 +176,7 @@ pub(super) async fn find(app: &App, caller: &Caller, id: &str) -> Result<Option<
     }
 }
 
-fn explanation(row: Row, cost: Cost) -> Explanation {
+fn explanation(row: Row, charge: Option<Charge>) -> Explanation {
     let parsed = |json: Option<&store::Text>| json.and_then(|json| serde_json::from_str::<Map<String, Value>>(json).ok());
     let mut decision = parsed(row.decision.as_ref()).unwrap_or_default();
     let mut take = |name: &str| decision.remove(name).unwrap_or(Value::Null);
@@ -238,7 +225,12 @@ fn explanation(row: Row, cost: Cost) -> Explanation {
             is_estimated: take("usage_is_estimated") == Value::Bool(true),
             buckets: parsed(row.usage_raw.as_ref()).map_or(Value::Null, Value::Object),
         },
-        cost,
+        cost: charge.map(|Charge { cost_usd, price_version, price, lines }| Cost {
+            total_usd: cost_usd,
+            price_book: price_version,
+            price,
+            lines,
+        }),
         losses: match take("losses") {
             Value::Null => serde_json::json!({"dropped": [], "changed": []}),
             losses => losses,
@@ -297,7 +289,7 @@ mod tests {
     fn a_row_without_a_decision_is_explained_by_what_it_has() {
         let row =
             Row { id: "r".into(), status: 404, outcome: "error".into(), error_code: Some("model_not_found".into()), ..Row::default() };
-        let said = serde_json::to_value(explanation(row, Cost { total_usd: None, lines: Vec::new() })).unwrap();
+        let said = serde_json::to_value(explanation(row, None)).unwrap();
         assert_eq!((&said["rule"], &said["candidates"], &said["attempts"]), (&Value::Null, &json!([]), &json!([])));
         assert_eq!((&said["status"], &said["usage"]["is_estimated"]), (&json!(404), &json!(false)));
     }

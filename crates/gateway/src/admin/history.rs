@@ -63,7 +63,6 @@ impl Asked {
             target: said(&self.account),
             key: said(&self.key),
             key_id: None,
-            ended_after_ms: None,
             outcome,
             http_status: self.http_status,
             from_ms,

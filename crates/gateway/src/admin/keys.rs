@@ -42,7 +42,7 @@ pub struct NewKey {
 /// The body of `PUT /api/api-keys/{id}`: what it does not name stays as it is, and `null` takes a bound, a time or an owner away.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct ChangedKey {
+pub struct ChangedKey {
     name: Option<String>,
     expires_at: Told<String>,
     scopes: Option<Vec<String>>,
@@ -80,7 +80,11 @@ impl<T> Told<T> {
 }
 
 impl ChangedKey {
-    fn apply(self, key: &mut Key) -> Result<(), Failure> {
+    /// Changes a key.
+    ///
+    /// # Errors
+    /// A 400 that names what can't be.
+    pub fn apply(self, key: &mut Key) -> Result<(), Failure> {
         if let Some(name) = self.name {
             key.name = checked_name(&name)?;
         }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    audit, blob, cache, choices, credentials, dashboard, explain, feedback, history, keys, loading, models, nodes, operate, probes,
+    audit, blob, cache, choices, credentials, dashboard, explain, feedback, history, keys, ledger, loading, models, nodes, operate, probes,
     registry, session, settings, usage, users,
 };
 use crate::ui;
@@ -74,6 +74,9 @@ const PAGE_POLICY: &str =
         keys::list,
         keys::revoke,
         keys::rotate,
+        ledger::list,
+        ledger::recompute,
+        ledger::verify,
         loading::load,
         loading::unload,
         models::list,
@@ -125,7 +128,7 @@ const PAGE_POLICY: &str =
         settings::show,
         settings::version,
         settings::versions,
-        usage::usage,
+        usage::list,
         users::change,
         users::create,
         users::list,

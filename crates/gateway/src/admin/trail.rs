@@ -38,7 +38,7 @@ const UNFOLLOWED: [(&str, &str); 5] = [
 const QUIET: [&str; 1] = ["/api/auth/logout"];
 
 /// What attempts are called. One that is not here is called by its method and path.
-const ACTIONS: [(&str, &str, &str); 32] = [
+const ACTIONS: [(&str, &str, &str); 33] = [
     ("POST", "/api/auth/login", "auth.login"),
     ("POST", "/api/auth/logout", "auth.logout"),
     ("POST", "/api/users", "user.create"),
@@ -71,6 +71,7 @@ const ACTIONS: [(&str, &str, &str); 32] = [
     ("POST", "/router/reset-stats", "stats.reset"),
     ("POST", "/auth/reset-metrics", "stats.reset"),
     ("POST", "/api/cache/flush", "cache.flush"),
+    ("POST", "/api/ledger/recompute", "ledger.recompute"),
 ];
 
 /// Longest name, id or address that a row keeps of what a caller says.

@@ -1,6 +1,6 @@
 //! What was used: sums by key, model, account or day. A key without the scope `read` sees its own use.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -9,12 +9,12 @@ use axum::{
 use journey::Scope;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::history::{self, Group, Search, Used};
+use store::usage::{self, Group, Span, Used};
 use utoipa::ToSchema;
 use wire::Failure;
 
 use super::{Answer, Known, history::span};
-use crate::{app::App, price::Consumption, snapshot::House, spending};
+use crate::{app::App, price::dollars, spending};
 
 /// The query of `GET /api/usage`.
 #[derive(Debug, Default, Deserialize)]
@@ -61,19 +61,16 @@ pub struct Usage {
 }
 
 impl Sums {
-    fn add(&mut self, house: &House, used: &Used) {
+    fn add(&mut self, used: &Used) {
         self.requests += used.requests;
         self.errors += used.errors;
-        if used.is_remembered {
-            return;
-        }
         self.prompt_tokens += used.prompt_tokens;
         self.completion_tokens += used.completion_tokens;
         self.cached_tokens += used.cached_tokens;
-        match Consumption::from(used).cost_usd(house) {
-            Some(cost) => *self.cost_usd.get_or_insert(0.0) += cost,
-            None if used.prompt_tokens + used.completion_tokens > 0 => self.unpriced_requests += used.requests,
-            None => {}
+        self.unpriced_requests += used.unpriced;
+        if used.priced > 0 {
+            let nano = i64::try_from(used.cost_nano).unwrap_or(i64::MAX);
+            self.cost_usd = Some(self.cost_usd.unwrap_or(0.0) + dollars(nano));
         }
     }
 }
@@ -92,7 +89,7 @@ impl Sums {
     responses((status = 200, description = "Sums of each group and of all", body = Usage)),
     security(("bearer" = []))
 )]
-pub async fn usage(State(app): State<Arc<App>>, Known(caller): Known, Query(asked): Query<Asked>) -> Answer<Json<Usage>> {
+pub async fn list(State(app): State<Arc<App>>, Known(caller): Known, Query(asked): Query<Asked>) -> Answer<Json<Usage>> {
     let group = match asked.group_by.as_deref() {
         None | Some("" | "day") => Group::Day,
         Some("key") => Group::Key,
@@ -101,25 +98,25 @@ pub async fn usage(State(app): State<Arc<App>>, Known(caller): Known, Query(aske
         Some(_) => return Err(Failure::invalid("group_by", "`group_by` is one of key, model, account and day").into()),
     };
     let (from_ms, until_ms) = span(asked.start_time.as_deref(), asked.end_time.as_deref())?;
-    let key_id = match &caller.key {
-        _ if caller.scopes.has(Scope::Read) => None,
-        key => Some(key.as_ref().map(|key| key.id.to_string()).unwrap_or_default()),
-    };
-    let used = history::used(&app.store, &Search { from_ms, until_ms, key_id, ..Search::default() }, group).await?;
     let house = app.house();
+    let used = match &caller.key {
+        _ if caller.scopes.has(Scope::Read) => usage::used(&app.store, &Span { key_id: None, from_ms, until_ms }, group).await?,
+        Some(key) => usage::used(&app.store, &Span { key_id: Some(key.id.to_string()), from_ms, until_ms }, group).await?,
+        None => Vec::new(),
+    };
     let mut totals = Sums::default();
-    let mut rows: BTreeMap<String, UsageRow> = BTreeMap::new();
-    for one in used {
-        totals.add(&house, &one);
-        let row = rows.entry(one.group.clone());
-        let row = row.or_insert_with(|| UsageRow { group: one.group.clone(), name: one.name.clone(), sums: Sums::default() });
-        row.sums.add(&house, &one);
-    }
+    let row = |used: Used| {
+        totals.add(&used);
+        let mut sums = Sums::default();
+        sums.add(&used);
+        UsageRow { group: used.group, name: used.name, sums }
+    };
+    let rows = used.into_iter().map(row).collect();
     let purse = caller.key.as_ref().and_then(|key| house.limits.of_key(&key.id).1);
     let budget = purse.map(|purse| {
         let mut shown = spending::shown(purse.budget());
         spending::stand(purse, &mut shown);
         shown
     });
-    Ok(Json(Usage { rows: rows.into_values().collect(), totals, budget }))
+    Ok(Json(Usage { rows, totals, budget }))
 }

@@ -4,9 +4,12 @@ use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Failed, environment, out, remote::Remote};
+
+/// Differing records that are told one by one.
+const ROWS_SHOWN_MAX: usize = 1000;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -23,6 +26,35 @@ pub(super) enum Command {
         #[arg(long, value_name = "TIME")]
         to: Option<String>,
         /// As JSON: {rows, totals}.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compute costs again, from what was used and the price book that each record names, and say which differ. Exit code 1 if any does.
+    #[command(after_help = "Example: LLM_ROUTER_URL=http://127.0.0.1:8080 llm-router cost verify --from 2027-01-01T00:00:00Z")]
+    Verify {
+        /// From this time on (RFC 3339).
+        #[arg(long, value_name = "TIME")]
+        from: Option<String>,
+        /// Up to this time (RFC 3339).
+        #[arg(long, value_name = "TIME")]
+        to: Option<String>,
+        /// As JSON: {examined, different, unverifiable, rows}.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Charge requests by the prices of today: those whose cost is not known, as where a price was added later.
+    #[command(after_help = "Example: LLM_ROUTER_URL=http://127.0.0.1:8080 llm-router cost recompute --from 2027-01-01T00:00:00Z")]
+    Recompute {
+        /// From this time on (RFC 3339).
+        #[arg(long, value_name = "TIME")]
+        from: Option<String>,
+        /// Up to this time (RFC 3339).
+        #[arg(long, value_name = "TIME")]
+        to: Option<String>,
+        /// Also requests whose cost is known.
+        #[arg(long)]
+        all: bool,
+        /// As JSON: {examined, changed, before_usd, after_usd, price_version}.
         #[arg(long)]
         json: bool,
     },
@@ -48,17 +80,87 @@ impl Group {
 }
 
 pub(super) fn run(command: Command) -> Result<(), Failed> {
-    let Command::Report { by, from, to, json } = command;
     let router = Remote::of(&environment()?).context("what was used is known to a running router: name it in LLM_ROUTER_URL")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-    let said = runtime.block_on(router.ask(Method::GET, &path(by, from.as_deref(), to.as_deref()), None))?;
-    if json { out::json(&said) } else { out::table(&table(by, &said)) }
+    runtime.block_on(async {
+        match command {
+            Command::Report { by, from, to, json } => {
+                let path = format!("/api/usage?group_by={}{}", by.name(), times(from.as_deref(), to.as_deref()));
+                let said = router.ask(Method::GET, &path, None).await?;
+                if json { out::json(&said) } else { out::table(&table(by, &said)) }
+            }
+            Command::Verify { from, to, json } => verify(&router, &times(from.as_deref(), to.as_deref()), json).await,
+            Command::Recompute { from, to, all, json } => {
+                let asked = json!({"start_time": from, "end_time": to, "all": all});
+                recompute(&router, asked, json).await
+            }
+        }
+    })
 }
 
-fn path(by: Group, from: Option<&str>, to: Option<&str>) -> String {
+/// Calls until the router has gone through everything; each call goes on where the one before ended.
+async fn verify(router: &Remote, times: &str, as_json: bool) -> Result<(), Failed> {
+    let (mut sums, mut rows, mut next) = ([0; 3], Vec::new(), String::new());
+    loop {
+        let said = router.ask(Method::GET, &format!("/api/ledger/verify?after={next}{times}"), None).await?;
+        for (sum, name) in sums.iter_mut().zip(["examined", "different", "unverifiable"]) {
+            *sum += said[name].as_u64().unwrap_or(0);
+        }
+        let more = said["rows"].as_array().into_iter().flatten().cloned();
+        rows.extend(more.take(ROWS_SHOWN_MAX.saturating_sub(rows.len())));
+        match said["next"].as_str() {
+            Some(place) => place.clone_into(&mut next),
+            None => break,
+        }
+    }
+    let [examined, different, unverifiable] = sums;
+    if as_json {
+        out::json(&json!({"examined": examined, "different": different, "unverifiable": unverifiable, "rows": rows}))?;
+    } else {
+        if !rows.is_empty() {
+            let head = ["request", "time", "what", "recorded", "computed", "price book"].map(str::to_owned).to_vec();
+            let cells = |row: &Value| {
+                let text = |name: &str| row[name].as_str().map_or_else(|| row[name].to_string(), str::to_owned);
+                ["request_id", "timestamp", "what", "recorded", "computed", "price_version"].map(text).to_vec()
+            };
+            out::table(&[head].into_iter().chain(rows.iter().map(cells)).collect::<Vec<_>>())?;
+        }
+        out::line(&format!("{examined} records examined, {different} differ, {unverifiable} without a price book"))?;
+    }
+    if different > 0 { Err(Failed(1, format!("{different} records say something else than their price books"))) } else { Ok(()) }
+}
+
+async fn recompute(router: &Remote, mut asked: Value, as_json: bool) -> Result<(), Failed> {
+    let (mut counts, mut dollars) = ([0; 2], [0.0; 2]);
+    let version = loop {
+        let said = router.ask(Method::POST, "/api/ledger/recompute", Some(&asked)).await?;
+        for (count, name) in counts.iter_mut().zip(["examined", "changed"]) {
+            *count += said[name].as_u64().unwrap_or(0);
+        }
+        for (sum, name) in dollars.iter_mut().zip(["before_usd", "after_usd"]) {
+            *sum += said[name].as_f64().unwrap_or(0.0);
+        }
+        if said["next"].is_null() {
+            break said["price_version"].clone();
+        }
+        asked["after"] = said["next"].clone();
+    };
+    let ([examined, changed], [before_usd, after_usd]) = (counts, dollars);
+    if as_json {
+        let said =
+            json!({"examined": examined, "changed": changed, "before_usd": before_usd, "after_usd": after_usd, "price_version": version});
+        return out::json(&said);
+    }
+    let version = version.as_str().unwrap_or_default();
+    out::line(&format!(
+        "{examined} records examined, {changed} charged anew by price book {version}: ${before_usd:.4} before, ${after_usd:.4} now"
+    ))
+}
+
+/// The part of a query that says of when.
+fn times(from: Option<&str>, to: Option<&str>) -> String {
     let time = |name: &str, time: Option<&str>| time.map(|time| format!("&{name}={}", utf8_percent_encode(time, NON_ALPHANUMERIC)));
-    let times = [time("start_time", from), time("end_time", to)];
-    format!("/api/usage?group_by={}{}", by.name(), times.into_iter().flatten().collect::<String>())
+    [time("start_time", from), time("end_time", to)].into_iter().flatten().collect()
 }
 
 /// The sums with a head, and all of them together at the end.
@@ -86,9 +188,9 @@ mod tests {
 
     #[test]
     fn times_are_said_as_they_must_be() {
-        assert_eq!(path(Group::Key, None, None), "/api/usage?group_by=key");
-        let both = path(Group::Day, Some("2027-01-01T00:00:00+01:00"), Some("x&y"));
-        assert_eq!(both, "/api/usage?group_by=day&start_time=2027%2D01%2D01T00%3A00%3A00%2B01%3A00&end_time=x%26y");
+        assert_eq!(times(None, None), "");
+        let both = times(Some("2027-01-01T00:00:00+01:00"), Some("x&y"));
+        assert_eq!(both, "&start_time=2027%2D01%2D01T00%3A00%3A00%2B01%3A00&end_time=x%26y");
     }
 
     #[test]

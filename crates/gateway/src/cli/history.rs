@@ -8,29 +8,21 @@ use std::{
     fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use config::Config;
-use dispatch::Health;
 use serde_json::json;
 use store::{InstanceLock, Store, StoreError, history::Search, requests};
 
 use super::{Failed, Sources, environment, out, remote::Remote};
 use crate::{
-    admin::history::{
-        Showing,
-        export::{Export, Format},
-        span,
-    },
+    admin::file::{Format, Pages as _},
+    admin::history::{Showing, export::Export, span},
     app::store_url,
     books::PURGE_ROWS,
-    discovery::Lists,
-    snapshot::House,
-    stored::Stored,
 };
 
 #[derive(Debug, Subcommand)]
@@ -190,7 +182,7 @@ async fn export(args: ExportArgs) -> Result<(), Failed> {
                 out.write(&piece)?;
             }
             home.close().await;
-            Some(export.rows)
+            Some(export.rows.count)
         }
     };
     out.finish()?;
@@ -243,12 +235,9 @@ impl ExportArgs {
 
 impl Home {
     async fn showing(&self) -> Result<Showing, Failed> {
-        let stored = Stored::read(&self.store).await.context("the store could not be read")?;
-        let health = Arc::<Health>::default();
-        let house = House::build(Arc::new(self.config.clone()), &stored, &health, &Lists::default(), None).map_err(|e| anyhow!(e))?;
         let nodes = store::nodes::list(&self.store).await.context("the nodes could not be read")?;
         let places: HashMap<_, _> = nodes.into_iter().map(|node| (node.id, (node.machine_name, node.ip_address))).collect();
-        Ok(Showing::offline(Arc::new(house), places))
+        Ok(Showing::offline(places))
     }
 }
 

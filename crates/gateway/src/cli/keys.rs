@@ -1,14 +1,17 @@
 //! `llm-router key`: over the API where `LLM_ROUTER_URL` is set, else in the store itself.
 
 use anyhow::{Context as _, anyhow};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use store::{Store, audit};
 
 use super::{Failed, Sources, environment, out, remote::Remote};
 use crate::{
-    admin::{keys::NewKey, trail},
+    admin::{
+        keys::{ChangedKey, NewKey},
+        trail,
+    },
     app::store_url,
 };
 
@@ -40,6 +43,8 @@ pub(super) enum Command {
         /// Most requests at once.
         #[arg(long, value_name = "N")]
         concurrency: Option<u32>,
+        #[command(flatten)]
+        allowance: Allowance,
         /// Who answers for it.
         #[arg(long)]
         owner: Option<String>,
@@ -55,6 +60,31 @@ pub(super) enum Command {
     List {
         #[command(flatten)]
         sources: Sources,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change a key; what is not named stays as it is.
+    #[command(after_help = "Example: llm-router key update key_0191… --budget 20 --budget-window month")]
+    Update {
+        #[command(flatten)]
+        sources: Sources,
+        /// Its id (`key_…`), as `key list` shows it.
+        id: String,
+        /// What people call it.
+        #[arg(long)]
+        name: Option<String>,
+        /// The models that it may use.
+        #[arg(long, value_delimiter = ',')]
+        models: Option<Vec<String>>,
+        /// When it ends (RFC 3339).
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+        #[command(flatten)]
+        allowance: Allowance,
+        /// It may spend without a bound.
+        #[arg(long, conflicts_with = "budget")]
+        no_budget: bool,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -83,17 +113,58 @@ pub(super) enum Command {
     },
 }
 
+/// What a key may spend.
+#[derive(Debug, Args)]
+pub(super) struct Allowance {
+    /// Dollars that it may spend in a window.
+    #[arg(long, value_name = "USD")]
+    budget: Option<f64>,
+    /// The window, of the calendar in UTC; month if not given.
+    #[arg(long, value_parser = ["hour", "day", "week", "month", "total"], requires = "budget")]
+    budget_window: Option<String>,
+}
+
+impl Allowance {
+    fn json(&self) -> Option<Value> {
+        let amount = self.budget?;
+        Some(json!({"amount": amount, "window": self.budget_window.as_deref().unwrap_or("month")}))
+    }
+}
+
 pub(super) fn run(command: Command) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         match command {
-            Command::Create { sources, name, scopes, models, expires, rpm, tpm, concurrency, owner, tags, json } => {
+            Command::Create { sources, name, scopes, models, expires, rpm, tpm, concurrency, allowance, owner, tags, json } => {
                 let bounds = [("rpm", rpm.map(Value::from)), ("tpm", tpm.map(Value::from)), ("concurrency", concurrency.map(Value::from))];
                 let limits = bounds.into_iter().filter_map(|(name, bound)| Some((name.to_owned(), bound?))).collect();
-                let wanted = NewKey { name, scopes, allowed_models: models, expires_at: expires, limits, owner, tags, ..NewKey::default() };
+                let wanted = NewKey {
+                    name,
+                    scopes,
+                    allowed_models: models,
+                    expires_at: expires,
+                    limits,
+                    budget: allowance.json(),
+                    owner,
+                    tags,
+                    ..NewKey::default()
+                };
                 create(&sources, wanted, json).await
             }
             Command::List { sources, json } => list(&sources, json).await,
+            Command::Update { sources, id, name, models, expires, allowance, no_budget, json } => {
+                let said = [
+                    ("name", name.map(Value::from)),
+                    ("allowed_models", models.map(Value::from)),
+                    ("expires_at", expires.map(Value::from)),
+                ];
+                let mut changes: Map<String, Value> =
+                    said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+                if let Some(budget) = allowance.json().or_else(|| no_budget.then_some(Value::Null)) {
+                    changes.insert("budget".to_owned(), budget);
+                }
+                update(&sources, &id, changes.into(), json).await
+            }
             Command::Rotate { sources, id, json } => rotate(&sources, &id, json).await,
             Command::Revoke { sources, id, json } => revoke(&sources, &id, json).await,
         }
@@ -104,7 +175,7 @@ async fn create(sources: &Sources, wanted: NewKey, as_json: bool) -> Result<(), 
     let made = match Remote::of(&environment()?) {
         Some(router) => {
             let body = json!({"name": wanted.name, "scopes": wanted.scopes, "allowed_models": wanted.allowed_models, "expires_at": wanted.expires_at,
-                "limits": wanted.limits, "owner": wanted.owner, "tags": wanted.tags});
+                "limits": wanted.limits, "budget": wanted.budget, "owner": wanted.owner, "tags": wanted.tags});
             router.ask(Method::POST, "/api/api-keys", Some(&body)).await?
         }
         None => {
@@ -117,6 +188,24 @@ async fn create(sources: &Sources, wanted: NewKey, as_json: bool) -> Result<(), 
         }
     };
     say_secret(&made, "was made", as_json)
+}
+
+async fn update(sources: &Sources, id: &str, changes: Value, as_json: bool) -> Result<(), Failed> {
+    let changed = match Remote::of(&environment()?) {
+        Some(router) => router.ask(Method::PUT, &format!("/api/api-keys/{id}"), Some(&changes)).await?,
+        None => {
+            let (store, rules) = open(sources).await?;
+            let found = store::keys::get(&store, id).await.context("the key could not be read")?;
+            let mut key = found.filter(|key| key.revoked_at_ms.is_none()).ok_or_else(|| anyhow!("there is no key `{id}`"))?;
+            let changes: ChangedKey = serde_json::from_value(changes).context("what the command line says of a key")?;
+            changes.apply(&mut key).map_err(|f| Failed(1, f.message))?;
+            let trail = trail::of("command line", "key.update", Some(id), &rules);
+            audit::follow(trail, store::keys::update(&store, &key)).await.context("the key could not be stored")?;
+            store.close().await;
+            crate::admin::keys::shown(&key, None)
+        }
+    };
+    if as_json { out::json(&changed) } else { out::line(&format!("{id} was changed")) }
 }
 
 /// The answer to the making or renewal of a key.

@@ -130,6 +130,9 @@ const TABLE: &[(&str, &str, Class)] = &[
     ("POST", "/api/feedback", Class::Any),
     // A key that may not read sees its own use.
     ("GET", "/api/usage", Class::Any),
+    ("GET", "/api/ledger", Class::Any),
+    ("GET", "/api/ledger/verify", Class::Read),
+    ("POST", "/api/ledger/recompute", Class::Admin),
     ("GET", "/api/requests/{id}/explain", Class::ReadOrOwn),
     ("GET", "/openapi.json", Class::Public),
     ("GET", "/docs", Class::Public),

@@ -20,6 +20,7 @@ mod hangups;
 mod history;
 mod identity;
 mod keys;
+mod ledger;
 mod lifecycle;
 mod limits;
 mod litellm;

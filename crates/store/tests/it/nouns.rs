@@ -220,6 +220,8 @@ fn full_row(n: i64) -> requests::Row {
         cached_tokens: Some(6),
         reasoning_tokens: Some(7),
         usage_raw: text("{}"),
+        cost_nano: Some(7),
+        price_version: None,
         overhead_us: Some(8),
         bytes_in: 9,
         bytes_out: 10,

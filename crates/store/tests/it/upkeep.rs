@@ -1,6 +1,6 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use store::{InstanceLock, Store, StoreError, meta, upkeep};
+use store::{InstanceLock, Store, StoreError, meta, requests, upkeep};
 
 use crate::fresh;
 
@@ -65,4 +65,30 @@ async fn what_is_no_copy_replaces_nothing() {
     let store = Store::open("", home.path()).await.expect("as it was");
     assert_eq!(meta::get(&store, "kept").await.expect("a read").as_deref(), Some("1"));
     assert!(!home.path().join("router.db.before-restore").exists());
+}
+
+#[tokio::test]
+async fn what_is_free_goes_back_to_the_disk() {
+    let (_home, store) = fresh().await;
+    let row = |n: i64| requests::Row {
+        id: format!("r{n}").into(),
+        started_at_ms: n,
+        decision: Some("x".repeat(900).into()),
+        ..Default::default()
+    };
+    for first in (0..5000).step_by(500) {
+        requests::insert(&store, &(first..first + 500).map(row).collect::<Vec<_>>()).await.expect("rows");
+    }
+    assert_eq!(requests::start_after_oldest(&store, 10).await.expect("a time"), Some(10));
+    let full = store.room().await.expect("a look");
+    assert_eq!(requests::purge(&store, 4500, 100).await.expect("old rows go"), 4500);
+    let purged = store.room().await.expect("a look");
+    assert!(purged.used() < full.used() / 2 && purged.total >= full.used(), "{full:?} {purged:?}");
+    store.give_back(64 << 10).await.expect("it goes back");
+    let small = store.room().await.expect("a look");
+    assert!(small.free <= 64 << 10 && small.total < full.total / 2, "{small:?}");
+    assert_eq!(requests::count(&store).await.expect("a count"), 500);
+    assert!(store.examine().await.expect("a look").faults.is_empty());
+    requests::purge(&store, i64::MAX, 100).await.expect("all rows go");
+    assert_eq!(requests::start_after_oldest(&store, 10).await.expect("no time"), None);
 }

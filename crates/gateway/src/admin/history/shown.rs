@@ -1,6 +1,6 @@
 //! A record as it is shown.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, value::RawValue};
 use store::{bodies::Bodies, feedback::Opinion, requests::Row};
 use upstream::catalog;
 
-use crate::{app::App, price::Consumption, snapshot::House};
+use crate::{app::App, price::dollars};
 
 #[derive(Serialize, Clone)]
 pub(super) struct Status {
@@ -132,9 +132,8 @@ type Place = (String, String);
 /// Finds one by the node's id.
 type Finder = Box<dyn Fn(&str) -> Option<Place> + Send + Sync>;
 
-/// What records are shown with: prices, and what nodes are called.
+/// What records are shown with: what nodes are called.
 pub struct Showing {
-    house: Arc<House>,
     place: Finder,
     places: HashMap<String, Option<Place>>,
 }
@@ -143,18 +142,18 @@ impl Showing {
     pub(super) fn new(app: &App) -> Self {
         let fleet = app.fleet.clone();
         let place = move |id: &str| fleet.get(id).map(|node| (node.machine_name, node.ip_address));
-        Self { house: app.house(), place: Box::new(place), places: HashMap::new() }
+        Self { place: Box::new(place), places: HashMap::new() }
     }
 
     /// Without a running router: `places` are the machines and addresses of nodes by their ids.
-    pub fn offline(house: Arc<House>, places: HashMap<String, Place>) -> Self {
-        Self { house, place: Box::new(move |id| places.get(id).cloned()), places: HashMap::new() }
+    pub fn offline(places: HashMap<String, Place>) -> Self {
+        Self { place: Box::new(move |id| places.get(id).cloned()), places: HashMap::new() }
     }
 
     pub(super) fn shown(&mut self, row: Row) -> Shown {
         let text = |text: Option<store::Text>| text.map(|text| text.to_string());
         let status = Status { r#type: row.outcome.to_string(), message: (&*row.outcome != "success").then(|| message(&row)).flatten() };
-        let cost_usd = Consumption::from(&row).cost_usd(&self.house);
+        let cost_usd = row.cost_nano.map(dollars);
         let place = &self.place;
         let known = row.node_id.as_deref().and_then(|id| self.places.entry(id.to_owned()).or_insert_with(|| place(id)).clone());
         let (machine, ip) = known.unzip();

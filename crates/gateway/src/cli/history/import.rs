@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     cli::{Failed, out},
+    price::{Consumption, PriceBook},
     settle::bodies::kept_elsewhere,
 };
 
@@ -92,9 +93,15 @@ pub(super) async fn run(store: &Store, config: &Config, path: &Path) -> Result<D
     let mut done = Done::default();
     let mut batch = Vec::with_capacity(BATCH_ROWS);
     let mut texts = Appender::new(store);
+    let prices = PriceBook::of(config, &config.accounts);
+    prices.remember(store).await;
     while let Some(read) = rows.recv().await {
         match read {
-            Read::Row(row, bodies) => batch.push((*row, bodies)),
+            Read::Row(mut row, bodies) => {
+                row.cost_nano = prices.cost_nano(&Consumption::from(&*row));
+                row.price_version = Some(prices.version().clone().into());
+                batch.push((*row, bodies));
+            }
             Read::Unreadable(why) => {
                 done.unreadable += 1;
                 done.reason.get_or_insert(why);
