@@ -4,7 +4,7 @@ use crate::{
     citations::{Carried, carried},
     custom,
     dialect::Dialect,
-    ir::{BlockKind, Delta, Event, Family, Finish},
+    ir::{BlockKind, Delta, Event, Family, Finish, Usage},
     losses::Losses,
 };
 
@@ -56,17 +56,25 @@ impl AnswerLosses {
             Event::BlockStart { choice, block, kind } if self.has(*choice) => self.block(*choice, *block, kind),
             Event::Finish { choice, reason } if self.has(*choice) => self.finish(*choice, reason),
             Event::BlockStart { choice, .. } | Event::Finish { choice, .. } => self.losses.drop(format!("answer.choices[{choice}]")),
-            Event::Usage(usage) => {
-                let written = usage.in_cache_write.is_some_and(|n| n > 0);
-                let for_an_hour = usage.in_cache_write_1h.is_some_and(|n| n > 0);
-                if written && self.dialect == Dialect::Gemini {
-                    self.losses.drop("answer.usage.in_cache_write");
-                }
-                if for_an_hour && self.dialect != Dialect::Messages {
-                    self.losses.drop("answer.usage.in_cache_write_1h");
-                }
-            }
+            Event::Usage(usage) => self.usage(usage),
             _ => {}
+        }
+    }
+
+    /// Counts that are not zero, and the dialects that have a place for them.
+    fn usage(&mut self, usage: &Usage) {
+        const SORTED: &[Dialect] = &[Dialect::Chat, Dialect::Gemini];
+        for (count, path, dialects) in [
+            (usage.in_cache_write, "answer.usage.in_cache_write", &[Dialect::Chat, Dialect::Responses, Dialect::Messages][..]),
+            (usage.in_cache_write_1h, "answer.usage.in_cache_write_1h", &[Dialect::Messages]),
+            (usage.in_audio, "answer.usage.in_audio", SORTED),
+            (usage.in_image, "answer.usage.in_image", SORTED),
+            (usage.out_audio, "answer.usage.out_audio", SORTED),
+            (usage.server_tools, "answer.usage.server_tools", &[Dialect::Messages]),
+        ] {
+            if count.is_some_and(|n| n > 0) && !dialects.contains(&self.dialect) {
+                self.losses.drop(path);
+            }
         }
     }
 

@@ -4,6 +4,7 @@ pub mod decode;
 pub mod encode;
 mod leftovers;
 mod media;
+mod parts;
 pub mod stream;
 pub mod types;
 

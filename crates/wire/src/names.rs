@@ -80,6 +80,15 @@ impl CallIds {
     }
 }
 
+/// Longest part of a response's id that goes into the ids of its calls.
+const RESPONSE_ID_CHARS_MAX: usize = 40;
+
+/// The id of an answer's call that came without one: the same for the same answer, another in each answer of a conversation.
+pub(crate) fn answer_call_id(response_id: &str, index: u32) -> String {
+    let kept: String = response_id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(RESPONSE_ID_CHARS_MAX).collect();
+    if kept.is_empty() { format!("call_{index}") } else { format!("call_{index}_{kept}") }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

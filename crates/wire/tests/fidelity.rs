@@ -14,3 +14,5 @@ mod facts;
 mod members;
 #[path = "fidelity/requests.rs"]
 mod requests;
+#[path = "fidelity/silence.rs"]
+mod silence;

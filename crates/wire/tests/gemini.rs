@@ -236,3 +236,19 @@ fn answers_that_are_none_are_failures() {
         assert_eq!(gemini::decode::response(body.as_bytes()).expect_err(body).status(), 502);
     }
 }
+
+#[test]
+fn what_was_counted_before_a_failure_is_told() {
+    let chunk =
+        br#"data: {"candidates":[{"content":{"parts":[{"text":"a"}]}}],"usageMetadata":{"promptTokenCount":7,"candidatesTokenCount":2}}
+
+"#;
+    let error = br#"data: {"error":{"code":503,"message":"busy","status":"UNAVAILABLE"}}
+
+"#;
+    for stream in [&[&chunk[..]][..], &[&chunk[..], &error[..]]] {
+        let events = read(stream);
+        let [.., ir::Event::Usage(usage), ir::Event::Failed { .. }] = events.as_slice() else { panic!("{events:?}") };
+        assert_eq!((usage.input(), usage.output()), (7, 2));
+    }
+}

@@ -33,9 +33,9 @@
 //! | 29 | truncation | `fidelity/corpus.rs`, `t28` |
 //! | 30 | keepalives | `t30`; when they are sent: `gateway` |
 //! | 31 | buffering by proxies | headers: `gateway` |
-//! | 32 | clients that hang up | `dispatch` |
-//! | 33 | replays of a cache | `dispatch` |
-//! | 34 | slow clients | `dispatch`; what encoders hold is bounded: `messages.rs` |
+//! | 32 | clients that hang up | `gateway` |
+//! | 33 | replays of a cache | `gateway` |
+//! | 34 | slow clients | `gateway`; what encoders hold is bounded: `messages.rs` |
 //! | 35 | errors in the caller's dialect | `t35` |
 //! | 36 | what an error means for routing | `dispatch` |
 //! | 37 | headers of limits | `upstream` |
@@ -167,9 +167,21 @@ fn t03_ids_of_calls_are_legal_and_come_back() {
     assert_eq!((&body["input"][1]["call_id"], body["input"][1].get("id")), (&json!("functions.f:0"), None), "never the item's own id");
     // Gemini's calls come without one.
     let nameless = json!({"candidates": [{"content": {"parts": [{"functionCall": {"name": "f"}}, {"functionCall": {"name": "f"}}]}, "finishReason": "STOP"}], "responseId": "r"});
-    let chat = Dialect::Chat.encode_response(&Dialect::Gemini.decode_response(nameless.to_string().as_bytes()).unwrap());
-    let calls = chat["choices"][0]["message"]["tool_calls"].as_array().unwrap();
-    assert!(calls[0]["id"] != calls[1]["id"] && calls[0]["id"] != "");
+    // Some servers of chat leave them out too, in streams with the index.
+    let bare = json!([{"function": {"name": "f", "arguments": "{}"}}, {"function": {"name": "f", "arguments": "{}"}}]);
+    let message = json!({"message": {"role": "assistant", "tool_calls": bare}, "index": 0, "finish_reason": "tool_calls"});
+    let whole = json!({"id": "c-1", "object": "", "created": 1, "model": "m", "choices": [message]});
+    let streamed =
+        chat_stream(&[json!({"index": 0, "delta": {"tool_calls": bare}}), json!({"index": 0, "delta": {}, "finish_reason": "tool_calls"})]);
+    for called in [
+        Dialect::Gemini.decode_response(nameless.to_string().as_bytes()).unwrap(),
+        Dialect::Chat.decode_response(whole.to_string().as_bytes()).unwrap(),
+        events(Dialect::Chat, &streamed),
+    ] {
+        let chat = Dialect::Chat.encode_response(&called);
+        let calls = chat["choices"][0]["message"]["tool_calls"].as_array().unwrap();
+        assert!(calls[0]["id"] != calls[1]["id"] && calls[0]["id"] != "" && calls[1]["id"] != "", "{calls:?}");
+    }
 }
 
 #[test]
@@ -467,9 +479,19 @@ fn t22_calls_whose_fragments_are_mixed_come_one_after_the_other() {
         piece(0, Some("b"), "{\"z\":1}"),
         json!({"index": 0, "delta": {}, "finish_reason": "stop"}),
     ]);
-    let calls =
-        events(Dialect::Chat, &reused).iter().filter(|e| matches!(e, Event::BlockStart { kind: BlockKind::ToolCall { .. }, .. })).count();
-    assert_eq!(calls, 2);
+    // And some repeat id and name in each fragment.
+    let repeated = chat_stream(&[
+        piece(0, Some("a"), "{\"x\":"),
+        piece(0, Some("a"), "1}"),
+        piece(0, Some("a"), ""),
+        piece(1, Some("b"), "{}"),
+        json!({"index": 0, "delta": {}, "finish_reason": "tool_calls"}),
+    ]);
+    for stream in [reused, repeated] {
+        let calls = events(Dialect::Chat, &stream);
+        let calls = calls.iter().filter(|e| matches!(e, Event::BlockStart { kind: BlockKind::ToolCall { .. }, .. })).count();
+        assert_eq!(calls, 2, "{stream}");
+    }
 }
 
 #[test]

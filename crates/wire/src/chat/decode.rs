@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     leftovers, media,
+    parts::Parts,
     types::{ChatRequest, ChatResponse, Choice, Content, FunctionCall, Logprobs, Message as ChatMessage, ResponseFormat, ToolCall},
 };
 use crate::{
@@ -313,7 +314,7 @@ pub(crate) fn format_of(wanted: &ResponseFormat) -> Result<Format, Failure> {
 pub fn response(body: &[u8]) -> Result<Vec<Event>, Failure> {
     let answer: ChatResponse = crate::json::parse(body)?;
     let raw: Value = serde_json::from_slice(body).unwrap_or_default();
-    let mut events = vec![Event::Start { id: answer.id, model: answer.model, created: answer.created }];
+    let mut events = vec![Event::Start { id: answer.id.clone(), model: answer.model, created: answer.created }];
     if answer.choices.is_empty() {
         events.push(Event::Finish { choice: 0, reason: Finish::Stop });
     }
@@ -323,15 +324,15 @@ pub fn response(body: &[u8]) -> Result<Vec<Event>, Failure> {
         while !taken.insert(choice.index) {
             choice.index = choice.index.wrapping_add(1);
         }
-        read_choice(choice, &raw["choices"][at]["message"], &mut events);
+        read_choice(choice, &answer.id, &raw["choices"][at]["message"], &mut events);
     }
     events.extend(answer.usage.map(|u| Event::Usage(Usage::from_chat(&u))));
     events.push(Event::End);
     Ok(events)
 }
 
-/// Reads one choice; `raw` is its message as it came.
-fn read_choice(choice: Choice, raw: &Value, events: &mut Vec<Event>) {
+/// Reads one choice of the answer `id`; `raw` is its message as it came.
+fn read_choice(choice: Choice, id: &str, raw: &Value, events: &mut Vec<Event>) {
     let mut next = 0;
     let mut block = |kind: BlockKind, deltas: Vec<Delta>| {
         let (choice, block) = (choice.index, next);
@@ -341,10 +342,16 @@ fn read_choice(choice: Choice, raw: &Value, events: &mut Vec<Event>) {
         events.push(Event::BlockStop { choice, block });
     };
     let said = choice.message;
-    if let Some(text) = said.reasoning_content.as_deref().or(raw["reasoning"].as_str()).filter(|t| !t.is_empty()) {
-        block(BlockKind::Reasoning, vec![Delta::Reasoning(text.to_owned())]);
+    let mut parts = match said.content {
+        Some(Content::Text(text)) => Parts { text, ..Parts::default() },
+        Some(Content::Parts(parts)) => Parts::of(&parts),
+        None => Parts::default(),
+    };
+    let thought = said.reasoning_content.as_deref().or(raw["reasoning"].as_str()).filter(|t| !t.is_empty()).unwrap_or(&parts.thought);
+    if !thought.is_empty() {
+        block(BlockKind::Reasoning, vec![Delta::Reasoning(thought.to_owned())]);
     }
-    let text = said.content.map(|c| c.text()).unwrap_or_default();
+    let text = std::mem::take(&mut parts.text);
     let refusal = said.refusal.filter(|t| !t.is_empty());
     let (of_text, of_refusal) = match choice.logprobs {
         Some(l) if l.content.is_none() && l.refusal.is_some() && refusal.is_some() => (None, Some(l)),
@@ -359,8 +366,10 @@ fn read_choice(choice: Choice, raw: &Value, events: &mut Vec<Event>) {
     if let Some(text) = refusal {
         block(BlockKind::Refusal, std::iter::once(Delta::Refusal(text)).chain(of_refusal.map(logprobs)).collect());
     }
-    if raw["audio"].is_object() {
-        block(BlockKind::Opaque { family: Family::Chat, value: json!({"audio": raw["audio"]}) }, Vec::new());
+    let images = raw["images"].as_array().filter(|all| !all.is_empty()).map(|all| json!({ "images": all }));
+    let audio = raw["audio"].is_object().then(|| json!({"audio": raw["audio"]}));
+    for value in parts.own().into_iter().chain(images).chain(audio) {
+        block(BlockKind::Opaque { family: Family::Chat, value }, Vec::new());
     }
     let calls = said.tool_calls.unwrap_or_default();
     let called = !calls.is_empty() || raw["function_call"].is_object();
@@ -368,7 +377,9 @@ fn read_choice(choice: Choice, raw: &Value, events: &mut Vec<Event>) {
         match custom::of_chat_call(&raw["tool_calls"][at]) {
             Some(Block::Opaque { family, value }) => block(BlockKind::Opaque { family, value }, Vec::new()),
             _ => {
-                let kind = BlockKind::ToolCall { id: one.id.unwrap_or_default(), name: unescaped(one.function.name) };
+                let given = one.id.filter(|given| !given.is_empty());
+                let id = given.unwrap_or_else(|| names::answer_call_id(id, at as u32));
+                let kind = BlockKind::ToolCall { id, name: unescaped(one.function.name) };
                 let state = match call(ToolCall::default(), &raw["tool_calls"][at]) {
                     Block::ToolCall { state, .. } => state.map(Delta::State),
                     _ => None,

@@ -6,8 +6,6 @@ use std::{collections::HashSet, fmt::Write};
 const NAME_CHARS_MAX: usize = 128;
 /// Begins an escaped name. Names that begin with it by chance are escaped too, so that each escaped name has one meaning.
 const ESCAPED: &str = "x__";
-/// Longest part of a response's id that goes into the ids of its calls.
-const RESPONSE_ID_CHARS_MAX: usize = 40;
 
 /// The name under which a function is declared to Gemini, and whether it had to be cut at [`NAME_CHARS_MAX`]: it does not come back then.
 pub(super) fn write_name(name: &str) -> (String, bool) {
@@ -49,12 +47,6 @@ pub(super) fn read_name(name: String) -> String {
 
 fn is_legal(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':')
-}
-
-/// The id of an answer's call that came without one: the same for the same answer, another in each answer of a conversation.
-pub(super) fn answer_call_id(response_id: &str, index: u32) -> String {
-    let kept: String = response_id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(RESPONSE_ID_CHARS_MAX).collect();
-    if kept.is_empty() { format!("call_{index}") } else { format!("call_{index}_{kept}") }
 }
 
 /// Whether an id is one that we made; Gemini need not see it.
@@ -116,6 +108,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::names::answer_call_id;
 
     proptest! {
         #[test]

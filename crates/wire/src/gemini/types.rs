@@ -84,6 +84,41 @@ pub struct UsageMetadata {
     pub thoughts_token_count: Option<u64>,
     #[serde(alias = "total_token_count", skip_serializing_if = "Option::is_none")]
     pub total_token_count: Option<u64>,
+    #[serde(alias = "prompt_tokens_details", skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens_details: Option<Modalities>,
+    #[serde(alias = "candidates_tokens_details", skip_serializing_if = "Option::is_none")]
+    pub candidates_tokens_details: Option<Modalities>,
+}
+
+/// Counts by what was counted; what is neither sound nor pictures is left out. In JSON a list of `{modality, tokenCount}`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<ModalityCount>", into = "Vec<ModalityCount>")]
+pub struct Modalities {
+    pub audio: Option<u64>,
+    pub image: Option<u64>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ModalityCount {
+    modality: String,
+    #[serde(alias = "token_count")]
+    token_count: u64,
+}
+
+impl From<Vec<ModalityCount>> for Modalities {
+    fn from(all: Vec<ModalityCount>) -> Self {
+        let of = |word: &str| all.iter().find(|one| one.modality == word).map(|one| one.token_count);
+        Self { audio: of("AUDIO"), image: of("IMAGE") }
+    }
+}
+
+impl From<Modalities> for Vec<ModalityCount> {
+    fn from(all: Modalities) -> Self {
+        let counts = [("AUDIO", all.audio), ("IMAGE", all.image)];
+        let counted = counts.into_iter().filter_map(|(word, count)| Some((word.to_owned(), count?)));
+        counted.map(|(modality, token_count)| ModalityCount { modality, token_count }).collect()
+    }
 }
 
 impl UsageMetadata {
@@ -99,6 +134,8 @@ impl UsageMetadata {
         ] {
             *ours = theirs.or(*ours);
         }
+        self.prompt_tokens_details = later.prompt_tokens_details.or(self.prompt_tokens_details);
+        self.candidates_tokens_details = later.candidates_tokens_details.or(self.candidates_tokens_details);
     }
 
     /// In disjoint buckets. A cached count larger than the prompt is cut to it.
@@ -110,13 +147,17 @@ impl UsageMetadata {
             (None, None) => None,
             (a, b) => Some(a.unwrap_or(0) + b.unwrap_or(0)),
         };
+        let (asked, said) = (self.prompt_tokens_details.unwrap_or_default(), self.candidates_tokens_details.unwrap_or_default());
+        let out_text = cut(self.candidates_token_count);
         Usage {
             in_fresh,
             in_cache_read: cached,
-            out_text: cut(self.candidates_token_count),
+            out_text,
             out_reasoning: cut(self.thoughts_token_count),
+            out_audio: said.audio.map(|n| n.min(out_text.unwrap_or(0))),
             ..Usage::default()
         }
+        .with_kinds(asked.audio, asked.image)
     }
 
     /// From disjoint buckets.
@@ -128,8 +169,14 @@ impl UsageMetadata {
             candidates_token_count: usage.out_text,
             thoughts_token_count: usage.out_reasoning,
             total_token_count: Some(usage.input() + usage.output()),
+            prompt_tokens_details: modalities(usage.in_audio, usage.in_image),
+            candidates_tokens_details: modalities(usage.out_audio, None),
         }
     }
+}
+
+fn modalities(audio: Option<u64>, image: Option<u64>) -> Option<Modalities> {
+    (audio.is_some() || image.is_some()).then_some(Modalities { audio, image })
 }
 
 /// Log-probabilities of a candidate's tokens.
@@ -198,7 +245,7 @@ mod tests {
                 tool_use_prompt_token_count: tools.map(u64::from),
                 candidates_token_count: said.map(u64::from),
                 thoughts_token_count: thought.map(u64::from),
-                total_token_count: None,
+                ..UsageMetadata::default()
             };
             let buckets = usage.buckets();
             let input = prompt.or(cached).map_or(0, u64::from) + tools.map_or(0, u64::from);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::types as chat;
 
-/// Token counts; buckets never overlap (but for the named part). `None` is "not said", which is not zero.
+/// Token counts; buckets never overlap (but for the parts that are named so, which are in no sum). `None` is "not said", which is not zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Input that no cache covered.
@@ -22,6 +22,18 @@ pub struct Usage {
     pub out_text: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub out_reasoning: Option<u64>,
+    /// Of `in_fresh`, what was sound.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub in_audio: Option<u64>,
+    /// Of `in_fresh`, what was pictures.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub in_image: Option<u64>,
+    /// Of `out_text`, what was sound.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub out_audio: Option<u64>,
+    /// Calls, not tokens, of tools that ran at the provider and are paid for by the call (Messages' `server_tool_use`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub server_tools: Option<u64>,
 }
 
 impl Usage {
@@ -42,31 +54,44 @@ impl Usage {
         let cached = input.cached_tokens.map(|n| n.min(usage.prompt_tokens));
         let written = input.cache_write_tokens.map(|n| n.min(usage.prompt_tokens - cached.unwrap_or(0)));
         let reasoning = output.reasoning_tokens.map(|n| n.min(usage.completion_tokens));
+        let fresh = usage.prompt_tokens - cached.unwrap_or(0) - written.unwrap_or(0);
+        let said = usage.completion_tokens - reasoning.unwrap_or(0);
         Self {
-            in_fresh: Some(usage.prompt_tokens - cached.unwrap_or(0) - written.unwrap_or(0)),
+            in_fresh: Some(fresh),
             in_cache_read: cached,
             in_cache_write: written,
-            in_cache_write_1h: None,
-            out_text: Some(usage.completion_tokens - reasoning.unwrap_or(0)),
+            out_text: Some(said),
             out_reasoning: reasoning,
+            out_audio: output.audio_tokens.map(|n| n.min(said)),
+            ..Self::default()
         }
+        .with_kinds(input.audio_tokens, input.image_tokens)
+    }
+
+    /// With what the input consists of. Servers count that over all input: no more of it counts than the caches left, so that none is
+    /// paid for twice.
+    pub(crate) fn with_kinds(mut self, audio: Option<u64>, image: Option<u64>) -> Self {
+        let fresh = self.in_fresh.unwrap_or(0);
+        self.in_audio = audio.map(|n| n.min(fresh));
+        self.in_image = image.map(|n| n.min(fresh - self.in_audio.unwrap_or(0)));
+        self
     }
 
     /// To OpenAI's counts, where input includes what caches covered and output includes reasoning.
     pub fn to_chat(&self) -> chat::Usage {
-        let details = (self.in_cache_read.is_some() || self.in_cache_write.is_some()).then_some(chat::PromptDetails {
+        let input = chat::PromptDetails {
             cached_tokens: self.in_cache_read,
             cache_write_tokens: self.in_cache_write,
-            audio_tokens: None,
-        });
+            audio_tokens: self.in_audio,
+            image_tokens: self.in_image,
+        };
+        let output = chat::CompletionDetails { reasoning_tokens: self.out_reasoning, audio_tokens: self.out_audio };
         chat::Usage {
             prompt_tokens: self.input(),
             completion_tokens: self.output(),
             total_tokens: self.input() + self.output(),
-            prompt_tokens_details: details,
-            completion_tokens_details: self
-                .out_reasoning
-                .map(|n| chat::CompletionDetails { reasoning_tokens: Some(n), audio_tokens: None }),
+            prompt_tokens_details: (input != chat::PromptDetails::default()).then_some(input),
+            completion_tokens_details: (output != chat::CompletionDetails::default()).then_some(output),
         }
     }
 }
@@ -79,16 +104,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn buckets_add_up_to_the_totals(prompt in 0u64..1 << 40, completion in 0u64..1 << 40, cached: Option<u32>, written: Option<u32>, reasoning: Option<u32>) {
+        fn buckets_add_up_to_the_totals(prompt in 0u64..1 << 40, completion in 0u64..1 << 40, cached: Option<u32>, written: Option<u32>, reasoning: Option<u32>, audio: Option<u32>, image: Option<u32>, sound: Option<u32>) {
             let said = chat::Usage {
                 prompt_tokens: prompt,
                 completion_tokens: completion,
                 total_tokens: prompt + completion,
-                prompt_tokens_details: Some(chat::PromptDetails { cached_tokens: cached.map(u64::from), cache_write_tokens: written.map(u64::from), audio_tokens: None }),
-                completion_tokens_details: Some(chat::CompletionDetails { reasoning_tokens: reasoning.map(u64::from), audio_tokens: None }),
+                prompt_tokens_details: Some(chat::PromptDetails { cached_tokens: cached.map(u64::from), cache_write_tokens: written.map(u64::from), audio_tokens: audio.map(u64::from), image_tokens: image.map(u64::from) }),
+                completion_tokens_details: Some(chat::CompletionDetails { reasoning_tokens: reasoning.map(u64::from), audio_tokens: sound.map(u64::from) }),
             };
             let usage = Usage::from_chat(&said);
             prop_assert_eq!((usage.input(), usage.output()), (prompt, completion));
+            prop_assert!(usage.in_audio.unwrap_or(0) + usage.in_image.unwrap_or(0) <= usage.in_fresh.unwrap_or(0));
+            prop_assert!(usage.out_audio <= usage.out_text);
             prop_assert_eq!(Usage::from_chat(&usage.to_chat()), usage);
         }
     }

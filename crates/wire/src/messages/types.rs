@@ -21,6 +21,17 @@ pub struct Usage {
     pub output_tokens: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens_details: Option<OutputDetails>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_tool_use: Option<ServerToolUse>,
+}
+
+/// Calls of tools that ran at the provider.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerToolUse {
+    #[serde(default)]
+    pub web_search_requests: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web_fetch_requests: Option<u64>,
 }
 
 /// Tokens written to caches, by how long these live.
@@ -48,6 +59,7 @@ impl Usage {
         self.cache_creation = later.cache_creation.or(self.cache_creation);
         self.output_tokens = later.output_tokens.or(self.output_tokens);
         self.output_tokens_details = later.output_tokens_details.or(self.output_tokens_details);
+        self.server_tool_use = later.server_tool_use.or(self.server_tool_use);
     }
 
     /// Into disjoint buckets. A detail larger than its total is cut to the total.
@@ -62,6 +74,8 @@ impl Usage {
             in_cache_write_1h: self.cache_creation.map(|c| c.ephemeral_1h_input_tokens.min(written.unwrap_or(0))),
             out_text: self.output_tokens.map(|n| n - thought.unwrap_or(0)),
             out_reasoning: thought,
+            server_tools: self.server_tool_use.map(|used| used.web_search_requests.saturating_add(used.web_fetch_requests.unwrap_or(0))),
+            ..ir::Usage::default()
         }
     }
 
@@ -78,6 +92,7 @@ impl Usage {
             }),
             output_tokens: Some(usage.output()),
             output_tokens_details: usage.out_reasoning.map(|n| OutputDetails { thinking_tokens: n }),
+            server_tool_use: usage.server_tools.map(|n| ServerToolUse { web_search_requests: n, web_fetch_requests: None }),
         }
     }
 }
@@ -157,7 +172,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn buckets_add_up_and_come_back(fresh in 0u64..1 << 40, read: Option<u32>, written: Option<u32>, hour: Option<u32>, output in 0u64..1 << 40, thought: Option<u32>) {
+        fn buckets_add_up_and_come_back(fresh in 0u64..1 << 40, read: Option<u32>, written: Option<u32>, hour: Option<u32>, output in 0u64..1 << 40, thought: Option<u32>, searched: Option<u32>) {
             let details = hour.map(|h| CacheCreation { ephemeral_5m_input_tokens: u64::from(written.unwrap_or(0).saturating_sub(h)), ephemeral_1h_input_tokens: u64::from(h.min(written.unwrap_or(0))) });
             let said = Usage {
                 input_tokens: Some(fresh),
@@ -166,6 +181,7 @@ mod tests {
                 cache_creation: details.filter(|_| written.is_some()),
                 output_tokens: Some(output),
                 output_tokens_details: thought.map(|n| OutputDetails { thinking_tokens: u64::from(n).min(output) }),
+                server_tool_use: searched.map(|n| ServerToolUse { web_search_requests: u64::from(n), web_fetch_requests: None }),
             };
             let usage = said.to_ir();
             prop_assert_eq!(usage.input(), fresh + u64::from(read.unwrap_or(0)) + u64::from(written.unwrap_or(0)));

@@ -2,7 +2,7 @@
 //!
 //! Servers differ in what they send (deltas only, `done` only, whole items only); each of these alone is enough.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     lanes::{Lanes, Overfull},
@@ -66,6 +66,8 @@ enum Stage {
 pub(super) enum Part {
     Text(u64),
     Refusal(u64),
+    /// A part of a message of a kind that came after this was written.
+    Other(u64),
     Reasoning,
     Call,
     Opaque,
@@ -270,13 +272,13 @@ impl Items {
                 self.begin(at, part, BlockKind::Refusal, out)?
             }
             Part::Reasoning => self.begin_reasoning(at, None, out)?,
-            Part::Call | Part::Opaque => self.block(at, part).is_some_and(|b| b.stage == Stage::Open),
+            Part::Call | Part::Opaque | Part::Other(_) => self.block(at, part).is_some_and(|b| b.stage == Stage::Open),
         };
         let Some(block) = self.block(at, part).filter(|_| has_begun) else { return Ok(()) };
         block.sent += text.len();
         let text = text.to_owned();
         let delta = match part {
-            Part::Text(_) | Part::Opaque => Delta::Text(text),
+            Part::Text(_) | Part::Opaque | Part::Other(_) => Delta::Text(text),
             Part::Refusal(_) => Delta::Refusal(text),
             Part::Reasoning => Delta::Reasoning(text),
             Part::Call => Delta::Arguments(text),
@@ -363,7 +365,8 @@ impl Items {
         let (part, text) = match text_of(content, "type") {
             "refusal" => (Part::Refusal(place), text_of(content, "refusal")),
             "output_text" | "text" => (Part::Text(place), text_of(content, "text")),
-            _ => return Ok(()),
+            "" => return Ok(()),
+            _ => return self.other_part(at, place, content, out),
         };
         self.rest(at, part, text, out)?;
         let logprobs = logprobs_in(&content["logprobs"]);
@@ -375,6 +378,16 @@ impl Items {
             self.cite(at, part, own, out)?;
         }
         self.end_block(at, part, out);
+        Ok(())
+    }
+
+    /// A part that nothing in the inner language says travels as a message of its own.
+    fn other_part(&mut self, at: usize, place: u64, content: &Value, out: &mut Vec<Event>) -> Done {
+        let part = Part::Other(place);
+        let value = json!({"type": "message", "id": self.known[at].id, "role": "assistant", "status": "completed", "content": [content]});
+        if self.begin(at, part, BlockKind::Opaque { family: Family::Responses, value }, out)? {
+            self.end_block(at, part, out);
+        }
         Ok(())
     }
 

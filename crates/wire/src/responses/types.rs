@@ -51,7 +51,7 @@ impl Usage {
             prompt_tokens_details: Some(chat::PromptDetails {
                 cached_tokens: input.cached_tokens,
                 cache_write_tokens: input.cache_write_tokens,
-                audio_tokens: None,
+                ..chat::PromptDetails::default()
             }),
             completion_tokens_details: Some(chat::CompletionDetails { reasoning_tokens: output.reasoning_tokens, audio_tokens: None }),
         })

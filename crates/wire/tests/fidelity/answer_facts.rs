@@ -30,6 +30,10 @@ pub(crate) fn facts(events: &[Event]) -> Vec<(String, String)> {
                     ("in_cache_write", usage.in_cache_write),
                     ("in_cache_write_1h", usage.in_cache_write_1h),
                     ("out_reasoning", usage.out_reasoning),
+                    ("in_audio", usage.in_audio),
+                    ("in_image", usage.in_image),
+                    ("out_audio", usage.out_audio),
+                    ("server_tools", usage.server_tools),
                 ] {
                     if let Some(count) = count.filter(|n| *n > 0) {
                         out.push((format!("answer.usage.{name}"), format!("{name} {count}")));

@@ -141,8 +141,11 @@ fn block() -> impl Strategy<Value = (BlockKind, Vec<Delta>)> {
 }
 
 prop_compose! {
-    fn usage()(fresh in 1u64..1 << 30, read in prop::option::of(0u64..999), write in prop::option::of(1u64..999), hour: bool, text in 1u64..1 << 30, thought in prop::option::of(0u64..999)) -> Usage {
-        Usage { in_fresh: Some(fresh), in_cache_read: read, in_cache_write: write, in_cache_write_1h: write.filter(|_| hour), out_text: Some(text), out_reasoning: thought }
+    fn usage()(fresh in 1u64..1 << 30, read in prop::option::of(0u64..999), write in prop::option::of(1u64..999), hour: bool, text in 1u64..1 << 30, thought in prop::option::of(0u64..999), kinds in prop::array::uniform4(prop::option::weighted(0.3, 0u64..9))) -> Usage {
+        let [audio, image, sound, server_tools] = kinds;
+        let (in_audio, in_image) = (audio.map(|n| n.min(fresh)), image.map(|n| n.min(fresh - audio.unwrap_or(0).min(fresh))));
+        let totals = Usage { in_fresh: Some(fresh), in_cache_read: read, in_cache_write: write, in_cache_write_1h: write.filter(|_| hour), out_text: Some(text), out_reasoning: thought, ..Usage::default() };
+        Usage { in_audio, in_image, out_audio: sound.map(|n| n.min(text)), server_tools, ..totals }
     }
 }
 
@@ -301,6 +304,7 @@ fn usage_adds_up_in_every_dialect() {
         in_cache_write_1h: None,
         out_text: Some(5),
         out_reasoning: Some(3),
+        ..Usage::default()
     };
     let events = [
         Event::Start { id: "a".to_owned(), model: "m".to_owned(), created: 0 },

@@ -18,7 +18,7 @@ fn root() -> PathBuf {
 }
 
 /// All files `<kind>.<dialect>.*`: case, dialect, content.
-fn files(kind: &str) -> Vec<(String, Dialect, Vec<u8>)> {
+pub(crate) fn files(kind: &str) -> Vec<(String, Dialect, Vec<u8>)> {
     let mut cases: Vec<_> = fs::read_dir(root()).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
     cases.sort();
     let mut out = Vec::new();

@@ -50,9 +50,9 @@ fn usage() -> impl Strategy<Value = Usage> {
         in_fresh: Some(fresh),
         in_cache_read: Some(read),
         in_cache_write: Some(write),
-        in_cache_write_1h: None,
         out_text: Some(text),
         out_reasoning: Some(reasoning),
+        ..Usage::default()
     })
 }
 

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use crate::{
-    chat::types::{ChatResponse, Choice, Content, FunctionCall, Logprobs, Message as ChatMessage, ToolCall},
+    chat::{
+        parts,
+        types::{ChatResponse, Choice, Content, FunctionCall, Logprobs, Message as ChatMessage, ToolCall},
+    },
     citations, custom,
     ir::{BlockKind, Delta, Event, Family, Finish},
 };
@@ -36,9 +39,8 @@ pub fn response_body(events: &[Event]) -> Value {
                 (*choice, "tool_calls", custom::chat_call(value))
             }
             Event::BlockStart { choice, kind: BlockKind::Opaque { family: Family::Chat, value }, .. } => {
-                let message = message_of(&mut body, *choice);
-                if let (Some(Value::Object(message)), Value::Object(own)) = (message, value) {
-                    message.extend(own.clone());
+                if let Some(message) = message_of(&mut body, *choice) {
+                    parts::add_own(message, value);
                 }
                 continue;
             }

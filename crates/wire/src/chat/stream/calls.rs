@@ -14,6 +14,7 @@ use super::super::{
 use crate::{
     custom,
     ir::{BlockKind, Delta, Event, Family, State},
+    names,
 };
 
 /// Most bytes of calls that wait, and of one call's arguments that are looked through.
@@ -26,6 +27,8 @@ const TOO_LONG: &str = "the upstream's tool calls are longer than can be held";
 /// The calls of one choice.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
+    /// The answer's id, for calls that come without one of their own.
+    answer: String,
     /// The call that is written, and its block.
     open: Option<(u32, Call)>,
     waiting: VecDeque<Call>,
@@ -39,6 +42,8 @@ pub(super) struct Calls {
 struct Call {
     index: u32,
     id: String,
+    /// The id as it came; empty where it was made up.
+    given: String,
     name: String,
     is_custom: bool,
     /// All of them so far: arguments of a function, input of a custom tool.
@@ -51,9 +56,19 @@ impl Call {
     fn is_whole(&self) -> bool {
         !self.is_custom && self.text.trim_end().ends_with('}') && serde_json::from_str::<serde::de::IgnoredAny>(&self.text).is_ok()
     }
+
+    /// Whether a fragment that names a call begins another one: some servers repeat id and name in each fragment, some leave out ids.
+    fn is_another(&self, id: &str, name: &str, text: &str) -> bool {
+        (!id.is_empty() && !self.given.is_empty() && id != self.given) || name != self.name || (!text.is_empty() && self.is_whole())
+    }
 }
 
 impl Calls {
+    /// The calls of an answer with this id.
+    pub(super) fn of(answer: &str) -> Self {
+        Self { answer: answer.to_owned(), ..Self::default() }
+    }
+
     /// Whether there was any call.
     pub(super) fn has_called(&self) -> bool {
         self.count > 0
@@ -75,20 +90,23 @@ impl Calls {
             None => (name, arguments.unwrap_or_default()),
         };
         let index = call.index.or(self.latest()).unwrap_or(0);
-        let is_new = call.id.as_deref().is_some_and(|id| !id.is_empty()) && name.is_some();
-        self.held_bytes += text.len() + name.as_ref().map_or(0, String::len);
+        let given = call.id.unwrap_or_default();
+        let name = unescaped(name);
+        let before = self.waiting.iter().rev().chain(self.open.as_ref().map(|(_, open)| open)).find(|known| known.index == index);
+        let is_new = !name.is_empty() && before.is_none_or(|known| known.is_another(&given, &name, &text));
+        let known = before.is_some();
+        self.held_bytes += text.len() + name.len();
         if self.held_bytes > HELD_BYTES_MAX {
             return Err(TOO_LONG);
         }
-        let known = self.is_known(index);
         if is_new || (!known && !self.ended.contains(&index)) {
             let signature = raw["extra_content"]["google"]["thought_signature"].as_str().filter(|s| !s.is_empty());
             let state = signature.map(|s| State { family: Family::Gemini, id: None, signature: Some(s.to_owned()), encrypted: None });
-            let id = call.id.unwrap_or_default();
-            if name.as_ref().is_none_or(String::is_empty) {
+            if name.is_empty() {
                 return Err("the upstream sent a tool call without a name");
             }
-            return self.begin(choice, Call { index, id, name: unescaped(name), is_custom: custom.is_some(), text, state }, next, out);
+            let id = if given.is_empty() { names::answer_call_id(&self.answer, self.count as u32) } else { given.clone() };
+            return self.begin(choice, Call { index, id, given, name, is_custom: custom.is_some(), text, state }, next, out);
         }
         if !known {
             return if text.is_empty() { Ok(()) } else { Err("the upstream went back to a tool call that had ended") };
@@ -99,10 +117,6 @@ impl Calls {
 
     fn latest(&self) -> Option<u32> {
         self.waiting.back().or(self.open.as_ref().map(|(_, call)| call)).map(|call| call.index)
-    }
-
-    fn is_known(&self, index: u32) -> bool {
-        self.open.iter().map(|(_, call)| call).chain(&self.waiting).any(|call| call.index == index)
     }
 
     fn begin(&mut self, choice: u32, call: Call, next: &mut u32, out: &mut Vec<Event>) -> Result<(), &'static str> {

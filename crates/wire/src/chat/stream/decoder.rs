@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     super::{
         decode,
+        parts::Parts,
         types::{ChatChunk, ChunkChoice, Delta as ChunkDelta},
     },
     calls::Calls,
@@ -21,13 +22,14 @@ use crate::{
 const CHOICES_MAX: usize = 128;
 
 /// Members for which a chunk is looked through.
-const RARE: [&[u8]; 5] = [b"\"error\"", b"\"annotations\"", b"\"audio\"", b"\"custom\"", b"\"extra_content\""];
+const RARE: [&[u8]; 6] = [b"\"error\"", b"\"annotations\"", b"\"audio\"", b"\"images\"", b"\"custom\"", b"\"extra_content\""];
 
 /// Reads an upstream's chat stream into events.
 #[derive(Debug, Default)]
 pub struct Decoder {
     sse: SseReader,
     started: bool,
+    id: String,
     choices: BTreeMap<u32, OpenChoice>,
     usage: Option<Usage>,
     over: bool,
@@ -57,6 +59,8 @@ enum Open {
 struct Rare {
     annotations: Vec<Value>,
     audio: Option<Map<String, Value>>,
+    /// Pictures, and parts of `content` that only chat has: given out whole.
+    own: Vec<Value>,
     /// `tool_calls` as they came.
     calls: Value,
 }
@@ -80,7 +84,19 @@ impl Rare {
             Some(Value::Object(audio)) => Some(audio),
             _ => None,
         };
-        Self { annotations, audio, calls }
+        let mut own = Vec::new();
+        if let Some(images) = delta.shift_remove("images").filter(|all| all.as_array().is_some_and(|all| !all.is_empty())) {
+            own.push(json!({ "images": images }));
+        }
+        if let Some(Value::Array(parts)) = delta.get("content") {
+            let parts = Parts::of(parts);
+            own.extend(parts.own());
+            delta.insert("content".to_owned(), parts.text.into());
+            if !parts.thought.is_empty() {
+                delta.insert("reasoning_content".to_owned(), parts.thought.into());
+            }
+        }
+        Self { annotations, audio, own, calls }
     }
 }
 
@@ -161,6 +177,7 @@ impl Decoder {
     fn chunk(&mut self, chunk: ChatChunk, rare: Vec<Rare>, out: &mut Vec<Event>) {
         if !self.started {
             self.started = true;
+            self.id.clone_from(&chunk.id);
             out.push(Event::Start { id: chunk.id, model: chunk.model, created: chunk.created });
         }
         if let Some(usage) = chunk.usage {
@@ -170,7 +187,8 @@ impl Decoder {
             if self.choices.len() >= CHOICES_MAX && !self.choices.contains_key(&choice.index) {
                 return self.fail(format!("the upstream sent more than {CHOICES_MAX} choices"), None, out);
             }
-            let open = self.choices.entry(choice.index).or_default();
+            let open = self.choices.entry(choice.index);
+            let open = open.or_insert_with(|| OpenChoice { calls: Calls::of(&self.id), ..OpenChoice::default() });
             if let Err(message) = open.read(choice, rare, out) {
                 return self.fail(message.to_owned(), None, out);
             }
@@ -187,10 +205,8 @@ impl Decoder {
             choice.close(index, out);
             choice.calls.end(index, &mut choice.next, out);
             if !choice.audio.is_empty() {
-                let block = choice.next;
-                let value = Value::Object(Map::from_iter([("audio".to_owned(), Value::Object(choice.audio))]));
-                out.push(Event::BlockStart { choice: index, block, kind: BlockKind::Opaque { family: Family::Chat, value } });
-                out.push(Event::BlockStop { choice: index, block });
+                let audio = std::mem::take(&mut choice.audio);
+                choice.whole(index, json!({ "audio": audio }), out);
             }
             let reason = decode::finish(choice.reason.as_deref(), choice.calls.has_called(), choice.refused);
             out.push(Event::Finish { choice: index, reason });
@@ -205,6 +221,9 @@ impl OpenChoice {
     fn read(&mut self, said: ChunkChoice, rare: Rare, out: &mut Vec<Event>) -> Result<(), &'static str> {
         let ChunkChoice { index: choice, mut delta, finish_reason, logprobs } = said;
         self.texts(choice, &mut delta, out);
+        for value in rare.own {
+            self.whole(choice, value, out);
+        }
         for own in rare.annotations {
             let block = self.open_text(choice, out);
             out.push(Event::Delta { choice, block, delta: Delta::Citation(Box::new(citations::from_chat(&own))) });
@@ -258,6 +277,16 @@ impl OpenChoice {
             }
         }
         if self.audio_bytes > EVENT_BYTES_MAX { Err("the upstream's sound is too long") } else { Ok(()) }
+    }
+
+    /// A block that only chat understands.
+    fn whole(&mut self, choice: u32, value: Value, out: &mut Vec<Event>) {
+        self.close(choice, out);
+        self.calls.pause(choice, &mut self.next, out);
+        let block = self.next;
+        self.next += 1;
+        out.push(Event::BlockStart { choice, block, kind: BlockKind::Opaque { family: Family::Chat, value } });
+        out.push(Event::BlockStop { choice, block });
     }
 
     fn open(&mut self, choice: u32, wanted: Open, kind: BlockKind, out: &mut Vec<Event>) -> u32 {

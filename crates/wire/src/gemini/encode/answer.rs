@@ -290,6 +290,10 @@ fn merged(before: Option<Usage>, later: Usage) -> Usage {
         in_cache_write_1h: later.in_cache_write_1h.or(before.in_cache_write_1h),
         out_text: later.out_text.or(before.out_text),
         out_reasoning: later.out_reasoning.or(before.out_reasoning),
+        in_audio: later.in_audio.or(before.in_audio),
+        in_image: later.in_image.or(before.in_image),
+        out_audio: later.out_audio.or(before.out_audio),
+        server_tools: later.server_tools.or(before.server_tools),
     }
 }
 

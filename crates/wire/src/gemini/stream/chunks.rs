@@ -9,11 +9,12 @@ use crate::{
     citations,
     gemini::{
         decode,
-        names::{answer_call_id, read_name},
+        names::read_name,
         parts::{Call, Data, Part},
         types::{Answer, Candidate, UsageMetadata},
     },
     ir::{BlockKind, Citation, Delta, Event, Family, Finish, State, event::LogprobsBox},
+    names::answer_call_id,
 };
 
 /// Most candidates of one answer.
@@ -86,8 +87,10 @@ impl Chunks {
         }
     }
 
+    /// What is known of the counts is said before: it was paid for.
     fn fail(&mut self, message: String, code: Option<String>, out: &mut Vec<Event>) {
         self.over = true;
+        out.extend(self.usage.take().map(|u| Event::Usage(u.buckets())));
         out.push(Event::Failed { message, code });
     }
 
