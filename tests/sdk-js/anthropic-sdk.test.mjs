@@ -59,6 +59,29 @@ for (const wire of bed.wires) {
         bed.assertThoughtCameBack(await bed.last());
       });
 
+      test("an image arrives, in a question and in a result", async () => {
+        const image = { type: "image", source: { type: "base64", media_type: "image/png", data: bed.pixel } };
+        await bed.answers(wire, reply("a pixel"));
+        await run({ messages: [{ role: "user", content: [{ type: "text", text: "What is this?" }, image] }] });
+        assert.deepEqual((await bed.last()).turns.slice(1), [["user", "What is this?"], ["image", bed.pixelUrl]]);
+        await bed.answers(wire, reply(bed.calls(wire)), reply(bed.text));
+        const message = await run({ tools });
+        const results = resultsOf(message);
+        results.content[0].content = [{ type: "text", text: bed.results.get_weather }, image];
+        await run({ tools, messages: [user, asHistory(message), results] });
+        const request = await bed.last();
+        const images = [...bed.turns(request, "result")[0][3], ...bed.turns(request, "image").map((turn) => turn[1])];
+        assert.deepEqual(images, [bed.pixelUrl]);
+      });
+
+      test("an answer follows its schema", async () => {
+        await bed.answers(wire, reply(bed.personText));
+        const schema = { type: "object", properties: { name: { type: "string" }, age: { type: "integer" } }, required: ["name", "age"], additionalProperties: false };
+        const message = await run({ output_config: { format: { type: "json_schema", schema } } });
+        assert.deepEqual(JSON.parse(message.content[0].text), { name: "Ada", age: 36 });
+        bed.assertSchemaCame(await bed.last());
+      });
+
       test("length, stop and refusal are told apart", async () => {
         for (const [stop, wanted] of [["length", "max_tokens"], ["refusal", "refusal"], ["stop_sequence", wire === "messages" ? "stop_sequence" : "end_turn"]]) {
           await bed.answers(wire, reply("It is", { stop, stop_sequence: stop === "stop_sequence" ? "END" : null }));

@@ -1,5 +1,6 @@
 """The command `llm` with models of an OpenAI-compatible server, in front of every wire."""
 
+import base64
 import json
 import os
 import subprocess
@@ -75,6 +76,16 @@ def test_a_schema_is_followed(llm, wire, providers):
     said = llm("-m", f"{model_on(wire)}/chat", "--schema", "name, age int", cases.QUESTION)
     assert json.loads(said.stdout) == {"name": "Ada", "age": 36}, said.stderr
     cases.assert_schema_came(providers.last)
+
+
+@pytest.mark.parametrize("dialect", ["chat", "responses"])
+def test_an_image_arrives(llm, wire, providers, tmp_path, dialect):
+    picture = tmp_path / "pixel.png"
+    picture.write_bytes(base64.b64decode(cases.PIXEL))
+    providers.answer(wire, say("a pixel"))
+    said = llm("-m", f"{model_on(wire)}/{dialect}", "What is this?", "-a", str(picture))
+    assert said.stdout.strip() == "a pixel", said.stderr
+    assert providers.last.turns == [("user", "What is this?"), ("image", cases.PIXEL_URL)]
 
 
 def test_an_error_ends_the_command_with_its_words(llm, wire, providers):
