@@ -54,7 +54,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::value("timeouts.first_byte", "60s", "From sending a request to the answer's first byte.")
         .env(&["LLM_ROUTER_REQUEST_TIMEOUT", "REQUEST_TIMEOUT"]),
     Key::value("timeouts.stream_first_byte", "", "The same for streams, where it is another."),
-    Key::value("timeouts.idle", "60s", "Between two pieces of an answer."),
+    Key::value("timeouts.idle", "60s", "Between two pieces of an answer: until the upstream sends the next, and until the caller takes one (read at start)."),
     Key::value("timeouts.total", "600s", "For one attempt as a whole."),
     Key::value("default_embedding_model", "", "The model of embeddings requests that name none.")
         .env(&["LLM_ROUTER_DEFAULT_EMBEDDING_MODEL", "LLM_DEFAULT_EMBEDDING_MODEL"]),

@@ -7,6 +7,7 @@ pub mod chance;
 pub mod cli;
 pub mod discovery;
 pub mod first_run;
+mod patience;
 pub mod peer;
 pub mod price;
 pub mod recall;

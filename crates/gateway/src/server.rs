@@ -24,7 +24,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, routes, shard::Shard};
+use crate::{app::App, patience::Patient, routes, shard::Shard};
 
 /// Connections that may wait to be accepted, per socket.
 const BACKLOG: i32 = 1024;
@@ -189,7 +189,7 @@ fn connection(shard: Arc<Shard>, stream: TcpStream, peer: SocketAddr, place: Pla
         // Boxed: what a request needs is free again while its stream runs, and a connection that waits holds nothing of it.
         Box::pin(async move { Ok::<_, Infallible>(routes::answer(&shard, peer, request).await) })
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let connection = builder.serve_connection(TokioIo::new(Patient::new(stream, limits.idle)), service).into_owned();
     let watched = graceful.watch(connection);
     tokio::spawn(async move {
         // A client that resets its connection is no fault of ours.

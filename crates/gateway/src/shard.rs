@@ -10,6 +10,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     pub header_bytes_max: usize,
     pub header_timeout: Duration,
+    /// How long a caller may take nothing of its answer.
+    pub idle: Duration,
 }
 
 /// One runtime's share of the house.
@@ -33,6 +35,7 @@ impl Shard {
             // hyper refuses less than 8 KiB.
             header_bytes_max: (server.max_header_bytes as usize).max(8 << 10),
             header_timeout: server.header_timeout,
+            idle: house.config.timeouts.idle,
         };
         drop(house);
         Self { app, client, node_client, limits }

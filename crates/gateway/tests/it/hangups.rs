@@ -1,6 +1,9 @@
 //! Callers that hang up: ten thousand streams, of which a random half is left before its end.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
 
 use serde_json::json;
 use store::{
@@ -37,8 +40,28 @@ impl Dice {
     }
 }
 
+/// Streams after which all that is made once has been made.
+const WARM: usize = CALLERS * STREAMS_EACH / 4;
+/// Most that the memory may grow by after that. A few kilobytes that stay behind a stream are more.
+const GROWTH_BYTES_MAX: u64 = 48 << 20;
+
+/// What all callers count together.
+#[derive(Default)]
+struct Count {
+    ended: AtomicUsize,
+    warm_bytes: AtomicU64,
+}
+
+impl Count {
+    fn one(&self, router: &Router) {
+        if self.ended.fetch_add(1, Ordering::Relaxed) + 1 == WARM {
+            self.warm_bytes.store(router.rss_bytes().unwrap_or(0), Ordering::Relaxed);
+        }
+    }
+}
+
 /// One caller's streams; how many it left.
-async fn call(router: Arc<Router>, caller: usize) -> usize {
+async fn call(router: Arc<Router>, caller: usize, count: Arc<Count>) -> usize {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ (caller as u64 + 1));
     let mut left = 0;
     for _ in 0..STREAMS_EACH {
@@ -58,6 +81,7 @@ async fn call(router: Arc<Router>, caller: usize) -> usize {
             let said = stream.rest().await;
             assert!(said.contains("four") && (said.contains("[DONE]") || said.contains("message_stop")), "{said}");
         }
+        count.one(&router);
     }
     left
 }
@@ -81,10 +105,12 @@ async fn ten_thousand_streams_leave_one_record_each_and_nothing_else() {
     let pieces = || words.iter().cloned().chain([end()]);
     let steady = FakeUpstream::start(Script::always(Reply::events(pieces())));
     let endless = FakeUpstream::start(Script::always(Reply::events(pieces()).stall_after(all)));
-    let setup = Setup::new().account("steady", &steady.base_url(), &["steady"], json!({}));
+    // With all texts kept.
+    let setup = Setup::new().set("history", json!({"bodies": "full"})).account("steady", &steady.base_url(), &["steady"], json!({}));
     let router = Arc::new(setup.account("endless", &endless.base_url(), &["endless"], json!({})).start());
 
-    let callers: Vec<_> = (0..CALLERS).map(|caller| tokio::spawn(call(router.clone(), caller))).collect();
+    let count = Arc::new(Count::default());
+    let callers: Vec<_> = (0..CALLERS).map(|caller| tokio::spawn(call(router.clone(), caller, count.clone()))).collect();
     let counting = async {
         let mut left = 0;
         for caller in callers {
@@ -133,4 +159,8 @@ async fn ten_thousand_streams_leave_one_record_each_and_nothing_else() {
         assert!(stored.prompt_tokens.is_some_and(|n| n > 0), "{stored:?}");
     }
     assert!(success.iter().all(|row| (row.prompt_tokens, row.completion_tokens) == (Some(3), Some(4))));
+    if let Some(bytes) = router.rss_bytes() {
+        let warm = count.warm_bytes.load(Ordering::Relaxed);
+        assert!(bytes < warm + GROWTH_BYTES_MAX, "{bytes} bytes after {total} streams, {warm} after {WARM}");
+    }
 }

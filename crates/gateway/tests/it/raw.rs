@@ -223,3 +223,88 @@ async fn what_the_upstream_refuses_comes_back_as_it_said_it() {
         assert_eq!((row.status, &*row.outcome, row.error_code.as_deref()), (status, "error", Some("upstream_refused")));
     }
 }
+
+/// A dialect's own words, none of them as a serializer would write it. `MODEL` stands for the model's name.
+struct Own {
+    wire: &'static str,
+    /// Of the account's address, and of the caller's path below it.
+    base: &'static str,
+    path: &'static str,
+    streamed: &'static str,
+    body: &'static str,
+    whole: &'static str,
+    stream: &'static str,
+}
+
+const OWN: [Own; 4] = [
+    Own {
+        wire: "chat",
+        base: "/v1",
+        path: "/chat/completions",
+        streamed: "/chat/completions",
+        body: " {\t\"model\" :\"MODEL\", STREAM \"messages\":[{\"role\":\"user\",\"content\":\"\\u00e4\"}], \"x\":1.50 }\n",
+        whole: "{ \"id\":\"c\", \"x\":1.50,\"choices\":[{\"index\":0,\"message\":{\"content\":\"\\u00e4\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7} }\n",
+        stream: ": hi\n\ndata: {\"id\":\"c\", \"x\":1.50,\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\\u00e4\"},\"finish_reason\":\"stop\"}]}\r\n\r\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}\n\ndata: [DONE]\n\n",
+    },
+    Own {
+        wire: "responses",
+        base: "/v1",
+        path: "/responses",
+        streamed: "/responses",
+        body: " {\t\"model\" :\"MODEL\", STREAM \"input\":\"\\u00e4\", \"store\":false, \"x\":1.50 }\n",
+        whole: "{ \"id\":\"resp_1\", \"x\":1.50,\"object\":\"response\",\"status\":\"completed\",\"output\":[{\"type\":\"new_thing\"}],\"usage\":{\"input_tokens\":3,\"output_tokens\":4,\"total_tokens\":7} }\n",
+        stream: ": hi\n\nevent: response.created\ndata: {\"type\":\"response.created\", \"x\":1.50,\"response\":{\"id\":\"resp_1\"}}\n\nevent: response.new_thing\r\ndata: {\"type\":\"response.new_thing\"}\r\n\r\nevent: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"resp_1\",\"status\":\"completed\",\"output\":[],\"usage\":{\"input_tokens\":3,\"output_tokens\":4,\"total_tokens\":7}}}\n\n",
+    },
+    Own {
+        wire: "messages",
+        base: "/v1",
+        path: "/messages",
+        streamed: "/messages",
+        body: " {\t\"model\" :\"MODEL\", STREAM \"max_tokens\":9,\"messages\":[{\"role\":\"user\",\"content\":\"\\u00e4\"}], \"x\":1.50 }\n",
+        whole: "{ \"id\":\"msg_1\", \"x\":1.50,\"type\":\"message\",\"role\":\"assistant\",\"content\":[{\"type\":\"new_thing\"}],\"stop_reason\":\"end_turn\",\"usage\":{\"input_tokens\":3,\"output_tokens\":4} }\n",
+        stream: "event: message_start\ndata: {\"type\":\"message_start\", \"x\":1.50,\"message\":{\"id\":\"msg_1\",\"usage\":{\"input_tokens\":3,\"output_tokens\":1}}}\n\nevent: new_thing\r\ndata: {\"type\":\"new_thing\"}\r\n\r\nevent: ping\ndata: {\"type\": \"ping\"}\n\nevent: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\nevent: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"\\u00e4\"}}\n\nevent: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":4}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+    },
+    Own {
+        wire: "gemini",
+        base: "/v1beta",
+        path: "/models/MODEL:generateContent",
+        streamed: "/models/MODEL:streamGenerateContent?alt=sse",
+        body: " {\t\"contents\":[ {\"parts\":[{\"text\":\"\\u00e4\"}]} ], \"x\":1.50 }\n",
+        whole: "{ \"candidates\":[{\"content\":{\"parts\":[{\"newThing\":1.50}]},\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":3,\"candidatesTokenCount\":4} }\n",
+        stream: "data: { \"candidates\":[{\"content\":{\"parts\":[{\"text\":\"\\u00e4\"}]},\"x\":1.50}],\"usageMetadata\":{\"promptTokenCount\":3,\"candidatesTokenCount\":1}}\r\n\r\ndata: {\"candidates\":[{\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":3,\"candidatesTokenCount\":4}}\r\n\r\n",
+    },
+];
+
+#[tokio::test]
+async fn every_dialect_passes_untouched_both_ways() {
+    let upstreams = OWN.map(|own| (own, FakeUpstream::start(Script::default())));
+    let mut setup = Setup::new();
+    for (own, upstream) in &upstreams {
+        let base = format!("{}{}", upstream.url(), own.base);
+        let (public, theirs) = (format!("m-{}", own.wire), format!("their-{}", own.wire));
+        let more = json!({"provider": "custom", "wire": own.wire, "model_map": {public: theirs}});
+        setup = setup.account(own.wire, &base, &[], more);
+    }
+    let router = setup.start();
+    for (own, upstream) in &upstreams {
+        for (at, size) in [0, 1, 7, 4096].into_iter().enumerate() {
+            let streams = size > 0;
+            let (path, said) = if streams { (own.streamed, own.stream) } else { (own.path, own.whole) };
+            let reply = if streams { Reply::events([said]).split_every(size) } else { Reply::whole("application/json", said) };
+            upstream.set_script(Script::always(reply));
+            let asked = if streams { "\"stream\" : true,\"stream_options\":{\"include_usage\":true}," } else { "" };
+            let body = |model: &str| own.body.replace("MODEL", model).replace("STREAM", asked);
+            let (public, theirs) = (format!("m-{}", own.wire), format!("their-{}", own.wire));
+            let id = format!("{}-{at}", own.wire);
+            let ask = router.ask(Method::POST, &format!("{}{}", own.base, path.replace("MODEL", &public))).body(body(&public));
+            let answer = ask.header("content-type", "application/json").header("x-request-id", &id).send().await;
+            assert_eq!((answer.status, answer.text()), (200, said.to_owned()), "{id}");
+            assert_eq!(answer.header("x-llm-router-fidelity"), "exact", "{id}");
+            let got = soon("the upstream's request", upstream.request()).await;
+            assert_eq!(String::from_utf8_lossy(&got.body), body(&theirs), "{id}");
+            assert!(path.replace("MODEL", &theirs).starts_with(got.path().strip_prefix(own.base).unwrap()), "{id}: {}", got.path());
+            let row = router.record(&id).await;
+            assert_eq!((&*row.outcome, row.prompt_tokens, row.completion_tokens), ("success", Some(3), Some(4)), "{id}");
+        }
+    }
+}

@@ -86,3 +86,44 @@ async fn no_comment_comes_between_the_halves_of_a_frame() {
         assert_eq!(said.replace(": keepalive\n\n", ""), [FIRST, LAST].concat());
     }
 }
+
+const PIECE_BYTES: usize = 64 << 10;
+const PIECES: usize = 768;
+/// What the buffers of four sockets on the way may hold, and little more; half of the stream.
+const HELD_BYTES_MAX: usize = PIECES * PIECE_BYTES / 2;
+
+/// A stream of many megabytes.
+fn much() -> Reply {
+    let piece = FIRST.replace("one", &"x".repeat(PIECE_BYTES));
+    Reply::events(std::iter::repeat_n(bytes::Bytes::from(piece), PIECES).chain([LAST.into()]))
+}
+
+#[tokio::test]
+async fn a_caller_that_reads_slowly_holds_up_its_upstream_and_nobody_else() {
+    let upstream = FakeUpstream::start(Script::always(much()));
+    let router = Setup::new().upstream("mock", &upstream).start();
+    for path in ["/v1/chat/completions", "/v1/messages"] {
+        let body = json!({"model": "gpt-mock", "stream": true, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]});
+        let slow = router.post(path, &body).open().await;
+        assert_eq!(slow.status, 200);
+        // Another caller's stream from its begin to its end is time enough for what nobody takes to pile up.
+        let whole = router.post(path, &body).send().await;
+        assert!(whole.body.len() > PIECES * PIECE_BYTES, "{path}: {}", whole.body.len());
+        drop(slow);
+        let left = soon("the upstream is left", upstream.hangup()).await;
+        assert!(left.body_bytes_sent < HELD_BYTES_MAX, "{path}: {} bytes were read for a caller that takes none", left.body_bytes_sent);
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_takes_nothing_is_left() {
+    let upstream = FakeUpstream::start(Script::always(much()));
+    let router = Setup::new().upstream("mock", &upstream).set("timeouts", json!({"idle": "1s"})).start();
+    let slow = router.chat("gpt-mock", json!({"stream": true})).header("x-request-id", "slow").open().await;
+    let left = soon("the upstream is left", upstream.hangup()).await;
+    assert!(left.body_bytes_sent < HELD_BYTES_MAX, "{}", left.body_bytes_sent);
+    let row = router.record("slow").await;
+    assert_eq!(&*row.outcome, "cancelled");
+    assert!(row.completion_tokens.is_some_and(|n| n > 0), "{row:?}");
+    drop(slow);
+}

@@ -1,0 +1,115 @@
+//! A connection whose other side has to take what it asked for.
+//!
+//! Nothing of an answer is read ahead of its caller, so one that stops reading holds up the upstream, and holds its connection and its
+//! place there for as long as it likes. When it has taken nothing for a while, its connection is closed as if it had hung up.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
+
+/// A socket that fails when its peer has taken nothing for too long.
+pub(crate) struct Patient {
+    socket: TcpStream,
+    limit: Duration,
+    /// Runs while something waits to be taken.
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    pub(crate) fn new(socket: TcpStream, limit: Duration) -> Self {
+        Self { socket, limit, waiting: None }
+    }
+
+    /// Lets what was written pass, and counts the time while nothing was.
+    fn wait<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.waiting = None;
+            return written;
+        }
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(self.limit)));
+        waiting.as_mut().poll(cx).map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the caller takes nothing of its answer")))
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.wait(cx, written)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.wait(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Both ends of a connection of the loopback.
+    async fn pair(limit: Duration) -> (Patient, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (ours, theirs) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        (Patient::new(ours.unwrap(), limit), theirs.unwrap().0)
+    }
+
+    const LIMIT: Duration = Duration::from_millis(200);
+    /// More than the buffers of both sockets hold.
+    const TOO_MUCH: usize = 64 << 20;
+
+    #[tokio::test]
+    async fn who_takes_nothing_is_left() {
+        let (mut ours, theirs) = pair(LIMIT).await;
+        let error = ours.write_all(&vec![0; TOO_MUCH]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(theirs);
+    }
+
+    #[tokio::test]
+    async fn who_takes_a_little_at_a_time_gets_all() {
+        let (mut ours, mut theirs) = pair(Duration::from_secs(60)).await;
+        let writing = tokio::spawn(async move { ours.write_all(&vec![7; TOO_MUCH]).await.map(|()| drop(ours)) });
+        let (mut some, mut taken) = (vec![0; 1 << 20], 0);
+        loop {
+            match theirs.read(&mut some).await.unwrap() {
+                0 => break,
+                count => taken += count,
+            }
+        }
+        assert_eq!(taken, TOO_MUCH);
+        writing.await.unwrap().unwrap();
+    }
+}
