@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use fleet::InFlight;
 use http::{HeaderMap, Response, StatusCode, header, response::Parts};
 use http_body::Body as _;
-use journey::{AttemptOutcome, Body, Operation, Request, Upload, When};
+use journey::{AttemptOutcome, Body, Far, Operation, Request, Upload, When};
 use net::ResponseBody;
 use tokio::time::Instant;
 use upstream::{Account, Judgement, Kind, Learned, Verdict, judge, limits, message_of};
@@ -137,10 +137,10 @@ impl<'a> Exchange<'a> {
             return Answer::untouched(head, Body::Stream(Box::pin(stream)));
         }
         let body: Body = match self.translation {
-            Some(translation) => {
-                let wire = translation.wire;
+            Some(mut translation) => {
+                let (wire, far) = (translation.wire, translation.far.take());
                 let ears = Ears::new(self.d, self.request, translation);
-                Body::Told(Box::pin(Translated::new(stream, Decoder::new(wire), self.request.encoder(), ears)))
+                Body::Told(Box::pin(Translated::new(stream, Decoder::new(wire), self.request.encoder(), ears, far)))
             }
             None => Body::Stream(Box::pin(stream)),
         };
@@ -189,6 +189,11 @@ impl<'a> Exchange<'a> {
         Ok(answer)
     }
 
+    /// Where the upstream's words are kept, if they are.
+    fn far(&self) -> Option<&Far> {
+        self.translation.as_ref()?.far.as_deref()
+    }
+
     fn broken(&self, status: StatusCode, what: &str) -> Fault {
         fault(&self.name, AttemptOutcome::Broken, Some(status.as_u16()), format!("`{}` answered {what}", self.name))
     }
@@ -200,6 +205,9 @@ impl<'a> Exchange<'a> {
 
     /// A whole answer: checked, and read where it has to change its dialect or become a stream.
     fn whole(self, head: &Parts, whole: Bytes) -> Result<Answer, Fault> {
+        if let Some(far) = self.far() {
+            far.kept().answered(&whole);
+        }
         let seen = tap::whole(&whole).ok_or_else(|| self.broken(head.status, "with something that is not JSON"))?;
         if let Some(error) = seen.error {
             let fault = self.broken(head.status, &format!("{} with an error inside", head.status.as_u16()));
@@ -224,6 +232,9 @@ impl<'a> Exchange<'a> {
 
     /// A stream that came where a whole answer was wanted: some upstreams know nothing else.
     fn gathered(self, stream: &[u8]) -> Result<Answer, Fault> {
+        if let Some(far) = self.far() {
+            far.kept().sent(stream);
+        }
         let mut decoder = Decoder::new(self.wire);
         let mut events = Vec::new();
         decoder.feed(stream, &mut events).map_err(|e| self.broken(StatusCode::OK, &format!("with a stream that cannot be read: {e}")))?;
@@ -331,6 +342,9 @@ impl<'a> Exchange<'a> {
     fn refused(self, response: Response<Bytes>) -> Result<Answer, Fault> {
         let (head, body) = response.into_parts();
         let (name, status) = (&self.name, head.status);
+        if let Some(far) = self.far() {
+            far.kept().answered(&body);
+        }
         if self.taught(status, &head.headers, &body) == Learned::NotSpoken {
             let message = format!("`{name}` does not speak `{}`", self.wire.name());
             return Err(Fault { is_language: true, ..fault(name, AttemptOutcome::Refused, Some(status.as_u16()), message) });

@@ -25,6 +25,7 @@ pub(crate) async fn attempt(
     if let Ok(id) = HeaderValue::from_str(trail.request_id) {
         way.request.headers_mut().insert("x-request-id", id);
     }
+    trail.keep(&mut way.letter);
     let mut guard = way.guard.take();
     let (name, provider, model, node) = (way.name.clone(), way.provider.clone(), way.model.clone(), way.node.clone());
     let (strip_usage, mut losses) = (way.letter.strip_usage, std::mem::take(&mut way.letter.losses));

@@ -16,7 +16,7 @@ pub(crate) struct Ears {
 impl Ears {
     /// For the answer to a translated request.
     pub(crate) fn new(d: &Dispatch<'_>, request: &Request, translation: Translation) -> Self {
-        let Translation { wire, scope, context } = translation;
+        let Translation { wire, scope, context, .. } = translation;
         let caller = request.operation.dialect();
         let sealer = Sealer::new(caller, wire, &scope.origin);
         let listener = Listener::new(d.memory.clone(), scope, context);

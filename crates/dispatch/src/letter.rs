@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use journey::{Forwarded, Operation, Request};
+use journey::{Far, Forwarded, Operation, Request};
 use upstream::Account;
 use wire::{Code, Dialect, Failure, capsule, head::Edits, losses::Losses};
 
@@ -49,6 +49,8 @@ pub(crate) struct Translation {
     pub(crate) scope: Scope,
     /// The conversation that the answer goes on with.
     pub(crate) context: Context,
+    /// Where the upstream's words are kept, if they are.
+    pub(crate) far: Option<Arc<Far>>,
 }
 
 /// A body for a wire.
@@ -149,7 +151,7 @@ impl Letter {
         }
         let is_foreign = dialect != Some(to.wire);
         let strip_usage = !is_foreign && inner.stream_usage && !request.head.include_usage && to.wire == Dialect::Chat;
-        let translation = (is_foreign || only_streams).then_some(Translation { wire: to.wire, scope, context });
+        let translation = (is_foreign || only_streams).then_some(Translation { wire: to.wire, scope, context, far: None });
         Ok(Self { path: Self::path(request, to), body: body.to_string().into(), strip_usage, translation, losses })
     }
 }

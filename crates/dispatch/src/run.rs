@@ -9,7 +9,9 @@ use std::{
 use config::config::Tries;
 use fleet::{Fleet, Queued, Turn, Wanted};
 use http::HeaderMap;
-use journey::{Attempt, AttemptOutcome, Body, Candidate, Deposit, Flow, Operation, Pick, Plan, Request, Served, Target, Upload, When};
+use journey::{
+    Attempt, AttemptOutcome, Body, Candidate, Deposit, Flow, Kept, Operation, Pick, Plan, Request, Served, Target, Upload, When,
+};
 use policy::{Bounds, Counters};
 use serde_json::{Value, json};
 use wire::{Code, Dialect, Failure, losses::Losses};
@@ -20,6 +22,7 @@ use crate::{
     dummy,
     fault::{Fault, conclusion, fault},
     health::{Breaker, Health, Vital},
+    letter::Letter,
     memory::Memory,
     tries::Tally,
     way::Way,
@@ -90,6 +93,8 @@ pub struct Trail<'a> {
     pub began: Instant,
     /// Milliseconds spent waiting for upstreams.
     pub waited_ms: f64,
+    /// The request's text, where it is kept.
+    pub kept: Option<&'a mut Kept>,
 }
 
 impl Trail<'_> {
@@ -111,6 +116,15 @@ impl Trail<'_> {
             duration_ms: 0.0,
             pick: None,
         });
+    }
+
+    /// Keeps what is said to an upstream and by it, where that is another text than the caller's.
+    pub(crate) fn keep(&mut self, letter: &mut Letter) {
+        let Some(kept) = self.kept.as_deref_mut() else { return };
+        kept.far = None;
+        if let Some(translation) = &mut letter.translation {
+            translation.far = kept.translated(translation.wire, &letter.body);
+        }
     }
 
     /// Targets that were asked.

@@ -2,13 +2,14 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use fleet::{End, InFlight};
 use http_body::{Body, Frame};
-use journey::{BodyError, Told};
+use journey::{BodyError, Far, Told};
 use net::{IdleTimeout, ResponseBody};
 use tokio::time::{Instant, Sleep, sleep_until};
 use wire::{
@@ -78,14 +79,16 @@ pub(crate) struct Translated {
     decoder: Decoder,
     encoder: Encoder,
     ears: Ears,
+    /// Where the upstream's words are kept, if they are.
+    far: Option<Arc<Far>>,
     events: Vec<Event>,
     /// An error that the caller has still to hear of, after what was decoded before it.
     error: Option<BodyError>,
 }
 
 impl Translated {
-    pub(crate) fn new(inner: Committed, decoder: Decoder, encoder: Encoder, ears: Ears) -> Self {
-        Self { inner: Some(inner), decoder, encoder, ears, events: Vec::new(), error: None }
+    pub(crate) fn new(inner: Committed, decoder: Decoder, encoder: Encoder, ears: Ears, far: Option<Arc<Far>>) -> Self {
+        Self { inner: Some(inner), decoder, encoder, ears, far, events: Vec::new(), error: None }
     }
 
     fn encoded(&mut self) -> Bytes {
@@ -127,6 +130,9 @@ impl Body for Translated {
             match ready!(Pin::new(inner).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
+                    if let Some(far) = &this.far {
+                        far.kept().sent(&data);
+                    }
                     if let Err(e) = this.decoder.feed(&data, &mut this.events) {
                         this.inner = None;
                         this.error = Some(e.into());

@@ -192,7 +192,8 @@ async fn carry_out(
     let began = permit.began();
     let (receipt, deposits) = permit.parts();
     let request_id = receipt.request_id.clone();
-    let mut trail = Trail { attempts: &mut receipt.attempts, deposits, request_id: &request_id, began, waited_ms };
+    let mut trail =
+        Trail { attempts: &mut receipt.attempts, deposits, request_id: &request_id, began, waited_ms, kept: receipt.kept.as_mut() };
     dispatch::run(&engine, plan, request, &mut trail).await
 }
 

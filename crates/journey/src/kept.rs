@@ -3,10 +3,13 @@
 //! On the path handles change hands. Short bodies and pieces of streams are the exception: each would hold the whole buffer that it was read
 //! into, which of thousands that wait is more than their text, so they are copied.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+};
 
 use bytes::Bytes;
-use wire::Failure;
+use wire::{Dialect, Failure};
 
 /// Most bytes that are kept of one body; what follows is left out.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
@@ -109,7 +112,25 @@ pub struct Kept {
     pub is_redacted: bool,
     /// A credential that the request brought for somebody else: it may come back in an answer, and is masked there.
     pub lent: Option<Box<str>>,
+    /// What went to and fro between the router and the upstream that was asked last, where those were other words than the caller's.
+    pub far: Option<Arc<Far>>,
     place: Place,
+}
+
+/// The text of a translated request and of its answer, in the words of the upstream.
+#[derive(Debug)]
+pub struct Far {
+    /// Which words those are.
+    pub wire: Dialect,
+    /// Shared with the stream that brings the answer; nobody waits for it.
+    kept: Mutex<Kept>,
+}
+
+impl Far {
+    /// What is kept by now.
+    pub fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Kept {
@@ -121,7 +142,20 @@ impl Kept {
         }
         let request = part(body);
         let is_request_cut = request.len() < body.len();
-        Some(Self { request, is_request_cut, answer: Said::Nothing, is_answer_cut: false, is_redacted, lent: None, place })
+        Some(Self { request, is_request_cut, answer: Said::Nothing, is_answer_cut: false, is_redacted, lent: None, far: None, place })
+    }
+
+    /// A request goes to an upstream in other words than the caller's: keeps those beside the caller's own, in place of what was kept of an
+    /// attempt before. Nothing where only shapes are written down, or there is no room.
+    pub fn translated(&mut self, wire: Dialect, body: &Bytes) -> Option<Arc<Far>> {
+        self.far = None;
+        if self.is_redacted {
+            return None;
+        }
+        let kept = Self::of(self.place.room, body, false)?;
+        let far = Arc::new(Far { wire, kept: Mutex::new(kept) });
+        self.far = Some(far.clone());
+        Some(far)
     }
 
     /// A whole answer was sent.
@@ -210,5 +244,21 @@ mod tests {
         kept.sent(&vec![b'x'; STREAM_BYTES_MAX]);
         kept.sent(b"y");
         assert_eq!((stream(&kept).len(), kept.is_answer_cut, kept.is_request_cut), (STREAM_BYTES_MAX, true, false));
+    }
+
+    #[test]
+    fn the_words_of_an_upstream_are_kept_until_another_is_asked() {
+        let room = room(1000);
+        let mut kept = Kept::of(room, &Bytes::from_static(b"asked"), false).expect("room");
+        let first = kept.translated(Dialect::Messages, &Bytes::from_static(b"said anew")).expect("room");
+        first.kept().sent(b"frames");
+        assert_eq!((&first.kept().request[..], stream(&first.kept()), first.wire), (&b"said anew"[..], &b"frames"[..], Dialect::Messages));
+        drop(first);
+        let taken = room.bytes();
+        assert!(kept.translated(Dialect::Chat, &Bytes::from_static(b"once more")).is_some());
+        assert!(room.bytes() < taken, "what was kept of the first attempt is gone");
+        assert!(kept.translated(Dialect::Chat, &Bytes::from(vec![0; 2000])).is_none() && kept.far.is_none(), "no room");
+        let mut shape = Kept::of(room, &Bytes::from_static(b"asked"), true).expect("room");
+        assert!(shape.translated(Dialect::Chat, &Bytes::from_static(b"x")).is_none());
     }
 }

@@ -27,22 +27,34 @@ const SECRET_BYTES_MIN: usize = 8;
 /// The texts of a request and of its answer; `None` where nothing was kept.
 pub fn of(receipt: &Receipt, house: &House) -> Option<Bodies> {
     let kept = receipt.kept.as_ref()?;
-    let answer = answer(kept, receipt);
+    let answer = answer(kept, receipt.operation, &receipt.request_id);
     let secrets = Secrets::of(receipt, kept, house);
     let written = |bytes: &[u8], goes_on| match kept.is_redacted {
         _ if bytes.is_empty() => None,
         true => shape(bytes),
         false => Some(secrets.masked(cut(bytes, goes_on)).into_owned()),
     };
-    // A stream that was cut has become a whole, so that no sign fits into it.
-    let goes_on = kept.is_answer_cut && !matches!(kept.answer, Said::Stream(_));
+    let (upstream_request, upstream_response) = match &kept.far {
+        None => (None, None),
+        Some(far) => {
+            let kept = far.kept();
+            let answer = self::answer(&kept, Operation::Generate(far.wire), &receipt.request_id);
+            (written(&kept.request, kept.is_request_cut), written(&answer, goes_on(&kept)))
+        }
+    };
     Some(Bodies {
         request: written(&kept.request, kept.is_request_cut),
-        response: written(&answer, goes_on),
+        response: written(&answer, goes_on(kept)),
+        upstream_request,
+        upstream_response,
         is_request_cut: kept.is_request_cut,
         is_response_cut: kept.is_answer_cut || answer.len() > BODY_BYTES_MAX,
-        ..Bodies::default()
     })
+}
+
+/// Whether a sign says that there was more of an answer. A stream that was cut has become a whole, so that none fits into it.
+fn goes_on(kept: &Kept) -> bool {
+    kept.is_answer_cut && !matches!(kept.answer, Said::Stream(_))
 }
 
 /// A text that was kept elsewhere, as this router would keep it.
@@ -71,12 +83,12 @@ pub fn without_keys(text: Cow<'_, str>) -> Cow<'_, str> {
     out.into()
 }
 
-fn answer<'k>(kept: &'k Kept, receipt: &Receipt) -> Cow<'k, [u8]> {
+fn answer<'k>(kept: &'k Kept, operation: Operation, request_id: &str) -> Cow<'k, [u8]> {
     match &kept.answer {
         Said::Nothing => Cow::Borrowed(&[]),
         Said::Whole(bytes) => Cow::Borrowed(bytes),
-        Said::Stream(frames) => assembled(frames, receipt.operation).map_or(Cow::Borrowed(frames), Cow::Owned),
-        Said::Failure(failure) => Cow::Owned(receipt.operation.dialect().failure(failure, &receipt.request_id).to_string().into_bytes()),
+        Said::Stream(frames) => assembled(frames, operation).map_or(Cow::Borrowed(frames), Cow::Owned),
+        Said::Failure(failure) => Cow::Owned(operation.dialect().failure(failure, request_id).to_string().into_bytes()),
     }
 }
 

@@ -247,6 +247,49 @@ async fn opinions_are_kept_with_the_request() {
 }
 
 #[tokio::test]
+async fn what_is_translated_is_kept_in_both_dialects_and_nothing_twice() {
+    let upstream = FakeUpstream::start(Script::default());
+    let refusing = FakeUpstream::start(Script::always(Reply::error(422)));
+    let claude = json!({"provider": "anthropic", "api_key": "sk-ant-secret-of-the-provider"});
+    let setup = Setup::new()
+        .account("claude", &upstream.base_url(), &["claude-mock"], claude.clone())
+        .account("refusing", &refusing.base_url(), &["refusing"], claude.clone())
+        .upstream("mock", &upstream);
+    let router = setup.set("retry", json!({"max_attempts": 1})).start();
+    let secret = "my key is sk-ant-secret-of-the-provider";
+    for (id, model, stream) in
+        [("whole", "claude-mock", false), ("streamed", "claude-mock", true), ("refused", "refusing", false), ("raw", "gpt-mock", true)]
+    {
+        let body = json!({"stream": stream, "max_tokens": 77, "messages": [{"role": "user", "content": secret}]});
+        let answer = router.chat(model, body).header("x-request-id", id).send().await;
+        assert_eq!(answer.status, if id == "refused" { 422 } else { 200 }, "{id}: {}", answer.text());
+        let kept = detail(&router, id).await;
+        let (asked, said) = (&kept["upstream_request_body"], &kept["upstream_response_body"]);
+        assert!(!kept.to_string().contains("secret-of-the-provider"), "{id}: {kept}");
+        match id {
+            "raw" => assert!(asked.is_null() && said.is_null(), "{kept}"),
+            "refused" => assert!(asked["max_tokens"] == 77 && said["error"].is_object(), "{kept}"),
+            _ => {
+                assert_eq!(
+                    (&asked["max_tokens"], &said["type"], &said["role"]),
+                    (&json!(77), &json!("message"), &json!("assistant")),
+                    "{id}: {kept}"
+                );
+                assert_eq!(said["content"][0]["text"], kept["response_body"]["choices"][0]["message"]["content"], "{id}: {kept}");
+            }
+        }
+    }
+    let exported = router.get(&format!("{RECORDS}/export?format=json")).key(MASTER).send().await.text();
+    assert_eq!(exported.matches("upstream_request_body").count(), 3, "{exported}");
+    let shapes = Setup::new().account("claude", &upstream.base_url(), &["claude-mock"], claude);
+    let router = shapes.set("history", json!({"bodies": "redacted"})).start();
+    let answer = router.chat("claude-mock", json!({"max_tokens": 77})).header("x-request-id", "shape").send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let kept = detail(&router, "shape").await;
+    assert!(kept["request_body"].is_object() && kept["upstream_request_body"].is_null(), "{kept}");
+}
+
+#[tokio::test]
 async fn header_records_and_sums_tell_the_same_cost() {
     let (dear, cheap) = (FakeUpstream::start(Script::default()), FakeUpstream::start(Script::default()));
     let setup = Setup::new()

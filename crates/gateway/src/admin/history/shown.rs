@@ -57,6 +57,11 @@ pub struct Whole {
     shown: Shown,
     request_body: Option<Box<RawValue>>,
     response_body: Option<Box<RawValue>>,
+    /// What the upstream was asked and answered, where that was said in another dialect than the caller's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_request_body: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_response_body: Option<Box<RawValue>>,
     request_body_truncated: bool,
     response_body_truncated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,11 +92,13 @@ impl From<Opinion> for Opined {
 
 impl Whole {
     pub(super) fn new(shown: Shown, bodies: Option<Bodies>) -> Self {
-        let Bodies { request, response, is_request_cut, is_response_cut, .. } = bodies.unwrap_or_default();
+        let Bodies { request, response, upstream_request, upstream_response, is_request_cut, is_response_cut } = bodies.unwrap_or_default();
         Self {
             shown,
             request_body: request.and_then(|text| raw(&text)),
             response_body: response.and_then(|text| raw(&text)),
+            upstream_request_body: upstream_request.and_then(|text| raw(&text)),
+            upstream_response_body: upstream_response.and_then(|text| raw(&text)),
             request_body_truncated: is_request_cut,
             response_body_truncated: is_response_cut,
             feedback: None,
