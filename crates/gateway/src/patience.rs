@@ -100,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_takes_a_little_at_a_time_gets_all() {
-        let (mut ours, mut theirs) = pair(Duration::from_secs(60)).await;
+        let (mut ours, mut theirs) = pair(Duration::from_mins(1)).await;
         let writing = tokio::spawn(async move { ours.write_all(&vec![7; TOO_MUCH]).await.map(|()| drop(ours)) });
         let (mut some, mut taken) = (vec![0; 1 << 20], 0);
         loop {
