@@ -123,10 +123,13 @@ impl Router {
             return say(out, status, &[], "");
         }
         let mut data = self.0.data[from..to].to_vec();
-        if mode == Mode::Lie {
+        // Taken and changed at once: pieces are fetched side by side.
+        let mut mode = self.0.mode.lock().unwrap();
+        if *mode == Mode::Lie {
             data[0] ^= 1;
-            self.set(Mode::Whole);
+            *mode = Mode::Whole;
         }
+        drop(mode);
         self.0.tap.give(out, &data, from, SIZE)
     }
 
