@@ -252,7 +252,9 @@ mod tests {
         let mut kept = Kept::of(room, &Bytes::from_static(b"asked"), false).expect("room");
         let first = kept.translated(Dialect::Messages, &Bytes::from_static(b"said anew")).expect("room");
         first.kept().sent(b"frames");
-        assert_eq!((&first.kept().request[..], stream(&first.kept()), first.wire), (&b"said anew"[..], &b"frames"[..], Dialect::Messages));
+        let far = first.kept();
+        assert_eq!((&far.request[..], stream(&far), first.wire), (&b"said anew"[..], &b"frames"[..], Dialect::Messages));
+        drop(far);
         drop(first);
         let taken = room.bytes();
         assert!(kept.translated(Dialect::Chat, &Bytes::from_static(b"once more")).is_some());
