@@ -20,21 +20,7 @@ async fn detail(router: &Router, id: &str) -> Value {
 
 #[tokio::test]
 async fn both_bodies_are_kept_streams_whole_and_errors_as_they_were_told() {
-    let usage = json!({"input_tokens": 9, "output_tokens": 2});
-    let message = json!({"id": "m", "type": "message", "role": "assistant", "model": "claude-mock", "stop_reason": "end_turn", "stop_sequence": null,
-        "content": [{"type": "text", "text": "Hello"}], "usage": usage});
-    let frames = [
-        json!({"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "model": "claude-stream", "content": [],
-            "stop_reason": null, "stop_sequence": null, "usage": usage}}),
-        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
-        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello"}}),
-        json!({"type": "content_block_stop", "index": 0}),
-        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": null}, "usage": {"output_tokens": 2}}),
-        json!({"type": "message_stop"}),
-    ];
-    let pieces = frames.map(|frame| format!("event: {}\ndata: {frame}\n\n", frame["type"].as_str().unwrap()));
-    let upstream = FakeUpstream::start(Script::default().on("/v1/messages", Reply::json(&message)));
-    let streaming = FakeUpstream::start(Script::always(Reply::events(pieces)));
+    let upstream = FakeUpstream::start(Script::default());
     let refusing = FakeUpstream::start(Script::always(Reply::error(422)));
     let setup = Setup::new().upstream("mock", &upstream).account("refusing", &refusing.base_url(), &["refusing"], json!({}));
     let router = setup.set("retry", json!({"max_attempts": 1})).start();
