@@ -477,7 +477,7 @@ function follow(state, query, response) {
   response.on("close", () => state.tails.delete(tail));
 }
 
-async function chat(state, body, response, id) {
+async function chat(state, body, response, id, wantsCost) {
   const row = record(Date.now(), 0, dice(Date.now() % 1000), state.keys.length ? state : { ...state, keys: Array(5).fill({ id: "k", name: "session" }) });
   const entry = MODELS.find((model) => model.id === body.model);
   Object.assign(row, { id, timestamp: iso(Date.now()), model: body.model, model_served: body.model, target: entry?.service ?? "openai", provider: entry?.backend_type ?? "openai", attempts: 1, key_name: "session", status: { type: "success" }, http_status: 200, error_code: null, request_type: "chat", prompt_tokens: 24, completion_tokens: 33, stream: body.stream === true });
@@ -505,7 +505,8 @@ async function chat(state, body, response, id) {
   }
   put([{ index: 0, delta: {}, finish_reason: calls ? "tool_calls" : "stop" }]);
   put([], { usage });
-  response.end(": cost=0.000312\n\ndata: [DONE]\n\n");
+  const told = JSON.stringify({ request_id: id, cost_usd: 0.000312, prompt_tokens: 24, completion_tokens: 33 });
+  response.end(`data: [DONE]\n\n${wantsCost ? `: router ${told}\n\n` : ""}`);
 }
 
 function file(root, path, response) {
@@ -548,7 +549,7 @@ export function serve({ kind = "seeded", port = 0, root }) {
       const user = who(state, request);
       if (url.pathname === "/v1/chat/completions") {
         if (!user) no(401, "invalid_api_key", "this key is not known");
-        return await chat(state, body, response, id);
+        return await chat(state, body, response, id, request.headers["x-router-debug"] === "1");
       }
       if (url.pathname === "/api/dashboard/request-responses/stream") {
         if (!user) no(401, "invalid_api_key", "this path needs the token of a session");

@@ -350,6 +350,8 @@ pub struct Health {
 pub struct Stream {
     /// Silence after which a keepalive is sent.
     pub keepalive: Duration,
+    /// Whether every stream ends with a comment that says what it came to; otherwise those do whose request asks for it.
+    pub closing_comment: bool,
     /// How long the beginning of an upstream's stream is held until it says something.
     pub probe_window: Duration,
 }

@@ -97,6 +97,11 @@ pub(crate) const KEYS: &[Key] = &[
     Key::value("health.skip", "false", "Whether nodes are not checked at all; for tests.").env(&["LLM_ROUTER_SKIP_HEALTH_CHECK"]),
     Key::value("stream.keepalive", "15s", "Silence in a stream after which a keepalive is sent."),
     Key::value(
+        "stream.closing_comment",
+        "false",
+        "Whether every stream but Gemini's ends with a comment that says its tokens and its cost; otherwise those whose request has `x-router-debug: 1`.",
+    ),
+    Key::value(
         "stream.probe_window",
         "2s",
         "How long the beginning of an upstream's stream is held until it says something: one that fails before moves on to the next target unseen.",
@@ -164,7 +169,7 @@ pub(crate) const KEYS: &[Key] = &[
     )
     .env(&["LLM_ROUTER_HISTORY_BODIES"]),
     Key::value("history.retention", "7d", "How long it is kept."),
-    Key::value("history.size_max", "16GiB", "What the database may take: beyond it the oldest records of requests go, whatever their age."),
+    Key::value("history.size_max", "16GiB", "What the database and the texts of requests may take: beyond it the oldest records of requests go with their texts, whatever their age."),
     Key::value("audit.enabled", "true", "Whether changes in the control plane are recorded.").env(&["AUDIT_LOG_ENABLED"]),
     Key::value("audit.fail_mode", "open", "`closed` refuses a change whose record can't be stored.").env(&["AUDIT_LOG_FAIL_MODE"]),
     Key::value("audit.retention", "365d", "How long records of changes are kept."),

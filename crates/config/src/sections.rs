@@ -54,6 +54,7 @@ pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
         },
         stream: Stream {
             keepalive: reader.value::<Interval>("stream.keepalive")?.0,
+            closing_comment: reader.value("stream.closing_comment")?,
             probe_window: reader.value::<Interval>("stream.probe_window")?.0,
         },
         ledger: Ledger { when_full: reader.value("ledger.when_full")? },

@@ -65,6 +65,9 @@ impl Health {
     }
 }
 
+/// A stream that took less says nothing of its speed: its upstream, or something on the way, had made the answer before it sent it.
+const SPEED_SPAN_MIN: Duration = Duration::from_millis(100);
+
 /// Retries as a share of requests, so that a failing upstream is not stormed (Google SRE book, "Handling Overload").
 pub(crate) struct Budget {
     saved: AtomicI64,
@@ -286,7 +289,7 @@ impl Vital {
 
     /// An answer had so many tokens in such a time.
     fn streamed(&self, tokens: u64, took: Duration) {
-        if tokens > 0 && !took.is_zero() {
+        if tokens > 0 && took >= SPEED_SPAN_MIN {
             mean(&self.speed, tokens as f64 / took.as_secs_f64() * 1e3);
         }
     }
@@ -381,6 +384,18 @@ mod tests {
         vital.succeeded(at(&vital, 61), Duration::from_millis(5));
         assert_eq!(ask(&vital, 61), Ok(()));
         assert_eq!(vital.resting(at(&vital, 61)), None);
+    }
+
+    #[test]
+    fn a_stream_that_came_at_once_says_nothing_of_speed() {
+        let vital = Vital::default();
+        for took in [Duration::ZERO, Duration::from_micros(300), SPEED_SPAN_MIN - Duration::from_millis(1)] {
+            vital.streamed(5000, took);
+        }
+        vital.streamed(0, Duration::from_secs(1));
+        assert_eq!(vital.tokens_per_s(), None);
+        vital.streamed(50, Duration::from_secs(1));
+        assert_eq!(vital.tokens_per_s(), Some(50.0));
     }
 
     #[test]

@@ -121,33 +121,15 @@ impl Books {
         if let Err(error) = store::sums::forget_names(&self.store).await {
             tracing::warn!(%error, "names of models that nobody served can't be forgotten");
         }
-        match self.make_room(history.size_max).await {
+        match make_room(&self.store, history.size_max).await {
             Ok(0) => {}
             Ok(rows) => tracing::warn!(
                 rows,
                 size_max = history.size_max,
-                "the database was larger than `history.size_max`: its oldest request records were removed"
+                "database and texts were larger than `history.size_max`: the oldest request records were removed"
             ),
             Err(error) => tracing::warn!(%error, "the database can't be made smaller"),
         }
-    }
-
-    /// Removes the oldest records until the database takes no more than this; gives how many. What is free and not soon needed goes back to the
-    /// disk.
-    async fn make_room(&self, size_max: u64) -> Result<u64, StoreError> {
-        let mut removed = 0;
-        let mut room = self.store.room().await?;
-        // Once it is too large it becomes a little smaller than it may be, or it would be too large again at once.
-        let wanted = if room.used() > size_max { size_max - size_max / 20 } else { u64::MAX };
-        while room.used() > wanted {
-            let Some(before_ms) = store::requests::start_after_oldest(&self.store, ROOM_ROWS).await? else { break };
-            removed += store::requests::purge(&self.store, before_ms, PURGE_ROWS).await?;
-            room = self.store.room().await?;
-        }
-        if room.free > FREE_BYTES_MAX.max(room.used() / 4) {
-            self.store.give_back(FREE_BYTES_MAX).await?;
-        }
-        Ok(removed)
     }
 
     /// Takes nothing more, and stores or spills the rest.
@@ -158,5 +140,84 @@ impl Books {
         {
             tracing::error!(%error, "request records were lost at the end");
         }
+    }
+}
+
+/// Removes the oldest records with their texts until database and texts take no more than this; gives how many. What is free and not soon
+/// needed goes back to the disk.
+async fn make_room(store: &Store, size_max: u64) -> Result<u64, StoreError> {
+    let mut removed = 0;
+    let mut room = store.room().await?;
+    // Once it is too large it becomes a little smaller than it may be, or it would be too large again at once.
+    let wanted = if room.used() > size_max { size_max - size_max / 20 } else { u64::MAX };
+    while room.used() > wanted {
+        let Some(before_ms) = store::requests::start_after_oldest(store, ROOM_ROWS).await? else { break };
+        removed += store::requests::purge(store, before_ms, PURGE_ROWS).await?;
+        room = store.room().await?;
+    }
+    if room.free > FREE_BYTES_MAX.max((room.total - room.free) / 4) {
+        store.give_back(FREE_BYTES_MAX).await?;
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use store::{
+        bodies::{Appender, Bodies},
+        requests::{self, Row},
+    };
+
+    use super::*;
+
+    /// A database of so many records, each in its own second, a quarter of them with a text of 4 kB; `ROOM_ROWS` in a file.
+    async fn filled(rows: i64) -> (tempfile::TempDir, Store) {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open("", home.path()).await.unwrap();
+        for first in (0..rows).step_by(ROOM_ROWS as usize) {
+            let mut texts = Appender::new(&store);
+            let mut row = |n: i64| {
+                let text = Bodies { request: Some("x".repeat(4096)), ..Bodies::default() };
+                let bodies = (n % 4 == 0).then(|| texts.add(&text).unwrap());
+                Row {
+                    id: format!("r{n}").into(),
+                    started_at_ms: n * 1000,
+                    bodies,
+                    decision: Some("y".repeat(500).into()),
+                    ..Row::default()
+                }
+            };
+            let batch: Vec<_> = (first..first + i64::from(ROOM_ROWS)).map(&mut row).collect();
+            texts.flush().unwrap();
+            requests::insert(&store, &batch).await.unwrap();
+        }
+        (home, store)
+    }
+
+    #[tokio::test]
+    async fn the_oldest_records_go_where_there_is_no_room_with_their_texts() {
+        let (_home, store) = filled(5000).await;
+        let full = store.room().await.unwrap();
+        assert!(full.texts > 5000 / 4 * 4096, "{full:?}");
+        assert_eq!(make_room(&store, full.used()).await.unwrap(), 0, "it may be as large as that");
+        assert_eq!(store.room().await.unwrap(), full);
+
+        let removed = make_room(&store, full.used() / 2).await.unwrap();
+        let small = store.room().await.unwrap();
+        assert!(small.used() <= full.used() / 2, "{full:?} {small:?}");
+        assert!(small.texts <= full.texts / 2, "{full:?} {small:?}");
+        assert!((2000..4000).contains(&removed), "{removed}");
+        assert_eq!(requests::count(&store).await.unwrap(), 5000 - removed);
+        let is_there = async |n: u64| requests::get(&store, &format!("r{n}")).await.unwrap().is_some();
+        assert_eq!((is_there(removed - 1).await, is_there(removed).await), (false, true), "the oldest {removed} went");
+        assert_eq!(make_room(&store, full.used() / 2).await.unwrap(), 0, "nothing more is too much");
+    }
+
+    #[tokio::test]
+    async fn what_never_fits_costs_all_records_and_no_more() {
+        let (_home, store) = filled(2000).await;
+        assert_eq!(make_room(&store, 1).await.unwrap(), 2000);
+        assert_eq!(store.room().await.unwrap().texts, 0);
+        assert_eq!(make_room(&store, 1).await.unwrap(), 0, "and it ends");
     }
 }

@@ -3,7 +3,7 @@
 //! Receive → identify → read → admit → recall → plan → dispatch → reply; the permit settles whatever happens. No provider's name, no SQL and no lock
 //! has a place here.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use config::config::{HistoryBodies, WhenFull};
@@ -13,14 +13,14 @@ use http::{
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use journey::{
-    Body, BodyError, Call, Caller, Flow, Kept, Meter, Operation, Outcome, Passage, Permit, Pick, Plan, Receipt, Request, Served, Source,
-    Target, When, Witness,
+    Body, BodyError, Call, Caller, Closing, Flow, Kept, Meter, Operation, Outcome, Passage, Permit, Pick, Plan, Receipt, Request, Served,
+    Source, Target, When, Witness,
 };
 use policy::{Admission, Prices, Standing};
 use routing::View;
 use serde_json::json;
 use telemetry::metrics::hold;
-use wire::{Code, Failure, tap::Seen};
+use wire::{Code, Dialect, Failure, ir::Usage, tap::Seen};
 
 use crate::{
     admin,
@@ -55,7 +55,7 @@ async fn live(shard: &Shard, call: &Call, standing: &mut Option<Standing>) -> Re
         app.metrics.refused(failure.code.as_str());
         failure
     };
-    let prices = || -> std::sync::Arc<dyn Prices> { house.clone() };
+    let prices = || -> Arc<dyn Prices> { house.clone() };
     let desk = Admission { limits: &house.limits, counters: &app.counters, sink: &app.sink, prices: &prices };
     policy::arrive(&desk, call, standing).await.map_err(refuse)?; // not too often from one address
     let asks = admin::Asks { headers: &call.headers, query_key: call.query_key.as_deref(), is_change: true };
@@ -74,7 +74,7 @@ async fn live(shard: &Shard, call: &Call, standing: &mut Option<Standing>) -> Re
         Err(failure) => return Err(refused(permit, failure)),
     };
     let plan = match plan(shard, &house, &caller, &request) {
-        Ok(plan) => std::sync::Arc::new(plan), // where to, in order, with reasons
+        Ok(plan) => Arc::new(plan), // where to, in order, with reasons
         Err(failure) => return Err(refused(permit, failure)),
     };
     permit.receipt().rule = Some(plan.rule);
@@ -212,7 +212,7 @@ fn refused(mut permit: Permit, failure: Failure) -> Failure {
 #[expect(clippy::too_many_arguments, reason = "everything that the hall has gathered ends here")]
 fn reply(
     shard: &Shard,
-    house: &House,
+    house: &Arc<House>,
     call: &Call,
     request: &Request,
     plan: &Plan,
@@ -254,7 +254,11 @@ fn reply(
             *response.body_mut() = Out::Passage(Box::new(Passage::new(stream, bytes, is_text, permit)), held);
             return response;
         }
-        Body::Events(events) if request.head.stream => raw(Box::pin(at_once(render::stream(request.encoder(), &events)))),
+        Body::Events(events) if request.head.stream => {
+            // Said here: the stream tells it only to a client that asks for it.
+            permit.receipt().usage = Seen::of(&events).usage;
+            raw(Box::pin(at_once(render::stream(request.encoder(), &events))))
+        }
         Body::Events(events) => {
             h.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             permit.receipt().usage = Seen::of(&events).usage;
@@ -276,7 +280,7 @@ fn reply(
     if request.in_path.as_ref().is_some_and(|p| p.as_array) {
         h.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    let meter = Meter::new(source, operation.dialect(), permit).with_witness(witness);
+    let meter = Meter::new(source, operation.dialect(), permit).with_witness(witness).with_closing(closing(house, call, operation));
     let kept = KeepAlive::new(
         meter,
         operation.dialect().keepalive(),
@@ -285,6 +289,33 @@ fn reply(
     );
     *response.body_mut() = Out::Stream(Box::new(kept));
     response
+}
+
+/// Whether the caller wants to hear how its answer came to be.
+fn is_explained(call: &Call) -> bool {
+    call.headers.get("x-router-debug").is_some_and(|v| v == "1")
+}
+
+/// The comment at the end of a stream, where it is asked for and the dialect's readers pass over comments: Google's fail at them.
+fn closing(house: &Arc<House>, call: &Call, operation: Operation) -> Option<Closing> {
+    let has_comments = match operation {
+        Operation::Generate(dialect) => dialect != Dialect::Gemini,
+        other => other == Operation::Completions,
+    };
+    if !has_comments || !(house.config.stream.closing_comment || is_explained(call)) {
+        return None;
+    }
+    let house = house.clone();
+    Some(Box::new(move |receipt| {
+        let usage = receipt.usage.as_ref();
+        let said = json!({
+            "request_id": &*receipt.request_id,
+            "cost_usd": house.prices.cost_nano(&Consumption::from(receipt)).map(dollars),
+            "prompt_tokens": usage.map(Usage::input),
+            "completion_tokens": usage.map(Usage::output),
+        });
+        format!(": router {said}\n\n").into()
+    }))
 }
 
 /// Whether an answer of this kind can be read in a record.
@@ -328,7 +359,7 @@ fn at_once(frames: Vec<Bytes>) -> impl http_body::Body<Data = Bytes, Error = Bod
 fn whole(house: &House, call: &Call, plan: &Plan, bytes: Bytes, mut response: Response<Out>, mut permit: Permit) -> Response<Out> {
     let status = response.status();
     let elapsed_ms = permit.elapsed_ms();
-    let is_asked = call.headers.get("x-router-debug").is_some_and(|v| v == "1")
+    let is_asked = is_explained(call)
         || plan.candidates.len() > 1
         || permit.receipt().remembered.as_ref().is_some_and(|remembered| remembered.is_explained);
     let bytes = if is_asked && status.is_success() && !matches!(call.operation, Operation::Count(_) | Operation::Other) {

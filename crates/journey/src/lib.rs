@@ -17,7 +17,7 @@ pub use call::{Call, Forwarded, InPath, Operation, Request};
 pub use caller::{Caller, KeyRef, Scope, Scopes};
 pub use flow::{Body, BodyError, Flow, Served, Stream, Told};
 pub use kept::{BODY_BYTES_MAX, Far, Kept, Room, STREAM_BYTES_MAX, Said};
-pub use meter::{Meter, Source, Witness};
+pub use meter::{Closing, Meter, Source, Witness};
 pub use passage::Passage;
 pub use permit::{Deposit, Permit, Settle};
 pub use plan::{Candidate, Plan, Target, Weighed, When};

@@ -73,6 +73,9 @@ pub trait Witness: Send {
     fn ended(self: Box<Self>, receipt: &Receipt);
 }
 
+/// Says at the end of a stream what it came to, in a frame of its own that no reader takes for a part of the answer.
+pub type Closing = Box<dyn FnOnce(&Receipt) -> Bytes + Send>;
+
 /// The body of a metered stream. Dropping it before its end records a cancelled request.
 pub struct Meter {
     source: Source,
@@ -80,18 +83,26 @@ pub struct Meter {
     permit: Option<Permit>,
     dialect: Dialect,
     witness: Option<Box<dyn Witness>>,
+    closing: Option<Closing>,
 }
 
 impl Meter {
     /// Meters a stream for a caller.
     pub fn new(source: Source, dialect: Dialect, permit: Permit) -> Self {
-        Self { source, is_over: false, permit: Some(permit), dialect, witness: None }
+        Self { source, is_over: false, permit: Some(permit), dialect, witness: None, closing: None }
     }
 
     /// Lets somebody see what is sent.
     #[must_use]
     pub fn with_witness(mut self, witness: Option<Box<dyn Witness>>) -> Self {
         self.witness = witness;
+        self
+    }
+
+    /// Ends the stream with this, where it ends as it should.
+    #[must_use]
+    pub fn with_closing(mut self, closing: Option<Closing>) -> Self {
+        self.closing = closing;
         self
     }
 
@@ -140,8 +151,22 @@ impl Meter {
         {
             witness.ended(permit.receipt());
         }
+        let last = self.closed(last, is_inside_frame);
         self.permit = None;
         (!last.is_empty()).then_some(last)
+    }
+
+    /// The last bytes, and after them what the stream came to, where somebody wants to know. It is no part of what was answered: neither
+    /// the witness nor the record gets it.
+    fn closed(&mut self, last: Bytes, is_inside_frame: bool) -> Bytes {
+        let (Some(closing), Some(permit)) = (self.closing.take(), &mut self.permit) else { return last };
+        let receipt = permit.receipt();
+        if receipt.outcome != Outcome::Success || is_inside_frame {
+            return last;
+        }
+        let comment = closing(receipt);
+        receipt.bytes_out += comment.len() as u64;
+        if last.is_empty() { comment } else { [last, comment].concat().into() }
     }
 
     /// Puts into the receipt what the stream has said of its usage and of its end.

@@ -401,6 +401,14 @@ fn nobody_writes(path: &Path) -> bool {
     OpenOptions::new().append(true).open(path).is_ok_and(|file| file.try_lock().is_ok())
 }
 
+/// What the segments beside a database take that nobody writes any more, in bytes.
+pub(crate) fn closed_bytes(database: &Path) -> Result<u64, StoreError> {
+    let directory = directory(database);
+    let all = segments(&directory).map_err(|source| StoreError::Open { path: directory.clone(), source })?;
+    let closed = all.into_iter().map(|segment| segment_path(&directory, segment)).filter(|path| nobody_writes(path));
+    Ok(closed.filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum())
+}
+
 /// Copies the segments beside one database to beside another; those that are there already stay.
 pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let (from, to) = (directory(from), directory(to));

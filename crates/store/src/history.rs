@@ -34,10 +34,12 @@ pub struct Search {
     pub text: Option<String>,
     /// The records ([`Stored::seq`]) in which the text was said, where that is known already: see [`Search::looked`].
     pub said: Option<Vec<i64>>,
+    /// Only records with a greater [`Stored::seq`], where that is known already: see [`Search::looked`].
+    pub after_seq: Option<i64>,
 }
 
-/// Records whose texts a search looks through that names no time: each has to be read.
-pub const TEXTS_MAX: u32 = 50_000;
+/// Records that a search for a text or an address looks through where it names no beginning: each has to be read.
+pub const LOOK_BACK: u32 = if cfg!(test) { 20 } else { 50_000 };
 /// Records whose texts are looked through at once.
 const TEXTS_AT_A_TIME: u32 = 5000;
 
@@ -65,8 +67,8 @@ impl Search {
         self.http_status.is_some() || texts.into_iter().any(Option::is_some)
     }
 
-    /// The same search with its text looked for in what was said, so that several pages need that only once: unless a time is named, in the
-    /// newest [`TEXTS_MAX`] records only.
+    /// The same search with its text looked for in what was said, so that several pages need that only once. Unless it names a beginning, only
+    /// the newest [`LOOK_BACK`] records are looked through for a client's address, and the texts of as many.
     ///
     /// # Errors
     /// The database's; texts that can't be read.
@@ -76,10 +78,13 @@ impl Search {
 
     async fn looked_after(&self, store: &Store, mut after_seq: i64) -> Result<Self, StoreError> {
         let mut looked = self.clone();
-        let (Some(text), None) = (&self.text, &self.said) else { return Ok(looked) };
-        if self.from_ms.is_none() {
-            after_seq = after_seq.max(newest(store).await? - i64::from(TEXTS_MAX));
+        if self.from_ms.is_none() && (self.client_ip.is_some() || self.text.is_some()) {
+            after_seq = after_seq.max(newest(store).await? - i64::from(LOOK_BACK));
         }
+        if self.client_ip.is_some() && self.after_seq.is_none() {
+            looked.after_seq = Some(after_seq);
+        }
+        let (Some(text), None) = (&self.text, &self.said) else { return Ok(looked) };
         let mut said = Vec::new();
         loop {
             let mut query = QueryBuilder::new("SELECT seq, bodies_segment, bodies_offset FROM requests");
@@ -113,6 +118,9 @@ impl Search {
         self.facets(query);
         if let Some(client_ip) = &self.client_ip {
             query.push(" AND client_ip = ").push_bind(client_ip.clone());
+        }
+        if let Some(after_seq) = self.after_seq {
+            query.push(" AND seq > ").push_bind(after_seq);
         }
     }
 
@@ -166,17 +174,25 @@ fn pattern(text: &str) -> String {
 struct Time {
     from_ms: i64,
     until_ms: i64,
+    /// Records are found by their numbers, which are few, and not by the index of times.
+    is_by_number: bool,
 }
 
 impl Time {
     fn condition(self, query: &mut QueryBuilder<Sqlite>) {
-        query.push(" WHERE started_at >= ").push_bind(self.from_ms).push(" AND started_at <= ").push_bind(self.until_ms);
+        let column = if self.is_by_number { "+started_at" } else { "started_at" };
+        query.push(format_args!(" WHERE {column} >= ")).push_bind(self.from_ms);
+        query.push(format_args!(" AND {column} <= ")).push_bind(self.until_ms);
     }
 }
 
 impl Search {
     fn time(&self) -> Time {
-        Time { from_ms: self.from_ms.unwrap_or(i64::MIN), until_ms: self.until_ms.unwrap_or(i64::MAX) }
+        Time {
+            from_ms: self.from_ms.unwrap_or(i64::MIN),
+            until_ms: self.until_ms.unwrap_or(i64::MAX),
+            is_by_number: self.after_seq.is_some(),
+        }
     }
 }
 
@@ -192,17 +208,19 @@ pub async fn page(store: &Store, search: &Search, from: From, limit: u32) -> Res
     }
     let is_far = matches!(from, From::Offset(rows) if rows > OFFSET_MAX);
     if !search.is_of_facets() || !(search.has_facets() || is_far) {
-        return rows(store, &search.looked(store).await?, time, from, limit).await;
+        let looked = search.looked(store).await?;
+        return rows(store, &looked, Time { is_by_number: looked.after_seq.is_some(), ..time }, from, limit).await;
     }
     let kept_from_ms = requests::kept_from_ms(store).await?;
     let mut page = Gathered { store, search, from, limit, found: Vec::new() };
     let counted = Time { from_ms: time.from_ms.max(kept_from_ms), ..time };
     for day in hits(store, search, DAY, counted).await? {
-        let of_day = Time { from_ms: counted.from_ms.max(day.start_ms), until_ms: counted.until_ms.min(day.start_ms + DAY * HOUR_MS - 1) };
+        let of_day =
+            Time { from_ms: counted.from_ms.max(day.start_ms), until_ms: counted.until_ms.min(day.start_ms + DAY * HOUR_MS - 1), ..time };
         for hour in hits(store, search, 1, of_day).await? {
             let end_ms = hour.start_ms + HOUR_MS - 1;
             let is_whole = hour.start_ms >= counted.from_ms && end_ms <= counted.until_ms;
-            let of_hour = Time { from_ms: counted.from_ms.max(hour.start_ms), until_ms: counted.until_ms.min(end_ms) };
+            let of_hour = Time { from_ms: counted.from_ms.max(hour.start_ms), until_ms: counted.until_ms.min(end_ms), ..time };
             if page.is_full_after(of_hour, is_whole.then_some(hour.requests)).await? {
                 return Ok(page.found);
             }
@@ -287,7 +305,7 @@ async fn rows(store: &Store, search: &Search, time: Time, from: From, limit: usi
 /// # Errors
 /// The database's.
 pub async fn after(store: &Store, search: &Search, seq: i64, limit: u32) -> Result<Vec<Stored>, StoreError> {
-    let Time { from_ms, until_ms } = search.time();
+    let Time { from_ms, until_ms, .. } = search.time();
     let mut query = QueryBuilder::new("SELECT * FROM requests WHERE seq > ");
     // By their numbers, which are few: not by time.
     query.push_bind(seq).push(" AND +started_at >= ").push_bind(from_ms).push(" AND +started_at <= ").push_bind(until_ms);
@@ -314,7 +332,8 @@ pub async fn count(store: &Store, search: &Search) -> Result<u64, StoreError> {
         return if (time.from_ms, time.until_ms, &search.client_ip, &search.text) == (i64::MIN, i64::MAX, &None, &None) {
             requests::count(store).await
         } else {
-            counted(store, &search.looked(store).await?, time).await
+            let looked = search.looked(store).await?;
+            counted(store, &looked, Time { is_by_number: looked.after_seq.is_some(), ..time }).await
         };
     }
     let kept_from_ms = requests::kept_from_ms(store).await?;
@@ -335,7 +354,7 @@ pub async fn count(store: &Store, search: &Search) -> Result<u64, StoreError> {
         total += requests.unsigned_abs();
     }
     for (from_ms, end_ms) in pieces.rows {
-        total += counted(store, search, Time { from_ms, until_ms: end_ms - 1 }).await?;
+        total += counted(store, search, Time { from_ms, until_ms: end_ms - 1, ..time }).await?;
     }
     Ok(total)
 }
@@ -416,6 +435,27 @@ mod tests {
         assert_eq!(ids(Search { from_ms: Some(60_000), until_ms: Some(60_000), ..Search::default() }).await, ["r2"]);
         assert_eq!(ids(Search { text: some("R1"), ..Search::default() }).await, ["r1"]);
         assert_eq!(ids(Search { key: some("k"), ..Search::default() }).await, [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn an_address_without_a_beginning_is_looked_for_in_the_newest_records() {
+        let rows: Vec<_> = (1..=50)
+            .map(|n| Row { client_ip: Some(["192.0.2.1", "192.0.2.2"][n as usize % 2].into()), ..row(n, "m", "success") })
+            .collect();
+        let (_home, store) = store(&rows).await;
+        let one = Search { client_ip: Some("192.0.2.1".to_owned()), ..Search::default() };
+        let of = async |search: &Search| {
+            let found = page(&store, search, From::Offset(0), 100).await.unwrap();
+            assert_eq!(count(&store, search).await.unwrap(), found.len() as u64);
+            found.iter().map(|stored| stored.seq).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&one).await, (31..=50).rev().filter(|n| n % 2 == 0).collect::<Vec<_>>());
+        let looked = one.looked(&store).await.unwrap();
+        requests::insert(&store, &[Row { client_ip: Some("192.0.2.1".into()), ..row(51, "m", "success") }]).await.unwrap();
+        assert_eq!(of(&looked).await.len(), 11, "the next pages begin where the first did");
+        assert_eq!(of(&Search { from_ms: Some(0), ..one.clone() }).await.len(), 26, "a beginning reaches back to it");
+        let new = after(&store, &one, 48, 100).await.unwrap();
+        assert_eq!(new.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [50, 51]);
     }
 
     #[tokio::test]

@@ -36,31 +36,34 @@ pub struct Condition {
 /// Pages that are given back in one transaction: whoever writes waits for it.
 const PAGES_AT_A_TIME: u32 = 64;
 
-/// What the database takes on the disk, in bytes.
+/// What the database and the texts beside it take on the disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
+    /// The database's.
     pub total: u64,
     /// Of it, what nothing stands in: it is used again.
     pub free: u64,
+    /// Texts that go with their records; a file that is still written stays.
+    pub texts: u64,
 }
 
 impl Room {
     /// What something stands in.
     pub fn used(self) -> u64 {
-        self.total - self.free
+        self.total - self.free + self.texts
     }
 }
 
 impl Store {
-    /// What the database takes.
+    /// What the database takes, and the texts beside it.
     ///
     /// # Errors
-    /// The database's.
+    /// The database's; a directory of texts that can't be read.
     pub async fn room(&self) -> Result<Room, StoreError> {
         let query =
             "SELECT page_count * page_size, freelist_count * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
         let (total, free): (i64, i64) = sqlx::query_as(query).fetch_one(self.readers()).await?;
-        Ok(Room { total: total.unsigned_abs(), free: free.unsigned_abs() })
+        Ok(Room { total: total.unsigned_abs(), free: free.unsigned_abs(), texts: bodies::closed_bytes(self.path())? })
     }
 
     /// Gives free pages back to the disk, but for so many bytes, a few at a time so that others write in between. A database that was made by an

@@ -228,6 +228,8 @@ export interface Feedback {
 export interface RequestPage {
   records: RequestRow[];
   total_count: number;
+  /** So many of the newest were looked through, where there are more. */
+  looked_back?: number | null;
   page: number;
   per_page: number;
 }

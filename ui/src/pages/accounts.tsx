@@ -4,19 +4,19 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { FlaskConical, MoreHorizontal, Pencil, Power, PowerOff, RotateCcw } from "lucide-react";
 import { useMemo, useState } from "react";
-import { services, settings } from "../api/endpoints";
+import { services } from "../api/endpoints";
 import { queries } from "../api/queries";
 import type { Backend, LiveMetrics, Policy, RequestRow } from "../api/types";
 import { Badge, Button, Empty, ErrorNote, Facts, Field, Meter, Section, Tag } from "../parts/basics";
-import { DiffView } from "../parts/diffview";
 import { Confirm, Dialog, FormDialog, Refused } from "../parts/dialog";
 import { Menu } from "../parts/menu";
 import { Breaker, Wellness } from "../parts/states";
 import { TableSkeleton } from "../parts/table";
-import { say, sayFailed } from "../parts/toast";
+import { say } from "../parts/toast";
 import { useSession } from "../shell/session";
 import { item, switched, switchedOff } from "../text/blocks";
 import { count, duration, exact, money, percent, span, speed, UNKNOWN } from "../text/format";
+import { WriteConfig } from "./writeconfig";
 
 export default function AccountsPage() {
   const { isAdmin } = useSession();
@@ -243,25 +243,20 @@ function Account({ name, place, backend, policy, live, cost, failures, onTest, w
 
 /** Switches an account on or off in the configuration, and shows the line that this changes before it does. */
 function Switch({ name, on, text, base, onClose }: { name: string; on: boolean; text: string; base: number | null; onClose: () => void }) {
-  const client = useQueryClient();
-  const next = switched(text, name, on) ?? text;
   return (
-    <FormDialog
+    <WriteConfig
       title={on ? `Switch ${name} on` : `Switch ${name} off`}
       submit={on ? "Switch on" : "Switch off"}
       danger={!on}
+      before={text}
+      after={switched(text, name, on)}
+      base={base}
+      comment={on ? `${name} switched on` : `${name} switched off`}
+      done={on ? `${name} is asked again.` : `${name} is asked nothing more.`}
       onClose={onClose}
-      onSubmit={async () => {
-        await settings.change(next, on ? `${name} switched on` : `${name} switched off`, false, base);
-        onClose();
-        const again = () => client.invalidateQueries();
-        say(on ? `${name} is asked again.` : `${name} is asked nothing more.`, { undo: base === null ? undefined : () => void settings.revert(base).then(again, sayFailed("It was not taken back")) });
-        await again();
-      }}
     >
       <p>{on ? "It takes requests from now on." : "Requests go to other accounts that have the model; where there is none, they fail. What is under way there is finished."}</p>
-      <DiffView before={text} after={next} />
-    </FormDialog>
+    </WriteConfig>
   );
 }
 

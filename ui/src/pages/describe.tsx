@@ -1,17 +1,13 @@
 // What a model costs, how much it takes and what it can do: written into the configuration, and shown as a difference before it is.
 
-import { useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
-import { settings } from "../api/endpoints";
 import type { Model } from "../api/types";
 import { Field } from "../parts/basics";
-import { DiffView } from "../parts/diffview";
-import { FormDialog } from "../parts/dialog";
-import { say, sayFailed } from "../parts/toast";
 import { described, type Facts } from "../text/described";
 import { abilities } from "./models";
 import { words } from "./nodeactions";
+import { WriteConfig } from "./writeconfig";
 
 /** Words that are commonly said of models. */
 const KNOWN = ["tools", "vision", "audio", "reasoning", "json"];
@@ -26,7 +22,6 @@ const number = (typed: string): number | null | undefined => {
 const same = (a: readonly string[], b: readonly string[]) => a.length === b.length && a.every((one) => b.includes(one));
 
 export function Describe({ model, text: before, base, onClose }: { model: Model; text: string; base: number | null; onClose: () => void }) {
-  const client = useQueryClient();
   const was = { input: text(model.price?.input), output: text(model.price?.output), context: text(model.context_length), longest: text(model.max_output), can: abilities(model) };
   const [input, setInput] = useState(was.input);
   const [output, setOutput] = useState(was.output);
@@ -53,20 +48,15 @@ export function Describe({ model, text: before, base, onClose }: { model: Model;
   const half = (mine: number | null | undefined) => (isHalf && mine === null ? "A price has both sides; 0 is one." : null);
 
   return (
-    <FormDialog
+    <WriteConfig
       title={`Price and capabilities of ${model.id}`}
-      submit="Put in force"
       wide
-      disabled={next === null}
+      before={before}
+      after={next}
+      base={base}
+      comment={`${Object.keys(facts).join(", ").replace("max_output", "longest answer")} of ${model.id}`}
+      done={`It holds for ${model.id} from the next request on.`}
       onClose={onClose}
-      onSubmit={async () => {
-        if (next === null) return;
-        await settings.change(next, `${Object.keys(facts).join(", ").replace("max_output", "longest answer")} of ${model.id}`, false, base);
-        onClose();
-        const again = () => client.invalidateQueries();
-        say(`It holds for ${model.id} from the next request on.`, { undo: base === null ? undefined : () => void settings.revert(base).then(again, sayFailed("It was not taken back")) });
-        await again();
-      }}
     >
       <div className="grid gap-4 sm:grid-cols-2">
         <Field label="Prompt, $ a million tokens" error={wrong(inUsd, "A price") ?? half(inUsd)}>
@@ -95,7 +85,6 @@ export function Describe({ model, text: before, base, onClose }: { model: Model;
           .
         </p>
       )}
-      {next !== null && <DiffView before={before} after={next} />}
-    </FormDialog>
+    </WriteConfig>
   );
 }

@@ -1,21 +1,17 @@
 // What can be asked for, where it lives, and how more of it is brought here.
 
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { MoreHorizontal, Play, Plus } from "lucide-react";
 import { useMemo, useState } from "react";
-import { settings } from "../api/endpoints";
 import { queries } from "../api/queries";
 import type { Model } from "../api/types";
 import { Badge, Button, Empty, ErrorNote, Field, Tag } from "../parts/basics";
 import { Choice } from "../parts/choice";
-import { DiffView } from "../parts/diffview";
-import { FormDialog } from "../parts/dialog";
 import { Typed } from "../parts/filters";
 import { Menu } from "../parts/menu";
 import { DataTable, TableSkeleton, createColumnHelper } from "../parts/table";
 import { Tabs } from "../parts/tabs";
-import { say } from "../parts/toast";
 import { useFilters } from "../shell/address";
 import { useSession } from "../shell/session";
 import { aliased } from "../text/blocks";
@@ -26,6 +22,7 @@ import { Describe } from "./describe";
 import { Hub } from "./hub";
 import { words } from "./nodeactions";
 import { Registered } from "./registered";
+import { WriteConfig } from "./writeconfig";
 
 type Tab = "all" | "registered" | "hub" | "conversions";
 
@@ -137,34 +134,19 @@ function ModelMenu({ model, edit }: { model: Model; edit: Edits }) {
 
 /** Writes an alias into the configuration, and shows the line before it does. */
 function Alias({ model, text, base, onClose }: { model: string; text: string; base: number | null; onClose: () => void }) {
-  const client = useQueryClient();
   const [name, setName] = useState("");
   const [more, setMore] = useState("");
   const wanted = name.trim();
   const next = wanted ? aliased(text, wanted, [model, ...words(more).filter((other) => other !== model)]) : null;
   return (
-    <FormDialog
-      title={`Another name for ${model}`}
-      submit="Put in force"
-      wide
-      disabled={next === null}
-      onClose={onClose}
-      onSubmit={async () => {
-        if (next === null) return;
-        await settings.change(next, `${wanted} stands for ${model}`, false, base);
-        say(`${wanted} can be asked for.`);
-        onClose();
-        await client.invalidateQueries();
-      }}
-    >
+    <WriteConfig title={`Another name for ${model}`} wide before={text} after={next} base={base} comment={`${wanted} stands for ${model}`} done={`${wanted} can be asked for.`} onClose={onClose}>
       <Field label="Name" error={wanted && next === null ? "The configuration has that one already, or writes its aliases in a form that is edited by hand: Settings, Edit." : null}>
         {(props) => <input {...props} className="input" value={name} spellCheck={false} onChange={(event) => setName(event.target.value)} required />}
       </Field>
       <Field label="Then" hint="Models that are tried after it, between commas.">
         {(props) => <input {...props} className="input" value={more} spellCheck={false} onChange={(event) => setMore(event.target.value)} />}
       </Field>
-      {next !== null && <DiffView before={text} after={next} />}
-    </FormDialog>
+    </WriteConfig>
   );
 }
 

@@ -10,7 +10,7 @@ import { Ago, Badge, Empty, ErrorNote, Facts, Section, Skeleton, classes } from 
 import { Chart } from "../parts/lines";
 import { Breaker, NodeState, RequestState } from "../parts/states";
 import { useSession } from "../shell/session";
-import { count, duration, exact, instant, money, percent, percentile, plural, speed, UNKNOWN } from "../text/format";
+import { count, duration, exact, instant, money, percent, percentile, plural, rate, speed, UNKNOWN } from "../text/format";
 import { problems } from "../text/problems";
 import { budgetWords, spentShare, tightest } from "./budgets";
 import { drawn, useSamples } from "./samples";
@@ -160,8 +160,8 @@ function FirstToken({ rows }: { rows: RequestRow[] }) {
 /** Tokens a second of the answers themselves, without the wait before them. */
 function Speed({ rows }: { rows: RequestRow[] }) {
   const speeds = rows.flatMap((row) => {
-    const ms = row.duration_ms - (row.first_byte_ms ?? 0);
-    return row.stream && row.completion_tokens && ms > 0 ? [(row.completion_tokens / ms) * 1000] : [];
+    const found = row.stream ? rate(row.completion_tokens, row.duration_ms - (row.first_byte_ms ?? 0)) : null;
+    return found === null ? [] : [found];
   });
   return <Tile name="Tokens a second, p50" value={speed(percentile(speeds, 0.5))} more={speeds.length ? `of ${plural(speeds.length, "stream")}` : "no stream yet"} to="/dashboard/nodes" />;
 }

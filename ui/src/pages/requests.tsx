@@ -165,6 +165,11 @@ export default function RequestsPage() {
       {found.error && !found.data && <ErrorNote what="Requests" error={found.error} retry={() => void found.refetch()} />}
       {found.error && found.data && <ErrorNote what="These requests" error={found.error} />}
       {isAsking && found.isPending && <TableSkeleton rows={12} />}
+      {found.data?.looked_back && (
+        <p role="note" className="text-muted">
+          Looked through the newest {exact(found.data.looked_back)} requests. Choose a time to look further back.
+        </p>
+      )}
       {(found.data || tail.state === "following") && records.length === 0 && (isFiltered || page > 1 ? <Nothing onClear={() => change(NOTHING_FILTERED)} /> : <NoneYet />)}
       {records.length > 0 && (
         <>

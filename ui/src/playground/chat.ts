@@ -159,11 +159,14 @@ export function grown(message: Message, chunk: Chunk): Message {
   return next;
 }
 
-/** What the router says in the stream's last comment: `cost=0.0012 …`, or JSON. */
+/** What the router says in the stream's last comment: `router {"cost_usd": 0.0012, …}`. */
 export function costIn(comment: string): number | undefined {
-  const found = /\bcost(?:_usd)?["']?\s*[=:]\s*"?([0-9.eE+-]+)/.exec(comment);
-  const cost = found ? Number(found[1]) : Number.NaN;
-  return Number.isFinite(cost) ? cost : undefined;
+  try {
+    const { cost_usd } = JSON.parse(comment.slice(comment.indexOf("{"))) as { cost_usd?: unknown };
+    return typeof cost_usd === "number" ? cost_usd : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function headersOf(headers: Headers): Outcome {
@@ -195,8 +198,8 @@ export async function ask(body: Record<string, unknown>, key: string, signal: Ab
     onGrown(message);
   };
   try {
-    // A key that somebody typed stands in for the session; it is shown to nobody else.
-    const headers = { "content-type": "application/json", ...(key ? { authorization: `Bearer ${key}` } : proof("POST")) };
+    // A key that somebody typed stands in for the session; it is shown to nobody else. A stream tells its cost only to those who ask.
+    const headers = { "content-type": "application/json", "x-router-debug": "1", ...(key ? { authorization: `Bearer ${key}` } : proof("POST")) };
     const answer = await fetch("/v1/chat/completions", { method: "POST", headers, body: JSON.stringify(body), signal, credentials: key ? "omit" : "same-origin" }).catch((error: unknown) => {
       if (signal.aborted) throw error;
       throw unreachable();

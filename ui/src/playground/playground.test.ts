@@ -33,7 +33,7 @@ describe("answers", () => {
     expect(all.tool_calls?.map(({ id, function: { name, arguments: text } }) => [id, name, text])).toEqual([["c", "f", '{"a":1}'], ["d", "g", "{}"]]);
   });
   it("say that they broke off", () => expect(grown(empty, { error: { message: "gone" } }).outcome?.error).toBe("gone"));
-  it.each([["cost=0.0012 tokens=3", 0.0012], ['{"cost_usd":3e-4}', 0.0003], ["keepalive", undefined]])("find the cost in %s", (comment, cost) => expect(costIn(comment)).toBe(cost));
+  it.each([['router {"request_id":"a","cost_usd":0.0012,"prompt_tokens":3}', 0.0012], ['router {"cost_usd":null}', undefined], ["keepalive", undefined]])("find the cost in %s", (comment, cost) => expect(costIn(comment)).toBe(cost));
 });
 
 describe("sessions", () => {

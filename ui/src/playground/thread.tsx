@@ -8,7 +8,7 @@ import { queries } from "../api/queries";
 import { Button, CopyButton, ErrorNote, Skeleton, Tag, classes } from "../parts/basics";
 import { Dialog } from "../parts/dialog";
 import { Decision } from "../pages/decision";
-import { count, duration, exact, money, speed } from "../text/format";
+import { count, duration, exact, money, rate, speed } from "../text/format";
 import type { Message, Outcome, ToolCall } from "./chat";
 
 export function Thread({ model, messages, busy, onDismiss, onToolResult }: { model: string; messages: Message[]; busy: boolean; onDismiss: (at: number) => void; onToolResult: (call: ToolCall, result: string) => void }) {
@@ -120,14 +120,11 @@ function Call({ call, onResult }: { call: ToolCall; onResult?: (call: ToolCall, 
   );
 }
 
-/** A shorter answer has no speed worth saying. */
-const RATE_MS_MIN = 50;
-
 function Figures({ outcome, text }: { outcome: Outcome; text: string }) {
   const [why, setWhy] = useState(false);
   const { firstMs, totalMs, promptTokens, completionTokens, costUsd, model, target, requestId, fidelity, finish, stopped } = outcome;
   if (totalMs === undefined) return null;
-  const rate = completionTokens && firstMs !== undefined && totalMs - firstMs > RATE_MS_MIN ? (completionTokens / (totalMs - firstMs)) * 1000 : null;
+  const perSecond = rate(completionTokens, firstMs === undefined ? null : totalMs - firstMs);
   return (
     <div className="flex flex-wrap items-center gap-x-3 gap-y-1 text-xs text-muted">
       {stopped && <Tag>stopped</Tag>}
@@ -145,7 +142,7 @@ function Figures({ outcome, text }: { outcome: Outcome; text: string }) {
           {count(promptTokens)} → {count(completionTokens)} tokens
         </span>
       )}
-      {rate !== null && <span>{speed(rate)}</span>}
+      {perSecond !== null && <span>{speed(perSecond)}</span>}
       <span title={costUsd === undefined ? "no price is known, or it is not known yet" : `$${costUsd}`}>{costUsd === undefined ? "cost not known" : money(costUsd)}</span>
       {fidelity && <Tag title="what the translation could not carry">{fidelity}</Tag>}
       {requestId && (

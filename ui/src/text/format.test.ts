@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ago, bytes, count, duration, money, percent, percentile, plural, shortId, span, UNKNOWN } from "./format";
+import { ago, bytes, count, duration, money, percent, percentile, plural, rate, shortId, span, UNKNOWN } from "./format";
 
 describe("numbers for people", () => {
   it.each([
@@ -13,6 +13,7 @@ describe("numbers for people", () => {
   ])("costs %s", (usd, said) => expect(money(usd)).toBe(said));
   it.each([[0, "0 %"], [0.04, "< 0.1 %"], [0.42, "0.4 %"], [12.4, "12 %"], [100, "100 %"]])("is a share of %s", (n, said) => expect(percent(n)).toBe(said));
   it.each([[512, "512 B"], [14_200, "14 kB"], [3.2e9, "3.2 GB"]])("has %s bytes", (n, said) => expect(bytes(n)).toBe(said));
+  it.each([[50, 1000, 50], [50, 99, null], [0, 1000, null], [null, 1000, null], [5, null, null]])("comes %s tokens in %s ms", (tokens, ms, said) => expect(rate(tokens, ms)).toBe(said));
   it.each([[45, "45 s"], [720, "12 min"], [11_100, "3 h 5 min"], [353_000, "4 d 2 h"], [-3, "0 s"]])("spans %s", (s, said) => expect(span(s)).toBe(said));
   it("names one and many", () => expect([plural(1, "node"), plural(2, "node"), plural(0, "key")]).toEqual(["1 node", "2 nodes", "0 keys"]));
 });

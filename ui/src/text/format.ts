@@ -80,6 +80,12 @@ export function bytes(value: Maybe): string {
   return `${unit === 0 || scaled >= 9.95 ? Math.round(scaled) : scaled.toFixed(1)} ${units[unit]}`;
 }
 
+/** An answer that came in less time says nothing of its speed: it was there before it was sent. */
+const RATE_MS_MIN = 100;
+
+/** Tokens a second of so many in such a time; `null` where nobody can say. */
+export const rate = (tokens: Maybe, ms: Maybe): number | null => (known(tokens) && tokens > 0 && known(ms) && ms >= RATE_MS_MIN ? (tokens / ms) * 1000 : null);
+
 /** Tokens a second. */
 export const speed = (perSecond: Maybe): string => (known(perSecond) ? `${perSecond >= 9.95 ? count(Math.round(perSecond)) : perSecond.toFixed(1)} tok/s` : UNKNOWN);
 

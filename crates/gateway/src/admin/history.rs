@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use store::{
     bodies, feedback,
-    history::{self, From, Search},
+    history::{self, From, LOOK_BACK, Search},
     requests::{self, Stored},
 };
 use wire::{Code, Failure};
@@ -70,6 +70,7 @@ impl Asked {
             client_ip: said(&self.client_ip),
             text: said(&self.search),
             said: None,
+            after_seq: None,
         })
     }
 }
@@ -112,10 +113,10 @@ pub fn span(start: Option<&str>, end: Option<&str>) -> Result<(Option<i64>, Opti
         ("http_status" = Option<u16>, Query),
         ("start_time" = Option<String>, Query, description = "RFC 3339"),
         ("end_time" = Option<String>, Query, description = "RFC 3339"),
-        ("client_ip" = Option<String>, Query),
+        ("client_ip" = Option<String>, Query, description = "Where no `start_time` is given, of the newest 50,000 requests"),
         ("search" = Option<String>, Query, description = "A text in ids, names, errors, and in what was said: where no `start_time` is given, in that of the newest 50,000 requests")
     ),
-    responses((status = 200, description = "A page, newest first, and how many there are", body = serde_json::Value)),
+    responses((status = 200, description = "A page, newest first, and how many there are; `looked_back` is how many of the newest were looked through, where there are more", body = serde_json::Value)),
     security(("bearer" = ["read"]))
 )]
 pub async fn list(State(app): State<Arc<App>>, _: Reader, Query(asked): Query<Asked>) -> Answer<Json<Value>> {
@@ -130,7 +131,9 @@ pub async fn list(State(app): State<Arc<App>>, _: Reader, Query(asked): Query<As
     let found = history::page(&app.store, &search, From::Offset(offset), per_page).await?;
     let mut showing = Showing::new(&app);
     let records: Vec<_> = found.into_iter().map(|stored| showing.shown(stored.row)).collect();
-    Ok(Json(serde_json::json!({"records": records, "total_count": total, "page": page, "per_page": per_page})))
+    let is_bounded = search.from_ms.is_none() && (search.text.is_some() || search.client_ip.is_some());
+    let looked_back = (is_bounded && *app.books.newest.borrow() > i64::from(LOOK_BACK)).then_some(LOOK_BACK);
+    Ok(Json(serde_json::json!({"records": records, "total_count": total, "page": page, "per_page": per_page, "looked_back": looked_back})))
 }
 
 /// `GET /api/dashboard/request-responses/{id}`.

@@ -194,7 +194,7 @@ pub async fn settings(State(app): State<Arc<App>>, _: Admin, Path(id): Path<Stri
     tag = "nodes",
     summary = "Take a node off line",
     params(("id" = String, Path)),
-    responses((status = 204, description = "Done")),
+    responses((status = 202, description = "Done")),
     security(("bearer" = ["admin"]))
 )]
 pub async fn disconnect(State(app): State<Arc<App>>, _: Admin, Path(id): Path<String>) -> Answer<StatusCode> {

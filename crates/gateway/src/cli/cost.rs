@@ -1,12 +1,14 @@
 //! `llm-router cost`: what was used and what it cost, of a running router, which knows the prices.
 
 use anyhow::Context as _;
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::{Failed, environment, out, remote::Remote};
+use super::{
+    Failed, environment, out,
+    remote::{Remote, asked},
+};
 
 /// Differing records that are told one by one.
 const ROWS_SHOWN_MAX: usize = 1000;
@@ -19,12 +21,8 @@ pub(super) enum Command {
         /// By what the sums are grouped.
         #[arg(long, value_enum, default_value = "day")]
         by: Group,
-        /// From this time on (RFC 3339).
-        #[arg(long, value_name = "TIME")]
-        from: Option<String>,
-        /// Up to this time (RFC 3339).
-        #[arg(long, value_name = "TIME")]
-        to: Option<String>,
+        #[command(flatten)]
+        times: Times,
         /// As JSON: {rows, totals}.
         #[arg(long)]
         json: bool,
@@ -32,12 +30,8 @@ pub(super) enum Command {
     /// Compute costs again, from what was used and the price book that each record names, and say which differ. Exit code 1 if any does.
     #[command(after_help = "Example: LLM_ROUTER_URL=http://127.0.0.1:8080 llm-router cost verify --from 2027-01-01T00:00:00Z")]
     Verify {
-        /// From this time on (RFC 3339).
-        #[arg(long, value_name = "TIME")]
-        from: Option<String>,
-        /// Up to this time (RFC 3339).
-        #[arg(long, value_name = "TIME")]
-        to: Option<String>,
+        #[command(flatten)]
+        times: Times,
         /// As JSON: {examined, different, unverifiable, rows}.
         #[arg(long)]
         json: bool,
@@ -45,12 +39,8 @@ pub(super) enum Command {
     /// Charge requests by the prices of today: those whose cost is not known, as where a price was added later.
     #[command(after_help = "Example: LLM_ROUTER_URL=http://127.0.0.1:8080 llm-router cost recompute --from 2027-01-01T00:00:00Z")]
     Recompute {
-        /// From this time on (RFC 3339).
-        #[arg(long, value_name = "TIME")]
-        from: Option<String>,
-        /// Up to this time (RFC 3339).
-        #[arg(long, value_name = "TIME")]
-        to: Option<String>,
+        #[command(flatten)]
+        times: Times,
         /// Also requests whose cost is known.
         #[arg(long)]
         all: bool,
@@ -58,6 +48,24 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// The time that is meant; all of it where nothing is said.
+#[derive(Debug, Args)]
+pub(super) struct Times {
+    /// From this time on (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Up to this time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+}
+
+impl Times {
+    /// As the router is asked.
+    fn said(&self) -> [(&'static str, Option<&str>); 2] {
+        [("start_time", self.from.as_deref()), ("end_time", self.to.as_deref())]
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -84,14 +92,14 @@ pub(super) fn run(command: Command) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         match command {
-            Command::Report { by, from, to, json } => {
-                let path = format!("/api/usage?group_by={}{}", by.name(), times(from.as_deref(), to.as_deref()));
+            Command::Report { by, times, json } => {
+                let path = asked("/api/usage", [("group_by", Some(by.name()))].into_iter().chain(times.said()));
                 let said = router.ask(Method::GET, &path, None).await?;
                 if json { out::json(&said) } else { out::table(&table(by, &said)) }
             }
-            Command::Verify { from, to, json } => verify(&router, &times(from.as_deref(), to.as_deref()), json).await,
-            Command::Recompute { from, to, all, json } => {
-                let asked = json!({"start_time": from, "end_time": to, "all": all});
+            Command::Verify { times, json } => verify(&router, &times, json).await,
+            Command::Recompute { times, all, json } => {
+                let asked = json!({"start_time": times.from, "end_time": times.to, "all": all});
                 recompute(&router, asked, json).await
             }
         }
@@ -99,17 +107,18 @@ pub(super) fn run(command: Command) -> Result<(), Failed> {
 }
 
 /// Calls until the router has gone through everything; each call goes on where the one before ended.
-async fn verify(router: &Remote, times: &str, as_json: bool) -> Result<(), Failed> {
-    let (mut sums, mut rows, mut next) = ([0; 3], Vec::new(), String::new());
+async fn verify(router: &Remote, times: &Times, as_json: bool) -> Result<(), Failed> {
+    let (mut sums, mut rows, mut next) = ([0; 3], Vec::new(), None::<String>);
     loop {
-        let said = router.ask(Method::GET, &format!("/api/ledger/verify?after={next}{times}"), None).await?;
+        let path = asked("/api/ledger/verify", [("after", next.as_deref())].into_iter().chain(times.said()));
+        let said = router.ask(Method::GET, &path, None).await?;
         for (sum, name) in sums.iter_mut().zip(["examined", "different", "unverifiable"]) {
             *sum += said[name].as_u64().unwrap_or(0);
         }
         let more = said["rows"].as_array().into_iter().flatten().cloned();
         rows.extend(more.take(ROWS_SHOWN_MAX.saturating_sub(rows.len())));
         match said["next"].as_str() {
-            Some(place) => place.clone_into(&mut next),
+            Some(place) => next = Some(place.to_owned()),
             None => break,
         }
     }
@@ -157,12 +166,6 @@ async fn recompute(router: &Remote, mut asked: Value, as_json: bool) -> Result<(
     ))
 }
 
-/// The part of a query that says of when.
-fn times(from: Option<&str>, to: Option<&str>) -> String {
-    let time = |name: &str, time: Option<&str>| time.map(|time| format!("&{name}={}", utf8_percent_encode(time, NON_ALPHANUMERIC)));
-    [time("start_time", from), time("end_time", to)].into_iter().flatten().collect()
-}
-
 /// The sums with a head, and all of them together at the end.
 fn table(by: Group, said: &Value) -> Vec<Vec<String>> {
     let head = [by.name(), "requests", "errors", "input tokens", "output tokens", "cost USD", "without price"];
@@ -185,13 +188,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn times_are_said_as_they_must_be() {
-        assert_eq!(times(None, None), "");
-        let both = times(Some("2027-01-01T00:00:00+01:00"), Some("x&y"));
-        assert_eq!(both, "&start_time=2027%2D01%2D01T00%3A00%3A00%2B01%3A00&end_time=x%26y");
-    }
 
     #[test]
     fn what_has_no_price_costs_nothing_known() {

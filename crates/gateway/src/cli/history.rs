@@ -17,7 +17,10 @@ use config::Config;
 use serde_json::json;
 use store::{InstanceLock, Store, StoreError, history::Search, requests};
 
-use super::{Failed, Sources, environment, out, remote::Remote};
+use super::{
+    Failed, Sources, environment, out,
+    remote::{Remote, asked},
+};
 use crate::{
     admin::file::{Format, Pages as _},
     admin::history::{Showing, export::Export, span},
@@ -214,22 +217,20 @@ impl ExportArgs {
     /// The same for a router that is asked.
     fn query(&self) -> String {
         let format = if self.format == Form::Csv { "csv" } else { "json" };
-        let mut path = format!("/api/dashboard/request-responses/export?format={format}");
-        let said = [
-            ("start_time", &self.since),
-            ("end_time", &self.until),
-            ("model", &self.model),
-            ("node_id", &self.node),
-            ("account", &self.account),
-            ("key", &self.key),
-            ("status", &self.status),
-            ("search", &self.search),
-        ];
-        for (name, value) in said.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
-            let value = percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
-            path.extend(["&", name, "=", &value.to_string()]);
-        }
-        path
+        asked(
+            "/api/dashboard/request-responses/export",
+            [
+                ("format", Some(format)),
+                ("start_time", self.since.as_deref()),
+                ("end_time", self.until.as_deref()),
+                ("model", self.model.as_deref()),
+                ("node_id", self.node.as_deref()),
+                ("account", self.account.as_deref()),
+                ("key", self.key.as_deref()),
+                ("status", self.status.as_deref()),
+                ("search", self.search.as_deref()),
+            ],
+        )
     }
 }
 

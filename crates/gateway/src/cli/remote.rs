@@ -7,6 +7,7 @@ use bytes::Bytes;
 use config::Environment;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body::Body as _;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::Failed;
@@ -16,6 +17,17 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Most bytes of a refusal that are read.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
+
+/// A path with what is said of it as its query.
+pub(super) fn asked<'a>(path: &str, said: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> String {
+    let mut asked = path.to_owned();
+    for (name, value) in said.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        let sign = if asked.contains('?') { "&" } else { "?" };
+        asked.extend([sign, name, "="]);
+        asked.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
+    }
+    asked
+}
 
 /// The router that `LLM_ROUTER_URL` names, with `LLM_ROUTER_API_KEY`.
 pub(super) struct Remote {
@@ -82,5 +94,17 @@ impl Remote {
         let said: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let message = said["error"]["message"].as_str().unwrap_or("no reason given");
         anyhow!("{} answered with status {}: {message}", self.url, status.as_u16())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_say_what_is_asked() {
+        assert_eq!(asked("/api/x", [("a", None)]), "/api/x");
+        let both = asked("/api/x", [("from", Some("2027-01-01T00:00:00+01:00")), ("no", None), ("to", Some("x&y"))]);
+        assert_eq!(both, "/api/x?from=2027%2D01%2D01T00%3A00%3A00%2B01%3A00&to=x%26y");
     }
 }

@@ -37,7 +37,8 @@ async fn it_streams_chats_on_every_form_of_the_path() {
             if asks_usage {
                 body["stream_options"] = json!({"include_usage": true});
             }
-            let answer = router.post(path, &body).send().await;
+            let id = format!("{}-{asks_usage}", path.replace('/', "-"));
+            let answer = router.post(path, &body).header("x-request-id", &id).send().await;
             assert_eq!(answer.status, 200, "{path}: {}", answer.text());
             assert!(answer.header("content-type").starts_with("text/event-stream"));
             assert_eq!((answer.header("cache-control"), answer.header("x-accel-buffering")), ("no-cache, no-transform", "no"));
@@ -50,6 +51,7 @@ async fn it_streams_chats_on_every_form_of_the_path() {
             let usage: Vec<&Value> = chunks.iter().filter(|c| c["usage"].is_object()).collect();
             assert_eq!(usage.len(), usize::from(asks_usage), "{}", answer.text());
             assert!(usage.iter().all(|c| c["choices"] == json!([]) && c["usage"]["completion_tokens"] == 2));
+            assert_eq!(router.record(&id).await.completion_tokens, Some(2), "counted, whether the client asks for it or not");
         }
     }
 }

@@ -308,3 +308,43 @@ async fn every_dialect_passes_untouched_both_ways() {
         }
     }
 }
+
+/// What the last comment of a stream says, and what stands before it.
+fn closed(text: &str) -> (&str, Value) {
+    let (before, comment) = text.rsplit_once(": router ").expect("a comment");
+    assert!(comment.ends_with("\n\n"), "{comment:?}");
+    (before, serde_json::from_str(comment.trim_end()).expect("JSON"))
+}
+
+#[tokio::test]
+async fn a_stream_says_what_it_came_to_where_that_is_asked_for() {
+    let upstream = FakeUpstream::start(Script::always(Reply::events([frames(true)])));
+    let prices = json!({"gpt-mock": {"input": 2, "output": 10}});
+    let router = Setup::new().upstream("mock", &upstream).set("prices", prices).start();
+    let ask = |path: &str| {
+        let body =
+            json!({"model": "gpt-mock", "stream": true, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], "prompt": "hi"});
+        router.post(path, &body).header("x-router-debug", "1").header("x-request-id", "told").send()
+    };
+    let answer = ask("/v1/chat/completions").await.text();
+    let (before, said) = closed(&answer);
+    assert_eq!(before, frames(false), "every frame is as it was");
+    assert_eq!(said, json!({"request_id": "told", "cost_usd": 0.000_026, "prompt_tokens": 3, "completion_tokens": 2}));
+    assert_eq!(router.record("told").await.cost_nano, Some(26_000));
+    assert!(closed(&ask("/v1/messages").await.text()).0.ends_with("\"message_stop\"}\n\n"), "after the end of another dialect too");
+    let gemini = router.post("/v1beta/models/gpt-mock:streamGenerateContent?alt=sse", &json!({"contents": [{"parts": [{"text": "hi"}]}]}));
+    let gemini = gemini.header("x-router-debug", "1").send().await;
+    assert!(gemini.status == 200 && !gemini.text().contains(": router"), "its readers fail at comments");
+    let broken = frames(true).replace("data: [DONE]\n\n", "");
+    upstream.set_script(Script::always(Reply::events([broken])));
+    assert!(!ask("/v1/chat/completions").await.text().contains(": router"), "what broke has its error as the last word");
+}
+
+#[tokio::test]
+async fn every_stream_says_what_it_came_to_where_the_operator_wants_that() {
+    let upstream = FakeUpstream::start(Script::always(Reply::events([frames(true)])));
+    let router = Setup::new().upstream("mock", &upstream).set("stream", json!({"closing_comment": true})).start();
+    let answer = router.chat("gpt-mock", json!({"stream": true})).send().await.text();
+    let (before, said) = closed(&answer);
+    assert_eq!((before, &said["cost_usd"]), (&*frames(false), &Value::Null), "no price is known");
+}
