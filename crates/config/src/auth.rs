@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::account::AccountLimits;
 use crate::account_fields;
-use crate::config::{Auth, OauthTokens, StaticKey};
+use crate::config::{Auth, OauthTokens, Oidc, StaticKey};
 use crate::error::ConfigError;
 use crate::fields::{Field, Fields, Place, field};
 use crate::reader::Reader;
@@ -50,7 +50,29 @@ pub(crate) fn read(reader: &mut Reader) -> Result<Auth, ConfigError> {
         admin_password: reader.secret("auth.admin_password")?,
         jwt_secret: reader.secret("auth.jwt_secret")?,
         oauth: oauth(reader)?,
+        oidc: oidc(reader)?,
     })
+}
+
+fn oidc(reader: &mut Reader) -> Result<Option<Oidc>, ConfigError> {
+    let (issuer, client_id): (Option<String>, Option<String>) =
+        (reader.optional("auth.oidc.issuer")?, reader.optional("auth.oidc.client_id")?);
+    let client_secret = reader.secret("auth.oidc.client_secret")?;
+    let (name, scopes): (String, Vec<String>) = (reader.value("auth.oidc.name")?, reader.value("auth.oidc.scopes")?);
+    let redirect_url = reader.optional("auth.oidc.redirect_url")?;
+    let admins: Vec<String> = reader.optional("auth.oidc.admins")?.unwrap_or_default();
+    let viewers: Vec<String> = reader.optional("auth.oidc.viewers")?.unwrap_or_default();
+    let wrong = |why: &str| Err(ConfigError::Invalid(format!("auth.oidc {why}")));
+    match (issuer, client_id) {
+        (None, None) => Ok(None),
+        (None, _) | (_, None) => wrong("needs `issuer` and `client_id`"),
+        (Some(issuer), Some(_)) if !issuer.starts_with("https://") && !issuer.starts_with("http://") => {
+            wrong(&format!("`issuer` must be the URL of the identity provider, and is `{issuer}`"))
+        }
+        (Some(_), Some(_)) if admins.is_empty() && viewers.is_empty() => wrong("lets nobody in: name some in `admins` or `viewers`"),
+        (Some(_), Some(_)) if admins.iter().any(|word| word == "*") => wrong("`admins` cannot be everybody"),
+        (Some(issuer), Some(client_id)) => Ok(Some(Oidc { name, issuer, client_id, client_secret, scopes, redirect_url, admins, viewers })),
+    }
 }
 
 fn static_keys(reader: &mut Reader) -> Result<Vec<StaticKey>, ConfigError> {

@@ -428,6 +428,29 @@ pub struct Auth {
     pub jwt_secret: Option<Secret>,
     /// Bearer tokens of an identity provider.
     pub oauth: Option<OauthTokens>,
+    /// Where people may log in instead of here.
+    pub oidc: Option<Oidc>,
+}
+
+/// An identity provider at which people log in, by OpenID Connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Oidc {
+    /// What the log-in calls it.
+    pub name: String,
+    /// Its address, below which it describes itself.
+    pub issuer: String,
+    /// What it calls this router.
+    pub client_id: String,
+    /// `None`: it asks for none.
+    pub client_secret: Option<Secret>,
+    /// What it is asked for.
+    pub scopes: Vec<String>,
+    /// Where it sends browsers back to; `None`: to the host that they asked.
+    pub redirect_url: Option<String>,
+    /// Roles, groups and verified addresses that make administrators.
+    pub admins: Vec<String>,
+    /// The same for viewers; `*` is everybody.
+    pub viewers: Vec<String>,
 }
 
 impl Auth {

@@ -157,7 +157,14 @@ pub(crate) const KEYS: &[Key] = &[
         Shape::Structure,
         "`{rpm, tpm, concurrency}` of each subject: requests and tokens a minute, requests at once.",
     ),
-    Key::whole("auth.oidc", Shape::Kept, "Login through an identity provider."),
+    Key::value("auth.oidc.issuer", "", "An identity provider at which people may log in to the dashboard: its address, below which it describes itself."),
+    Key::value("auth.oidc.client_id", "", "What it calls this router. It sends browsers back to `/api/auth/oidc/callback`."),
+    Key::secret("auth.oidc.client_secret", "Its secret for this router, if it has one."),
+    Key::value("auth.oidc.name", "single sign-on", "What the log-in calls it."),
+    Key::value("auth.oidc.scopes", "openid,profile,email", "What it is asked for."),
+    Key::value("auth.oidc.redirect_url", "", "Where it sends browsers back to, where that is not the host that they asked."),
+    Key::value("auth.oidc.admins", "", "Roles, groups or verified addresses of its tokens that make administrators."),
+    Key::value("auth.oidc.viewers", "", "The same for viewers; `*` is everybody whom it lets in. Others are refused."),
     // storage and what is kept
     Key::whole("store.url", Shape::Url, "`sqlite:PATH`, or `postgres://…`.")
         .by_default("`sqlite:` + `router.db` in the data directory")
@@ -283,7 +290,6 @@ pub(crate) const WITHOUT_EFFECT: &[&str] = &[
     "semantic_classifier",
     "route_reranker",
     "profiles",
-    "auth.oidc",
     "telemetry.otlp_endpoint",
     "limits",
     "budgets",

@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod loading;
 pub mod models;
 pub mod nodes;
+pub mod oidc;
 pub mod openapi;
 pub mod operate;
 pub mod pieces;

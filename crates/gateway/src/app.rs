@@ -28,7 +28,7 @@ use upstream::{Grants, grant::Office};
 use wire::{Code, Failure};
 
 use crate::{
-    admin::session::Sessions,
+    admin::{oidc::Door, session::Sessions},
     books::{Books, PURGE_INTERVAL},
     discovery::{Discovery, Lists},
     first_run::{self, FirstRun},
@@ -84,6 +84,8 @@ pub struct App {
     pub registry: Arc<Registry>,
     pub metrics: Arc<Metrics>,
     logs: Mutex<Option<Logs>>,
+    /// What is known of the identity provider at which people log in.
+    pub door: Door,
     /// The parent of the runtimes' own clients.
     pub client: net::Client,
     /// Asks nodes from behind the path.
@@ -211,6 +213,7 @@ impl App {
             registry,
             metrics,
             logs: Mutex::new(logs),
+            door: Door::default(),
             client,
             node_client,
             sessions: Sessions::new(secret.as_bytes()),

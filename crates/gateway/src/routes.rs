@@ -195,6 +195,8 @@ pub fn control(app: &Arc<App>) -> Router {
         .route("/api/auth/login", post(admin::session::login))
         .route("/api/auth/logout", post(admin::session::logout))
         .route("/api/auth/me", get(admin::session::me))
+        .route("/api/auth/oidc/login", get(admin::oidc::login))
+        .route("/api/auth/oidc/callback", get(admin::oidc::callback))
         .route("/api/users", get(admin::users::list).post(admin::users::create))
         .route("/api/users/{id}", put(admin::users::change).delete(admin::users::remove))
         .route("/api/api-keys", get(admin::keys::list).post(admin::keys::create))

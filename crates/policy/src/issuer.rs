@@ -22,6 +22,7 @@ use wire::{Code, Failure};
 
 use crate::keys::{Hash, hash};
 use claims::Claims;
+pub use claims::Person;
 use ring::Ring;
 
 /// How long a list of keys is taken for the newest; then it is fetched again, behind the path.
@@ -139,6 +140,30 @@ impl Issuer {
         if let Some(known) = self.known.get(&hash).filter(|known| known.until > now.as_second()) {
             return Ok(known.caller);
         }
+        let claims = self.verified(token).await?;
+        let caller = self.caller(&claims)?;
+        let until = claims.ends_at().saturating_add(self.terms.clock_skew.as_secs() as i64);
+        self.known.insert(hash, Known { caller: caller.clone(), until });
+        Ok(caller)
+    }
+
+    /// Whom a token is about that was made for one log-in: `nonce` is the word that went along with that. Nothing of it is remembered.
+    ///
+    /// # Errors
+    /// As [`Issuer::identify`].
+    pub async fn person(self: &Arc<Self>, token: &str, nonce: &str) -> Result<Person, Failure> {
+        let claims = self.verified(token).await?;
+        if !claims.has_nonce(nonce) {
+            return Err(refused("it is of another log-in"));
+        }
+        if !claims.is_for(self.terms.audience.as_deref()) {
+            return Err(refused(Unfit::Audience.reason()));
+        }
+        Person::of(claims).ok_or_else(|| refused("it names no subject"))
+    }
+
+    /// What a token says, if it counts.
+    async fn verified(self: &Arc<Self>, token: &str) -> Result<Claims, Failure> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| refused("it cannot be read"))?;
         if !self.algorithms.contains(&header.alg) {
             return Err(refused("its signature algorithm is not accepted"));
@@ -155,11 +180,7 @@ impl Issuer {
                 return Err(Failure::new(Code::NoAvailableTarget, message).retry_after(FETCH_EVERY));
             }
         }
-        let claims = verdict.map_err(|unfit| refused(unfit.reason()))?;
-        let caller = self.caller(&claims)?;
-        let until = claims.ends_at().saturating_add(self.terms.clock_skew.as_secs() as i64);
-        self.known.insert(hash, Known { caller: caller.clone(), until });
-        Ok(caller)
+        verdict.map_err(|unfit| refused(unfit.reason()))
     }
 
     fn verify(&self, ring: &Ring, token: &str, algorithm: Algorithm, kid: Option<&str>) -> Result<Claims, Unfit> {

@@ -27,7 +27,8 @@ export interface LoggedIn {
 export interface About {
   version: string;
   status: string;
-  authentication: { enabled: boolean };
+  /** `oidc`: what people may log in at instead. */
+  authentication: { enabled: boolean; oidc?: string | null };
 }
 
 export interface Health {

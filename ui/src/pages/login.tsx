@@ -1,6 +1,8 @@
 // The door.
 
+import { useQuery } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
+import { session } from "../api/endpoints";
 import { Button, Field } from "../parts/basics";
 import { Refused } from "../parts/dialog";
 
@@ -25,6 +27,8 @@ export function Login({ onLogin, onKey }: { onLogin: (username: string, password
   const [isKey, setIsKey] = useState(false);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);
+  const about = useQuery({ queryKey: ["about"], queryFn: session.about, staleTime: Number.POSITIVE_INFINITY });
+  const elsewhere = about.data?.authentication.oidc;
   const send = async (event: FormEvent) => {
     event.preventDefault();
     setBusy(true);
@@ -58,6 +62,11 @@ export function Login({ onLogin, onKey }: { onLogin: (username: string, password
         <Button type="submit" look="primary" busy={busy} className="h-9">
           {isKey ? "Show its use" : "Log in"}
         </Button>
+        {elsewhere && !isKey && (
+          <a href="/api/auth/oidc/login" className="inline-flex h-9 items-center justify-center rounded-md border border-line-strong/60 px-2.5 font-medium hover:bg-hover">
+            Log in with {elsewhere}
+          </a>
+        )}
         <button
           type="button"
           className="link self-start"

@@ -1,6 +1,6 @@
 // What the router talks to in these tests: a hub with one model, and a provider that speaks one dialect.
 
-import { createHash } from "node:crypto";
+import { createHash, generateKeyPairSync, sign } from "node:crypto";
 import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
 
 export interface Other {
@@ -83,4 +83,31 @@ export function provider(): Promise<Other> {
       return response.end(events.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join(""));
     });
   });
+}
+
+/** A person whom the identity provider knows. */
+export const PERSON = "ann.operator";
+
+/** An identity provider that lets everybody in as the same person, who is an operator. */
+export async function identity(): Promise<Other> {
+  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const keys = { keys: [{ ...publicKey.export({ format: "jwk" }), kid: "one", use: "sig", alg: "ES256" }] };
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
+  let nonce = "";
+  const own = await listening((request, response) => {
+    const { pathname, searchParams } = new URL(request.url ?? "/", own.url);
+    const json = (value: object) => void response.setHeader("content-type", "application/json").end(JSON.stringify(value));
+    if (pathname === "/.well-known/openid-configuration") return json({ issuer: own.url, authorization_endpoint: `${own.url}/authorize`, token_endpoint: `${own.url}/token`, jwks_uri: `${own.url}/keys` });
+    if (pathname === "/keys") return json(keys);
+    if (pathname === "/authorize") {
+      nonce = searchParams.get("nonce") ?? "";
+      const back = `${searchParams.get("redirect_uri")}?code=c1&state=${searchParams.get("state")}`;
+      return void response.writeHead(200, { "content-type": "text/html" }).end(`<title>Identity</title><a href="${back}">It is me</a>`);
+    }
+    const claims = { iss: own.url, aud: "router", sub: "1", nonce, preferred_username: PERSON, groups: ["operators"], exp: Math.floor(Date.now() / 1000) + 60 };
+    const text = `${part({ alg: "ES256", kid: "one" })}.${part(claims)}`;
+    const signature = sign("sha256", Buffer.from(text), { key: privateKey, dsaEncoding: "ieee-p1363" }).toString("base64url");
+    return json({ id_token: `${text}.${signature}` });
+  });
+  return own;
 }

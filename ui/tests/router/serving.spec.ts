@@ -1,6 +1,7 @@
 // The executable as it serves the pages: files and their rules, a session, keys, a request and the way it went.
 
-import { accessible, ask, expect, PASSWORD, test } from "./setup";
+import { PERSON } from "./others";
+import { accessible, ask, expect, PASSWORD, test, told } from "./setup";
 
 test.use({ settings: { LLM_ROUTER_ADMIN_USERNAME: "admin", LLM_ROUTER_ADMIN_PASSWORD: PASSWORD } });
 
@@ -59,4 +60,27 @@ test("a key is made, used, explained, revoked", async ({ page, real: { url } }) 
   await page.getByRole("button", { name: "Revoke" }).click();
   await expect(page.getByRole("row", { name: /journey/ })).toHaveCount(0);
   expect((await ask(url, secret)).status).toBe(401);
+});
+
+test("somebody logs in at the identity provider", async ({ page, real: { url } }) => {
+  // The way leads through another host, which no page of ours asks by itself.
+  const own = await (await page.context().browser()?.newContext())?.newPage();
+  if (!own) throw new Error("no second window");
+  await own.goto(`${url}/dashboard`);
+  await accessible(own, "log-in");
+  await own.screenshot({ path: "artefacts/router/login-elsewhere.png" });
+  await own.getByRole("link", { name: "Log in with Our house" }).click();
+  await own.getByRole("link", { name: "It is me" }).click();
+  await expect(own).toHaveURL(`${url}/dashboard`);
+  await expect(own.getByText("Requests, last hour")).toBeVisible();
+  expect(await told(own, url, "/api/auth/me")).toMatchObject({ username: PERSON, role: "admin" });
+  await own.getByRole("button", { name: `Account: ${PERSON}` }).click();
+  await own.getByRole("menuitem", { name: "Log out" }).click();
+  await expect(own.getByRole("link", { name: "Log in with Our house" })).toBeVisible();
+  // Whoever begins nothing gets nothing.
+  await own.goto(`${url}/api/auth/oidc/callback?code=c1&state=x`);
+  await expect(own.getByRole("heading", { name: "Not logged in" })).toBeVisible();
+  await own.getByRole("link", { name: "Back" }).click();
+  await expect(own.getByLabel("User name")).toBeVisible();
+  await own.context().close();
 });

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test as base, expect, type Page } from "@playwright/test";
 import axe from "axe-core";
-import { hub, provider } from "./others";
+import { hub, identity, provider } from "./others";
 
 export const PASSWORD = "four words in a row";
 
@@ -23,7 +23,9 @@ export interface Real {
 export const MODEL = "claude-test";
 const PRICE = { input: 3, output: 15 };
 
-const file = (address: string) => `# The journey's own.
+const file = (address: string, people: string) => `# The journey's own.
+auth:
+  oidc: {issuer: "${people}", client_id: router, name: Our house, admins: [operators]}
 accounts:
   - name: claude
     provider: anthropic
@@ -53,8 +55,8 @@ export const test = base.extend<{ quiet: void }, { settings: Record<string, stri
       if (!program) throw new Error("LLM_ROUTER_BIN must name the router's executable");
       const data = mkdtempSync(join(tmpdir(), "llm-router-ui-"));
       const port = await freePort();
-      const [models, upstream] = await Promise.all([hub(), provider()]);
-      writeFileSync(join(data, "router.yaml"), file(upstream.url));
+      const [models, upstream, people] = await Promise.all([hub(), provider(), identity()]);
+      writeFileSync(join(data, "router.yaml"), file(upstream.url, people.url));
       const url = `http://127.0.0.1:${port}`;
       const own = Object.fromEntries(Object.entries(process.env).filter(([name]) => !SETTINGS.test(name)));
       const router: ChildProcess = spawn(program, ["serve", "--config", join(data, "router.yaml")], { cwd: data, env: { ...own, LLM_ROUTER_DATA_DIR: data, LLM_ROUTER_HOST: "127.0.0.1", LLM_ROUTER_PORT: String(port), HF_BASE_URL: models.url, LLM_ROUTER_DOWNLOADS_DISK_RESERVE: "1KiB", ...settings } });
@@ -68,6 +70,7 @@ export const test = base.extend<{ quiet: void }, { settings: Record<string, stri
       await ended;
       models.close();
       upstream.close();
+      people.close();
       rmSync(data, { recursive: true, force: true });
     },
     { scope: "worker", timeout: 90_000 },

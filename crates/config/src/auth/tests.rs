@@ -42,3 +42,27 @@ fn what_tokens_may_is_checked() {
         assert!(oauth(text).unwrap_err().to_string().contains(names), "{text}");
     }
 }
+
+#[test]
+fn a_provider_to_log_in_at_lets_somebody_in_and_not_everybody_administer() {
+    let oidc = |text: &str| load(&format!("auth: {{oidc: {{{text}}}}}"), &[]).map(|loaded| loaded.config.auth.oidc);
+    let found = oidc("issuer: 'https://login.test', client_id: me, client_secret: s, admins: ops").unwrap().unwrap();
+    assert_eq!((found.name.as_str(), found.scopes.join(" ").as_str()), ("single sign-on", "openid profile email"));
+    assert_eq!((found.admins.as_slice(), found.viewers.len()), (&["ops".to_owned()][..], 0));
+    assert_eq!(load("", &[]).unwrap().config.auth.oidc, None);
+    for (text, word) in [
+        ("issuer: 'https://login.test', admins: ops", "client_id"),
+        ("client_id: me, admins: ops", "issuer"),
+        ("issuer: login.test, client_id: me, admins: ops", "URL"),
+        ("issuer: 'https://login.test', client_id: me", "viewers"),
+        ("issuer: 'https://login.test', client_id: me, admins: '*'", "everybody"),
+    ] {
+        assert!(oidc(text).unwrap_err().to_string().contains(word), "{text}");
+    }
+    let variables = [
+        ("LLM_ROUTER_AUTH_OIDC_ISSUER", "https://login.test"),
+        ("LLM_ROUTER_AUTH_OIDC_CLIENT_ID", "me"),
+        ("LLM_ROUTER_AUTH_OIDC_VIEWERS", "*"),
+    ];
+    assert!(load("", &variables).unwrap().config.auth.oidc.is_some());
+}

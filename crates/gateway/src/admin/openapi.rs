@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    audit, blob, cache, choices, credentials, dashboard, explain, feedback, history, keys, ledger, loading, models, nodes, operate, probes,
-    registry, session, settings, usage, users,
+    audit, blob, cache, choices, credentials, dashboard, explain, feedback, history, keys, ledger, loading, models, nodes, oidc, operate,
+    probes, registry, session, settings, usage, users,
 };
 use crate::ui;
 
@@ -99,6 +99,8 @@ const PAGE_POLICY: &str =
         nodes::revoke_join_token,
         nodes::settings,
         nodes::summary,
+        oidc::callback,
+        oidc::login,
         operate::backend,
         operate::health,
         operate::rate_limits,

@@ -60,6 +60,8 @@ pub struct Authentication {
     valid_keys_count: usize,
     /// The header that may carry a key besides the usual ones.
     auth_header: String,
+    /// What people may log in at instead, if there is such a provider.
+    oidc: Option<String>,
 }
 
 /// `GET /`.
@@ -93,6 +95,7 @@ pub async fn about(State(app): State<Arc<App>>, headers: HeaderMap) -> Response 
             enabled: !house.keys.is_open(),
             valid_keys_count: house.keys.count(jiff::Timestamp::now()),
             auth_header: house.config.auth.header_name.clone(),
+            oidc: house.config.auth.oidc.as_ref().map(|oidc| oidc.name.clone()),
         },
         endpoints: [("chat", "/v1/chat/completions"), ("models", "/v1/models"), ("health", "/health"), ("metrics", "/metrics")].into(),
     })

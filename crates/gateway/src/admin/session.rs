@@ -17,7 +17,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use bytes::Bytes;
 use journey::{Caller, KeyRef, Scope, Scopes};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use store::users::User;
 use tokio::sync::Semaphore;
@@ -154,6 +154,20 @@ impl Sessions {
         }
     }
 
+    /// Something of ours that a browser holds for us: it can be read there, and not changed.
+    ///
+    /// # Errors
+    /// [`Code::InternalError`]: it cannot be signed.
+    pub fn seal(&self, held: &impl Serialize) -> Result<String, Failure> {
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), held, &self.sign)
+            .map_err(|_| Failure::new(Code::InternalError, "the token could not be signed"))
+    }
+
+    /// The same when it comes back; `None` where it is not ours, is something else, or its time (`exp`) is over.
+    pub fn unseal<T: DeserializeOwned>(&self, text: &str) -> Option<T> {
+        jsonwebtoken::decode::<T>(text, &self.verify, &Validation::new(Algorithm::HS256)).ok().map(|data| data.claims)
+    }
+
     fn nobody(&self) -> String {
         self.nobody.get_or_init(|| first_run::hash_password(&first_run::random(20)).unwrap_or_default()).clone()
     }
@@ -217,11 +231,11 @@ pub fn is_made_here(app: &App, token: &str) -> bool {
 }
 
 fn claims(app: &App, token: &str) -> Option<Claims> {
-    let validation = Validation::new(Algorithm::HS256);
-    jsonwebtoken::decode::<Claims>(token, &app.sessions.verify, &validation).ok().map(|data| data.claims)
+    app.sessions.unseal(token)
 }
 
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+/// The value of a cookie that a request brings.
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let pairs = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok()).flat_map(|text| text.split(';'));
     pairs.filter_map(|pair| pair.trim().split_once('=')).find(|(n, _)| *n == name).map(|(_, value)| value)
 }
@@ -236,8 +250,7 @@ pub fn open(app: &App, id: &str, seat: &Seat, transport: Transport) -> Result<(S
     let csrf = first_run::random(CSRF_LETTERS);
     let Seat { username, role, stamp, .. } = seat.clone();
     let claims = Claims { sub: id.to_owned(), role, name: username, exp, jti, opened_at_ms, stamp, csrf };
-    let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &app.sessions.sign)
-        .map_err(|_| Failure::new(Code::InternalError, "the token could not be signed"))?;
+    let token = app.sessions.seal(&claims)?;
     let cookies = cookies(&token, &claims.csrf, TOKEN_SECONDS, transport);
     Ok((token, cookies))
 }

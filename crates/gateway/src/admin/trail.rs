@@ -37,8 +37,12 @@ const UNFOLLOWED: [(&str, &str); 5] = [
 /// Requests that anybody may make and that mostly do nothing: they leave a row only where they changed something.
 const QUIET: [&str; 1] = ["/api/auth/logout"];
 
+/// Log-ins that a browser brings from elsewhere, so that they come by a method that changes nothing elsewhere.
+const BROUGHT: &str = "/api/auth/oidc/callback";
+
 /// What attempts are called. One that is not here is called by its method and path.
-const ACTIONS: [(&str, &str, &str); 33] = [
+const ACTIONS: [(&str, &str, &str); 34] = [
+    ("GET", BROUGHT, "auth.login"),
     ("POST", "/api/auth/login", "auth.login"),
     ("POST", "/api/auth/logout", "auth.logout"),
     ("POST", "/api/users", "user.create"),
@@ -134,7 +138,7 @@ pub async fn follow(State(app): State<Arc<App>>, request: Request, next: Next) -
 
 /// Whether requests of a method and (matched) path leave rows.
 pub fn is_followed(method: &Method, path: &str) -> bool {
-    !method.is_safe() && !UNFOLLOWED.contains(&(method.as_str(), path))
+    path == BROUGHT || !method.is_safe() && !UNFOLLOWED.contains(&(method.as_str(), path))
 }
 
 /// What requests of a method and path are called: `(action, resource type)`.

@@ -93,6 +93,8 @@ const TABLE: &[(&str, &str, Class)] = &[
     ("DELETE", "/api/models/{*id}", Class::Admin),
     ("POST", "/api/auth/login", Class::Public),
     ("GET", "/api/auth/me", Class::Session),
+    ("GET", "/api/auth/oidc/login", Class::Public),
+    ("GET", "/api/auth/oidc/callback", Class::Public),
     ("GET", "/api/users", Class::Admin),
     ("POST", "/api/users", Class::Admin),
     // Everybody may choose another password for themselves; of others only an administrator changes anything.

@@ -10,15 +10,15 @@ use crate::{
 };
 
 /// A key of the provider: what signs, and what it lists of it.
-struct Signer {
+pub(crate) struct Signer {
     kid: String,
     algorithm: Algorithm,
     key: EncodingKey,
-    listed: Value,
+    pub(crate) listed: Value,
 }
 
 impl Signer {
-    fn elliptic(kid: &str) -> Self {
+    pub(crate) fn elliptic(kid: &str) -> Self {
         let der = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap().serialize_der();
         Self::new(kid, Algorithm::ES256, EncodingKey::from_ec_der(&der))
     }
@@ -35,7 +35,7 @@ impl Signer {
         Self { kid: kid.to_owned(), algorithm, key, listed }
     }
 
-    fn token(&self, more: Value) -> String {
+    pub(crate) fn token(&self, more: Value) -> String {
         let header = Header { kid: Some(self.kid.clone()), ..Header::new(self.algorithm) };
         let end = jiff::Timestamp::now().as_second() + 600;
         let mut claims =

@@ -28,6 +28,7 @@ mod login;
 mod media;
 mod mixtures;
 mod nodes;
+mod oidc;
 mod operating;
 mod raw;
 mod records;

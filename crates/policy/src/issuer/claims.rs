@@ -31,6 +31,54 @@ pub(super) struct Claims {
     permissions: Value,
     #[serde(default)]
     realm_access: Value,
+    #[serde(default)]
+    nonce: Value,
+    #[serde(default)]
+    azp: Value,
+    #[serde(default)]
+    preferred_username: Value,
+    #[serde(default)]
+    name: Value,
+    #[serde(default)]
+    email_verified: Value,
+}
+
+/// Somebody for whom the identity provider vouches.
+#[derive(Debug)]
+pub struct Person {
+    subject: String,
+    claims: Claims,
+}
+
+impl Person {
+    /// The person of a token whose signature counts, where it names one.
+    pub(super) fn of(claims: Claims) -> Option<Self> {
+        let subject = claims.sub.as_str().filter(|sub| is_name(sub))?.to_owned();
+        Some(Self { subject, claims })
+    }
+
+    /// What the provider calls them for ever.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// What people call them; the provider may give it to somebody else one day.
+    pub fn name(&self) -> &str {
+        let Claims { preferred_username, email, name, .. } = &self.claims;
+        [preferred_username, email, name].into_iter().find_map(|claim| claim.as_str().filter(|text| is_name(text))).unwrap_or(&self.subject)
+    }
+
+    /// Whether a scope, role, group or permission of theirs is among these words, or their address, if the provider has seen that it is theirs.
+    /// `*` is everybody's.
+    pub fn has_any(&self, words: &[String]) -> bool {
+        let Claims { email, email_verified, .. } = &self.claims;
+        let address = email.as_str().filter(|_| email_verified == &Value::Bool(true));
+        words.iter().any(|word| word == "*" || address == Some(word) || self.claims.has_word(word))
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= SUBJECT_BYTES_MAX && !text.chars().any(char::is_control)
 }
 
 impl Claims {
@@ -47,7 +95,17 @@ impl Claims {
     /// Whom it is about: `sub`, else `email`, else `client_id`. One that could not stand in a log is none.
     pub(super) fn subject(&self) -> Option<&str> {
         let named = [&self.sub, &self.email, &self.client_id].into_iter().find_map(|claim| claim.as_str().filter(|s| !s.is_empty()))?;
-        (named.len() <= SUBJECT_BYTES_MAX && !named.chars().any(char::is_control)).then_some(named)
+        is_name(named).then_some(named)
+    }
+
+    /// Whether it was made for the log-in that this word went along with.
+    pub(super) fn has_nonce(&self, nonce: &str) -> bool {
+        !nonce.is_empty() && self.nonce.as_str() == Some(nonce)
+    }
+
+    /// Whether it was made for this party, where it says for which of several.
+    pub(super) fn is_for(&self, party: Option<&str>) -> bool {
+        self.azp.is_null() || self.azp.as_str() == party
     }
 
     /// Whether it has a scope, by `scope` or `scp`.
@@ -89,6 +147,28 @@ mod tests {
         assert!(["a", "b", "c"].iter().all(|scope| found.has_scope(scope)));
         assert!(["a", "c", "d", "e", "f", "g"].iter().all(|word| found.has_word(word)));
         assert!(!found.has_scope("d") && !found.has_word("a b") && !found.has_word(""));
+    }
+
+    #[test]
+    fn a_person_is_known_by_an_id_and_let_in_by_words() {
+        let person = |value| Person::of(claims(value));
+        let ann = person(json!({"sub": "1", "name": "Ann", "email": "ann@x", "email_verified": true, "groups": ["ops"]})).unwrap();
+        assert_eq!((ann.subject(), ann.name()), ("1", "ann@x"));
+        let has = |person: &Person, word: &str| person.has_any(&[word.to_owned()]);
+        assert!(has(&ann, "ops") && has(&ann, "ann@x") && has(&ann, "*") && !has(&ann, "1") && !ann.has_any(&[]));
+        let unseen = person(json!({"sub": "1", "email": "ann@x", "email_verified": "true"})).unwrap();
+        assert!(!has(&unseen, "ann@x"), "anybody can say so");
+        assert!(person(json!({"email": "ann@x"})).is_none(), "an address is no id");
+        assert!(
+            claims(json!({"nonce": "n"})).has_nonce("n")
+                && !claims(json!({"nonce": ""})).has_nonce("")
+                && !claims(json!({})).has_nonce("n")
+        );
+        assert!(
+            claims(json!({})).is_for(Some("a"))
+                && claims(json!({"azp": "a"})).is_for(Some("a"))
+                && !claims(json!({"azp": "b"})).is_for(Some("a"))
+        );
     }
 
     #[test]
