@@ -192,16 +192,7 @@ pub fn control(app: &Arc<App>) -> Router {
         .merge(registry())
         .merge(pages())
         .merge(settings())
-        .route("/api/auth/login", post(admin::session::login))
-        .route("/api/auth/logout", post(admin::session::logout))
-        .route("/api/auth/me", get(admin::session::me))
-        .route("/api/auth/oidc/login", get(admin::oidc::login))
-        .route("/api/auth/oidc/callback", get(admin::oidc::callback))
-        .route("/api/users", get(admin::users::list).post(admin::users::create))
-        .route("/api/users/{id}", put(admin::users::change).delete(admin::users::remove))
-        .route("/api/api-keys", get(admin::keys::list).post(admin::keys::create))
-        .route("/api/api-keys/{id}", put(admin::keys::change).delete(admin::keys::revoke))
-        .route("/api/api-keys/{id}/rotate", post(admin::keys::rotate))
+        .merge(callers())
         .route("/router/info", get(admin::choices::info))
         .route("/router/route", post(admin::choices::route))
         .route("/router/stats", get(admin::operate::stats))
@@ -226,6 +217,21 @@ pub fn control(app: &Arc<App>) -> Router {
         .layer(axum::middleware::from_fn_with_state(app.clone(), admin::trail::follow))
         .layer(DefaultBodyLimit::max(CONTROL_BYTES_MAX))
         .with_state(app.clone())
+}
+
+/// The paths of who may call: people, and keys.
+fn callers() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/auth/login", post(admin::session::login))
+        .route("/api/auth/logout", post(admin::session::logout))
+        .route("/api/auth/me", get(admin::session::me))
+        .route("/api/auth/oidc/login", get(admin::oidc::login))
+        .route("/api/auth/oidc/callback", get(admin::oidc::callback))
+        .route("/api/users", get(admin::users::list).post(admin::users::create))
+        .route("/api/users/{id}", put(admin::users::change).delete(admin::users::remove))
+        .route("/api/api-keys", get(admin::keys::list).post(admin::keys::create))
+        .route("/api/api-keys/{id}", put(admin::keys::change).delete(admin::keys::revoke))
+        .route("/api/api-keys/{id}/rotate", post(admin::keys::rotate))
 }
 
 /// The paths of the dashboard's data.
