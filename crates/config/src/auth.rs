@@ -63,16 +63,23 @@ fn oidc(reader: &mut Reader) -> Result<Option<Oidc>, ConfigError> {
     let admins: Vec<String> = reader.optional("auth.oidc.admins")?.unwrap_or_default();
     let viewers: Vec<String> = reader.optional("auth.oidc.viewers")?.unwrap_or_default();
     let wrong = |why: &str| Err(ConfigError::Invalid(format!("auth.oidc {why}")));
-    match (issuer, client_id) {
-        (None, None) => Ok(None),
-        (None, _) | (_, None) => wrong("needs `issuer` and `client_id`"),
-        (Some(issuer), Some(_)) if !issuer.starts_with("https://") && !issuer.starts_with("http://") => {
-            wrong(&format!("`issuer` must be the URL of the identity provider, and is `{issuer}`"))
+    let Some(issuer) = issuer else {
+        if client_id.is_some() || client_secret.is_some() {
+            reader.warnings.push("auth.oidc has no effect without `issuer`".to_owned());
         }
-        (Some(_), Some(_)) if admins.is_empty() && viewers.is_empty() => wrong("lets nobody in: name some in `admins` or `viewers`"),
-        (Some(_), Some(_)) if admins.iter().any(|word| word == "*") => wrong("`admins` cannot be everybody"),
-        (Some(issuer), Some(client_id)) => Ok(Some(Oidc { name, issuer, client_id, client_secret, scopes, redirect_url, admins, viewers })),
+        return Ok(None);
+    };
+    let Some(client_id) = client_id else { return wrong("needs `client_id` beside `issuer`") };
+    if !issuer.starts_with("https://") && !issuer.starts_with("http://") {
+        return wrong(&format!("`issuer` must be the URL of the identity provider, and is `{issuer}`"));
     }
+    if admins.is_empty() && viewers.is_empty() {
+        return wrong("lets nobody in: name some in `admins` or `viewers`");
+    }
+    if admins.iter().any(|word| word == "*") {
+        return wrong("would make everybody an administrator: `*` is for `viewers`");
+    }
+    Ok(Some(Oidc { name, issuer, client_id, client_secret, scopes, redirect_url, admins, viewers }))
 }
 
 fn static_keys(reader: &mut Reader) -> Result<Vec<StaticKey>, ConfigError> {

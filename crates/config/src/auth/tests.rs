@@ -50,9 +50,14 @@ fn a_provider_to_log_in_at_lets_somebody_in_and_not_everybody_administer() {
     assert_eq!((found.name.as_str(), found.scopes.join(" ").as_str()), ("single sign-on", "openid profile email"));
     assert_eq!((found.admins.as_slice(), found.viewers.len()), (&["ops".to_owned()][..], 0));
     assert_eq!(load("", &[]).unwrap().config.auth.oidc, None);
+    let halves = load("auth: {oidc: {client_id: me, admins: ops}}", &[]).unwrap();
+    assert!(
+        halves.config.auth.oidc.is_none() && halves.warnings.iter().any(|warning| warning.contains("`issuer`")),
+        "{:?}",
+        halves.warnings
+    );
     for (text, word) in [
         ("issuer: 'https://login.test', admins: ops", "client_id"),
-        ("client_id: me, admins: ops", "issuer"),
         ("issuer: login.test, client_id: me, admins: ops", "URL"),
         ("issuer: 'https://login.test', client_id: me", "viewers"),
         ("issuer: 'https://login.test', client_id: me, admins: '*'", "everybody"),

@@ -49,7 +49,7 @@ fn sample(key: &Key) -> &'static str {
         "history.bodies" | "auth.admin" => "none",
         "audit.fail_mode" => "closed",
         "log.level" => "debug",
-        "telemetry.otlp_endpoint" | "auth.oauth.issuer" | "auth.oauth.jwks_url" | "hub.url" => "http://127.0.0.1:4318",
+        "telemetry.otlp_endpoint" | "auth.oauth.issuer" | "auth.oauth.jwks_url" | "auth.oidc.issuer" | "hub.url" => "http://127.0.0.1:4318",
         "cache.redis_url" => "redis://127.0.0.1/0",
         _ if key.default == "true" => "false",
         _ if key.default == "false" => "true",
@@ -61,13 +61,16 @@ fn sample(key: &Key) -> &'static str {
 fn every_setting_is_read_from_every_one_of_its_variables_and_from_the_file() {
     for key in KEYS.iter().filter(|k| k.is_single()) {
         let value = sample(key);
-        // The switch alone asks for more, and is tried with that.
-        let beside = ("OAUTH_JWKS_URL", if key.name == "auth.oauth.enabled" { "http://127.0.0.1:1" } else { "" });
+        // A switch alone asks for more, and is tried with that.
+        let more = |switch: &str, value: &'static str| if key.name == switch { value } else { "" };
+        let keys = ("OAUTH_JWKS_URL", more("auth.oauth.enabled", "http://127.0.0.1:1"));
+        let client = ("LLM_ROUTER_AUTH_OIDC_CLIENT_ID", more("auth.oidc.issuer", "router"));
+        let people = ("LLM_ROUTER_AUTH_OIDC_VIEWERS", more("auth.oidc.issuer", "*"));
         let want = if key.shape == Shape::Secret { "***" } else { value };
         let rule = key.rule_name(PREFIX);
         for variable in key.env.iter().copied().chain([rule.as_str()]) {
             let value = if variable == "HOST" { "127.0.0.9" } else { value };
-            let loaded = loaded("", &[(variable, value), beside]);
+            let loaded = loaded("", &[keys, client, people, (variable, value)]);
             assert_eq!(shown(&loaded, key.name), (want, format!("environment {variable}")), "{variable}");
             let told =
                 loaded.warnings.iter().filter(|w| w.starts_with(&format!("{variable} is deprecated")) && w.contains(key.env[0])).count();
@@ -76,7 +79,7 @@ fn every_setting_is_read_from_every_one_of_its_variables_and_from_the_file() {
         }
         let parts: Vec<&str> = key.name.split('.').collect();
         let text = parts.iter().rev().fold(format!("\"{value}\""), |inner, part| format!("{{{part}: {inner}}}"));
-        assert_eq!(shown(&loaded(&text, &[beside]), key.name), (want, "/etc/router.yaml line 1".to_owned()), "{text}");
+        assert_eq!(shown(&loaded(&text, &[keys, client, people]), key.name), (want, "/etc/router.yaml line 1".to_owned()), "{text}");
     }
 }
 

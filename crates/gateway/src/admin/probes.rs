@@ -61,6 +61,7 @@ pub struct Authentication {
     /// The header that may carry a key besides the usual ones.
     auth_header: String,
     /// What people may log in at instead, if there is such a provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
     oidc: Option<String>,
 }
 
