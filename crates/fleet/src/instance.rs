@@ -1,11 +1,12 @@
-//! One model on one node: what moves with its requests.
+//! One model on one node: what moves with its requests. A model that fails there says nothing against the node's others: the breaker is its own.
 
 use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst},
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU32, Ordering::Relaxed, Ordering::SeqCst},
 };
 
 use crate::{
+    breaker::{Admission, Breaker},
     queue::Line,
     tally::{Tally, Totals},
 };
@@ -22,11 +23,21 @@ pub(crate) struct Instance {
     /// Requests that it works on at once; 0 where it has not said so.
     slots: AtomicU32,
     tally: Tally,
+    breaker: Mutex<Breaker>,
+    /// The breaker is not simply open: a look at it takes its lock.
+    is_shut: AtomicBool,
 }
 
 impl Instance {
     pub(crate) fn new(line: Arc<Line>) -> Self {
-        Self { line, active: AtomicU32::new(0), slots: AtomicU32::new(0), tally: Tally::default() }
+        Self {
+            line,
+            active: AtomicU32::new(0),
+            slots: AtomicU32::new(0),
+            tally: Tally::default(),
+            breaker: Mutex::default(),
+            is_shut: AtomicBool::new(false),
+        }
     }
 
     /// Takes over how many requests it works on at once; 0 where it does not say. Its counts of this moment bound nothing: they are old when the
@@ -78,6 +89,47 @@ impl Instance {
 
     pub(crate) fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// Whether the breaker lets a request pass now.
+    pub(crate) fn admission(&self, now_tick_ms: i64) -> Admission {
+        if self.is_shut.load(Relaxed) { self.breaker().admission(now_tick_ms) } else { Admission::Open }
+    }
+
+    /// Whether this request is the breaker's trial; `None` where it does not pass. `anyway` passes all but takes no trial.
+    pub(crate) fn pass_breaker(&self, now_tick_ms: i64, anyway: bool) -> Option<bool> {
+        if !self.is_shut.load(Relaxed) {
+            return Some(false);
+        }
+        let mut breaker = self.breaker();
+        match breaker.admission(now_tick_ms) {
+            Admission::Open => Some(false),
+            Admission::Trial => Some(breaker.try_trial(now_tick_ms)),
+            Admission::Closed => anyway.then_some(false),
+        }
+    }
+
+    /// The trial ended without an answer to the question.
+    pub(crate) fn give_back_trial(&self) {
+        self.breaker().give_back_trial();
+    }
+
+    /// It failed.
+    pub(crate) fn failed(&self, now_tick_ms: i64) {
+        let mut breaker = self.breaker();
+        breaker.failed(now_tick_ms);
+        self.is_shut.store(!breaker.is_open(), Relaxed);
+    }
+
+    /// It answered, or what it was is over: nothing speaks against it any more.
+    pub(crate) fn is_well(&self) {
+        let mut breaker = self.breaker();
+        breaker.succeeded();
+        self.is_shut.store(false, Relaxed);
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What moves with every request: counters and the breaker of one node. The request path touches nothing else of a node.
+//! What moves with every request on one node: counters. The request path touches nothing else of a node but the model's [`Instance`].
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::{
     balance::Facts,
-    breaker::{Admission, Breaker},
+    breaker::Admission,
     clock::Clock,
     instance::Instance,
     queue::Queue,
@@ -64,9 +64,6 @@ pub(crate) struct Live {
     /// There was a sign of life all the same.
     stirred: Notify,
     failed_at_ms: AtomicI64,
-    breaker: Mutex<Breaker>,
-    /// The breaker is not simply open: a look at it takes its lock.
-    is_shut: AtomicBool,
     /// By model: those that the node has, and those that it had and that still have requests in flight.
     instances: Mutex<HashMap<Arc<str>, Arc<Instance>>>,
 }
@@ -86,8 +83,6 @@ impl Live {
             cut_off: AtomicBool::new(false),
             stirred: Notify::new(),
             failed_at_ms: AtomicI64::new(i64::MIN),
-            breaker: Mutex::default(),
-            is_shut: AtomicBool::new(false),
             instances: Mutex::default(),
         }
     }
@@ -127,9 +122,10 @@ impl Live {
         self.load.store(Arc::new(load));
     }
 
-    /// Forgets the last report: the node begins anew.
-    pub(crate) fn forget_load(&self) {
+    /// The node begins anew: what was reported of it and what failed there is forgotten.
+    pub(crate) fn begins_anew(&self) {
         self.load.store(Arc::default());
+        self.instances().values().for_each(|instance| instance.is_well());
     }
 
     pub(crate) fn own_active(&self) -> u32 {
@@ -195,8 +191,9 @@ impl Live {
         self.failed_at_ms.load(Relaxed)
     }
 
-    pub(crate) fn admission(&self, now_tick_ms: i64) -> Admission {
-        if self.is_shut.load(Relaxed) { self.breaker().admission(now_tick_ms) } else { Admission::Open }
+    /// Whether one of its models has failed so often that it is left alone.
+    pub(crate) fn is_degraded(&self, now_tick_ms: i64) -> bool {
+        self.instances().values().any(|instance| instance.admission(now_tick_ms) != Admission::Open)
     }
 
     pub(crate) fn has_fresh_load(&self, now_tick_ms: i64) -> bool {
@@ -222,34 +219,18 @@ impl Live {
 
     /// Counts a request in. `None`: there is no room, the breaker is shut, or its one trial is taken; `anyway` passes all that (when every node is
     /// shut, one must be tried).
-    pub(crate) fn begin(self: &Arc<Self>, instance: Option<&Arc<Instance>>, anyway: bool) -> Option<InFlight> {
-        if instance.is_some_and(|instance| !instance.enter(anyway)) {
+    pub(crate) fn begin(self: &Arc<Self>, instance: &Arc<Instance>, anyway: bool) -> Option<InFlight> {
+        if !instance.enter(anyway) {
             return None;
         }
-        let Some(trial) = self.pass_breaker(anyway) else {
-            if let Some(instance) = instance {
-                instance.left();
-            }
+        let Some(trial) = instance.pass_breaker(self.clock.tick_ms(), anyway) else {
+            instance.left();
             return None;
         };
         self.active.fetch_add(1, Relaxed);
         self.assigned.fetch_add(1, Relaxed);
         self.last_turn.store(self.turns.fetch_add(1, Relaxed) + 1, Relaxed);
-        Some(InFlight { live: self.clone(), instance: instance.cloned(), begun: Instant::now(), end: End::Cancelled, trial })
-    }
-
-    /// Whether this request is the breaker's trial; `None` where it does not pass.
-    fn pass_breaker(&self, anyway: bool) -> Option<bool> {
-        if !self.is_shut.load(Relaxed) {
-            return Some(false);
-        }
-        let now_ms = self.clock.tick_ms();
-        let mut breaker = self.breaker();
-        match breaker.admission(now_ms) {
-            Admission::Open => Some(false),
-            Admission::Trial => Some(breaker.try_trial(now_ms)),
-            Admission::Closed => anyway.then_some(false),
-        }
+        Some(InFlight { live: self.clone(), instance: instance.clone(), begun: Instant::now(), end: End::Cancelled, trial })
     }
 
     /// It did not answer when it was asked how it is.
@@ -258,53 +239,29 @@ impl Live {
         self.failed_at_ms.store(self.clock.tick_ms(), Relaxed);
     }
 
-    /// A connection to the node broke outside a counted request.
-    pub(crate) fn broke(&self) {
-        self.suspect.store(true, Relaxed);
-        self.note_failure();
-    }
-
-    fn note_failure(&self) {
-        let now_ms = self.clock.tick_ms();
-        self.failed_at_ms.store(now_ms, Relaxed);
-        let mut breaker = self.breaker();
-        breaker.failed(now_ms);
-        self.is_shut.store(!breaker.is_open(), Relaxed);
-    }
-
-    fn note_success(&self) {
-        let mut breaker = self.breaker();
-        breaker.succeeded();
-        self.is_shut.store(false, Relaxed);
-    }
-
-    fn ended(&self, instance: Option<&Instance>, end: End, took_ms: f64, trial: bool) {
+    fn ended(&self, instance: &Instance, end: End, took_ms: f64, trial: bool) {
         self.active.fetch_sub(1, Relaxed);
         self.tally.count(end, took_ms);
         match end {
             End::Success => {
                 self.suspect.store(false, Relaxed);
-                self.note_success();
+                instance.is_well();
             }
-            End::Refused => self.note_success(),
+            End::Refused => instance.is_well(),
             End::Failed | End::Broken => {
                 if end == End::Broken {
                     self.suspect.store(true, Relaxed);
                 }
-                self.note_failure();
+                let now_ms = self.clock.tick_ms();
+                self.failed_at_ms.store(now_ms, Relaxed);
+                instance.failed(now_ms);
             }
-            End::Cancelled if trial => self.breaker().give_back_trial(),
+            End::Cancelled if trial => instance.give_back_trial(),
             End::Cancelled => {}
         }
         // Last, so that whoever is called finds everything counted.
-        if let Some(instance) = instance {
-            instance.tally().count(end, took_ms);
-            instance.left();
-        }
-    }
-
-    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+        instance.tally().count(end, took_ms);
+        instance.left();
     }
 }
 
@@ -313,7 +270,7 @@ impl Live {
 #[must_use = "the request counts as over when this is dropped"]
 pub struct InFlight {
     live: Arc<Live>,
-    instance: Option<Arc<Instance>>,
+    instance: Arc<Instance>,
     begun: Instant,
     end: End,
     trial: bool,
@@ -328,7 +285,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.live.ended(self.instance.as_deref(), self.end, self.begun.elapsed().as_secs_f64() * 1000.0, self.trial);
+        self.live.ended(&self.instance, self.end, self.begun.elapsed().as_secs_f64() * 1000.0, self.trial);
     }
 }
 
@@ -345,10 +302,15 @@ mod tests {
         (clock.clone(), Arc::new(Live::new(clock, Arc::default(), 0)))
     }
 
+    /// A request for the one model.
+    fn begin(live: &Arc<Live>, anyway: bool) -> Option<InFlight> {
+        live.begin(&live.instance("m", &Queue::default()), anyway)
+    }
+
     #[test]
     fn own_requests_do_not_count_twice() {
         let (_, live) = live();
-        let mine = live.begin(None, false).expect("a new breaker is open");
+        let mine = begin(&live, false).expect("a new breaker is open");
         live.report(Load::default(), 3);
         assert_eq!(live.active(), 3, "two of others and mine");
         drop(mine);
@@ -360,7 +322,7 @@ mod tests {
     #[test]
     fn a_broken_connection_makes_suspect_until_a_sign_of_life() {
         let (_, live) = live();
-        live.begin(None, false).expect("open").end(End::Broken);
+        begin(&live, false).expect("open").end(End::Broken);
         assert!(live.is_suspect());
         live.seen();
         assert!(!live.is_suspect());
@@ -370,24 +332,24 @@ mod tests {
     fn client_errors_and_hang_ups_never_shut_the_breaker() {
         let (_, live) = live();
         for end in [End::Refused, End::Cancelled] {
-            (0..20).for_each(|_| live.begin(None, false).expect("open").end(end));
+            (0..20).for_each(|_| begin(&live, false).expect("open").end(end));
         }
-        assert_eq!(live.admission(0), Admission::Open);
+        assert!(!live.is_degraded(0));
         assert_eq!(live.totals(), Totals { total: 40, successful: 0, failed: 20, cancelled: 20 });
     }
 
     #[test]
     fn a_shut_breaker_lets_one_trial_through() {
         let (clock, live) = live();
-        (0..3).for_each(|_| live.begin(None, false).expect("open").end(End::Failed));
-        assert!(live.begin(None, false).is_none());
-        assert!(live.begin(None, true).is_some(), "the last resort passes");
+        (0..3).for_each(|_| begin(&live, false).expect("open").end(End::Failed));
+        assert!(begin(&live, false).is_none());
+        assert!(begin(&live, true).is_some(), "the last resort passes");
         clock.advance(Duration::from_secs(5));
-        let trial = live.begin(None, false).expect("the pause is over");
-        assert!(live.begin(None, false).is_none(), "one trial at a time");
+        let trial = begin(&live, false).expect("the pause is over");
+        assert!(begin(&live, false).is_none(), "one trial at a time");
         drop(trial);
-        live.begin(None, false).expect("the trial was cancelled, another may try").end(End::Success);
-        assert_eq!(live.admission(0), Admission::Open);
+        begin(&live, false).expect("the trial was cancelled, another may try").end(End::Success);
+        assert!(!live.is_degraded(0));
     }
 
     #[test]
@@ -408,7 +370,7 @@ mod tests {
             let mut ended = [0; 3];
             for (node, what, end) in steps {
                 if what < 4 {
-                    held.push((node, nodes[node].begin(None, true).expect("forced")));
+                    held.push((node, begin(&nodes[node], true).expect("forced")));
                 } else if !held.is_empty() {
                     let (node, guard) = held.swap_remove(what * 7 % held.len());
                     ended[node] += 1;

@@ -220,7 +220,7 @@ impl Fleet {
         if let Some(id) = &replaced {
             registry.remove(id);
         }
-        record.live.forget_load();
+        record.live.begins_anew();
         record.live.seen();
         registry.put(record);
         self.publish(&registry);

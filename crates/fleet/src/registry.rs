@@ -136,18 +136,6 @@ impl Fleet {
         self.changed.subscribe()
     }
 
-    /// Counts a request on a node in; `None`: no such node, or its breaker is shut. See [`crate::Candidate::begin`].
-    pub fn begin(&self, node_id: &str) -> Option<crate::InFlight> {
-        self.registry().get(node_id)?.live.begin(None, false)
-    }
-
-    /// A connection to a node broke outside a counted request: it is asked last until its next sign of life.
-    pub fn report_failure(&self, node_id: &str) {
-        if let Some(record) = self.registry().get(node_id) {
-            record.live.broke();
-        }
-    }
-
     /// Resolves when a node has been silent for so long that it counts as gone; at once if it is gone already.
     pub async fn gone(&self, peer: &Peer) {
         loop {

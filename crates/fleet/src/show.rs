@@ -251,7 +251,7 @@ fn state(r: &Record, status: Status, now_tick_ms: i64, timeout_ms: i64) -> &'sta
         Status::Draining => "draining",
         Status::Offline => "gone",
         Status::Online if r.live.is_suspect() || r.live.is_late(now_tick_ms, timeout_ms) => "suspect",
-        Status::Online if r.live.admission(now_tick_ms) != crate::breaker::Admission::Open => "degraded",
+        Status::Online if r.live.is_degraded(now_tick_ms) => "degraded",
         Status::Online => "ready",
     }
 }

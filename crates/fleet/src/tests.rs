@@ -79,6 +79,13 @@ impl World {
         self.fleet.get(&node.registered.node_id).expect("it is registered")
     }
 
+    /// Counts a request for a node's first model in, whatever the balancer thinks of it.
+    fn begin(&self, node: &Node) -> Option<crate::InFlight> {
+        let view = self.fleet.view();
+        let peer = view.peer(&node.registered.node_id).expect("it is registered");
+        peer.live.begin(&peer.live.known_instance(&node.models[0]).expect("it has it"), false)
+    }
+
     /// Names in the order of asking.
     fn order(&self, model: &str) -> Vec<String> {
         self.fleet.view().candidates(model, ALL).iter().map(|c| c.peer.name.to_string()).collect()

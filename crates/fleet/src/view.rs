@@ -108,7 +108,7 @@ pub struct Candidate {
 impl Candidate {
     /// Counts a request in. `None`: it has no room, it failed meanwhile, or somebody else is trying whether it is well again; take the next.
     pub fn begin(&self) -> Option<InFlight> {
-        self.peer.live.begin(Some(&self.instance), self.last_resort)
+        self.peer.live.begin(&self.instance, self.last_resort)
     }
 }
 
@@ -271,7 +271,7 @@ impl FleetView {
         let (mut is_ready, mut is_well) = (false, false);
         for holder in holders.iter().filter(|h| h.peer.is_ready(now)) {
             is_ready = true;
-            if holder.peer.is_suspect(now) || holder.peer.live.admission(now.tick_ms) == Admission::Closed {
+            if holder.peer.is_suspect(now) || holder.instance.admission(now.tick_ms) == Admission::Closed {
                 continue;
             }
             is_well = true;

@@ -4,6 +4,7 @@
 //! [`scripted`] answers from within. [`Engine`] is the near end for both; it knows when the far end has died or hangs.
 
 mod client;
+mod loading;
 mod mailbox;
 mod pipe;
 pub mod process;
@@ -20,6 +21,7 @@ use tokio::{
 use wire::fleet::worker::{Done, TokenLogprob, WorkerCode};
 
 pub use client::{Engine, Generation};
+pub use loading::{Effort, Work};
 
 /// Most requests of one engine that are not finished, cancelled ones included until the engine has let go of them.
 pub const REQUESTS_MAX: usize = 1024;
@@ -34,6 +36,8 @@ pub struct Link {
     pub kill: Arc<Notify>,
     /// Resolves when the engine has ended, with how it did: "exit code 1", "signal 9".
     pub ended: BoxFuture<'static, String>,
+    /// Tells what the engine has done so far, where that can be seen.
+    pub effort: Option<Effort>,
 }
 
 /// Makes engines.
@@ -45,8 +49,10 @@ pub trait Launch: Send + Sync {
 /// How long an engine may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// For loading its model.
+    /// For loading its model; longer while it gets on with it.
     pub load: Duration,
+    /// A load that takes longer is given up when nothing was done for so long.
+    pub stall: Duration,
     /// Without a heartbeat, or without a step while it has work.
     pub hang: Duration,
 }

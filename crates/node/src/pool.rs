@@ -33,9 +33,11 @@ use backoff::History;
 use slot::Slot;
 pub use slot::{Lease, Loaded};
 
-/// A load may take so long, and more for large files.
+/// A load may take so long, and more for large files, and as long as it gets on.
 const LOAD_BASE: Duration = Duration::from_mins(1);
 const LOAD_PER_GIB: Duration = Duration::from_secs(20);
+/// A load that takes longer is given up when nothing was done for so long.
+const LOAD_STALL: Duration = Duration::from_mins(1);
 /// How long an unloaded engine may finish what it is doing.
 pub const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// Requests that may wait inside one engine.
@@ -267,7 +269,7 @@ impl Inner {
             queue_max: QUEUE_MAX,
         };
         let gibibytes = u32::try_from(model.bytes >> 30).unwrap_or(u32::MAX);
-        let limits = Limits { load: LOAD_BASE + LOAD_PER_GIB.saturating_mul(gibibytes), hang: self.options.hang };
+        let limits = Limits { load: LOAD_BASE + LOAD_PER_GIB.saturating_mul(gibibytes), stall: LOAD_STALL, hang: self.options.hang };
         let link = self.launch.launch(&model.id).map_err(LoadError::Start)?;
         Engine::start(link, load, limits).await
     }

@@ -70,7 +70,7 @@ async fn disconnect_lasts_until_the_next_heartbeat_and_delete_for_ever() {
 async fn a_draining_node_gets_nothing_new_and_finishes_what_it_has() {
     let mut world = World::new().await;
     let (a, _b) = (world.node("a", &["m", "only-a"]).await, world.node("b", &["m"]).await);
-    let held = world.fleet.begin(&a.registered.node_id).expect("it is well");
+    let held = world.begin(&a).expect("it is well");
     world.fleet.drain(&a.registered.node_id, true).await.expect("known");
     assert_eq!((world.seen(&a).status, world.seen(&a).state, world.seen(&a).active_requests), (Status::Draining, "draining", 1));
     assert_eq!((world.order("m"), world.fleet.view().presence("only-a")), (vec!["b".to_owned()], Presence::Down));

@@ -33,7 +33,7 @@ async fn metrics_mode_counts_what_is_in_flight_here() {
     world.beat(&a, |h| (h.cpu_usage, h.memory_usage) = (30.0, 30.0));
     world.beat(&b, |h| (h.cpu_usage, h.memory_usage) = (35.0, 30.0));
     assert_eq!(world.ask("m", 1), ["a"]);
-    let held = world.fleet.begin(&a.registered.node_id).expect("it is well");
+    let held = world.begin(&a).expect("it is well");
     assert_eq!(world.ask("m", 2), ["b", "b"], "60 and 10 against 65");
     drop(held);
     assert_eq!(world.ask("m", 1), ["a"]);
@@ -65,13 +65,10 @@ async fn looking_twice_does_not_use_up_a_turn() {
 async fn a_broken_connection_puts_a_node_last_until_it_beats() {
     let world = World::new().await;
     let (a, _b) = (world.node("a", &["m"]).await, world.node("b", &["m"]).await);
-    world.fleet.begin(&a.registered.node_id).expect("it is well").end(End::Broken);
+    world.begin(&a).expect("it is well").end(End::Broken);
     assert_eq!((world.order("m"), world.seen(&a).state), (vec!["b".to_owned()], "suspect"));
     world.beat(&a, |_| {});
     assert_eq!((world.order("m").len(), world.seen(&a).state), (2, "ready"));
-    world.fleet.report_failure(&a.registered.node_id);
-    assert_eq!(world.order("m"), ["b"]);
-    world.fleet.report_failure("nobody");
 }
 
 #[tokio::test]
@@ -79,11 +76,11 @@ async fn three_failures_open_the_breaker_and_one_success_closes_it() {
     let world = World::new().await;
     let (a, _b) = (world.node("a", &["m"]).await, world.node("b", &["m"]).await);
     for _ in 0..3 {
-        world.fleet.begin(&a.registered.node_id).expect("it is well").end(End::Failed);
+        world.begin(&a).expect("it is well").end(End::Failed);
     }
     world.beat(&a, |_| {});
     assert_eq!((world.order("m"), world.seen(&a).state), (vec!["b".to_owned()], "degraded"), "a heartbeat says nothing about answers");
-    assert!(world.fleet.begin(&a.registered.node_id).is_none());
+    assert!(world.begin(&a).is_none());
     world.fleet.clock.advance(Duration::from_secs(5));
     let view = world.fleet.view();
     let candidates = view.candidates("m", ALL);
@@ -97,11 +94,22 @@ async fn three_failures_open_the_breaker_and_one_success_closes_it() {
 }
 
 #[tokio::test]
+async fn a_model_that_fails_on_a_node_leaves_its_others_there_alone() {
+    let world = World::new().await;
+    let (mut a, _b) = (world.node("a", &["broken", "m"]).await, world.node("b", &["broken", "m"]).await);
+    (0..3).for_each(|_| world.begin(&a).expect("it is well").end(End::Failed));
+    assert_eq!((world.order("broken"), world.order("m").len(), world.seen(&a).state), (vec!["b".to_owned()], 2, "degraded"));
+    (a.registered, _) = world.fleet.register(a.server.registration("a"), here()).await.expect("it comes back");
+    world.beat(&a, |_| {});
+    assert_eq!((world.order("broken").len(), world.seen(&a).state), (2, "ready"), "a process that starts anew is judged anew");
+}
+
+#[tokio::test]
 async fn when_all_have_failed_the_one_that_failed_first_is_tried() {
     let world = World::new().await;
     let nodes = [world.node("a", &["m"]).await, world.node("b", &["m"]).await];
     for node in nodes.iter().rev() {
-        (0..3).for_each(|_| world.fleet.begin(&node.registered.node_id).expect("it is well").end(End::Failed));
+        (0..3).for_each(|_| world.begin(node).expect("it is well").end(End::Failed));
         world.fleet.clock.advance(Duration::from_millis(10));
     }
     let candidates = world.fleet.view().candidates("m", ALL);
@@ -114,12 +122,11 @@ async fn when_all_have_failed_the_one_that_failed_first_is_tried() {
 async fn requests_are_counted_by_their_ends() {
     let world = World::new().await;
     let node = world.node("a", &["m"]).await;
-    let id = &node.registered.node_id;
     for end in [End::Success, End::Success, End::Success, End::Refused] {
-        world.fleet.begin(id).expect("it is well").end(end);
+        world.begin(&node).expect("it is well").end(end);
     }
-    drop(world.fleet.begin(id).expect("a caller that goes away"));
-    let held = world.fleet.begin(id).expect("it is well");
+    drop(world.begin(&node).expect("a caller that goes away"));
+    let held = world.begin(&node).expect("it is well");
     let sum = world.fleet.summary();
     assert_eq!(
         (sum.total_requests, sum.successful_requests, sum.failed_requests, sum.cancelled_requests, sum.total_active_requests),
@@ -134,7 +141,7 @@ async fn requests_are_counted_by_their_ends() {
 async fn counters_outlive_a_registration() {
     let world = World::new().await;
     let node = world.node("a", &["m"]).await;
-    let held = world.fleet.begin(&node.registered.node_id).expect("it is well");
+    let held = world.begin(&node).expect("it is well");
     world.fleet.register(node.server.registration("a"), here()).await.expect("it comes back");
     assert_eq!(world.seen(&node).active_requests, 1);
     held.end(End::Success);

@@ -17,7 +17,7 @@ use tokio::{
 };
 use wire::fleet::worker::{EngineStats, FromWorker, Load, ModelInfo, Prompt, RequestId, Submit, ToWorker, WorkerCode, encode_frame};
 
-use super::{EngineError, Event, Limits, Link, LoadError, REQUESTS_MAX, mailbox::Mailbox, pipe, pulse, pulse::Pulse};
+use super::{EngineError, Event, Limits, Link, LoadError, REQUESTS_MAX, loading, mailbox::Mailbox, pipe, pulse, pulse::Pulse};
 
 /// Frames on their way to the engine: two for every request at most, and a few of the engine's own.
 const OUTBOX_MAX: usize = 2 * REQUESTS_MAX + 64;
@@ -76,11 +76,11 @@ impl Engine {
         // Ends the far end if this future is dropped or fails.
         let mut guard = Guard(Some(shared.clone()));
         shared.send(&ToWorker::Load(load)).map_err(|e| LoadError::Died(e.to_string()))?;
-        let info = match time::timeout(limits.load, loaded).await {
+        let info = match loading::wait(loaded, link.effort, limits).await {
             Ok(Ok(Ok(info))) => *info,
             Ok(Ok(Err(message))) => return Err(LoadError::Refused(message)),
             Ok(Err(_gone)) => return Err(LoadError::Died(shared.how_it_ended().await)),
-            Err(_elapsed) => return Err(LoadError::TimedOut(limits.load)),
+            Err(waited) => return Err(LoadError::TimedOut(waited)),
         };
         *lock(&shared.stats) = EngineStats { slots_total: info.slots, kv_total: info.kv_cells, ..EngineStats::default() };
         guard.0 = None;

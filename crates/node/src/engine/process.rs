@@ -15,7 +15,7 @@ use tokio::{
     sync::Notify,
 };
 
-use super::{Launch, Link};
+use super::{Launch, Link, loading};
 
 /// The worker's file name.
 const WORKER: &str = if cfg!(windows) { "llm-node-worker.exe" } else { "llm-node-worker" };
@@ -84,10 +84,11 @@ impl Launch for Processes {
         };
         tracing::info!(model = id, pid = child.id(), "a worker was started");
         tokio::spawn(log(id.to_owned(), stderr));
+        let effort = child.id().map(loading::of_process);
         let kill = Arc::new(Notify::new());
         let ended = tokio::spawn(guard(child, kill.clone()));
         let ended = ended.map(|how| how.unwrap_or_else(|e| e.to_string())).boxed();
-        Ok(Link { reader: Box::new(stdout), writer: Box::new(stdin), kill, ended })
+        Ok(Link { reader: Box::new(stdout), writer: Box::new(stdin), kill, ended, effort })
     }
 }
 

@@ -61,7 +61,7 @@ impl Launch for InProcess {
             }
         });
         let ended = task.map(|how| how.unwrap_or_else(|e| e.to_string())).boxed();
-        Ok(Link { reader: Box::new(near_in), writer: Box::new(near_out), kill, ended })
+        Ok(Link { reader: Box::new(near_in), writer: Box::new(near_out), kill, ended, effort: None })
     }
 }
 
