@@ -104,6 +104,8 @@ pub struct NodeSettings {
     pub sync_models: bool,
     /// A loaded model is not unloaded for another one before it was there for so long.
     pub min_residency: Duration,
+    /// How long a request waits for its model to be loaded before its caller is told to come back.
+    pub load_patience: Duration,
     /// The hub that models come from.
     pub hub: Hub,
     /// How files of models are fetched.
@@ -173,6 +175,7 @@ impl NodeSettings {
             default_embedding_model: reader.optional("default_embedding_model")?,
             sync_models: reader.value("sync_models")?,
             min_residency: reader.value("min_residency")?,
+            load_patience: reader.value("load_patience")?,
             hub: files::hub(reader, &files::OF_NODE)?,
             downloads: files::downloads(reader, &files::OF_NODE)?,
             debug_paths: reader.value("debug_paths")?,

@@ -58,6 +58,8 @@ pub(crate) const NODE_KEYS: &[Key] = &[
     Key::value("sync_models", "true", "Whether the node fetches the models that its router keeps.").env(&["LLM_NODE_SYNC_MODELS"]),
     Key::value("min_residency", "30s", "A loaded model is not unloaded for another one before it was there for so long.")
         .env(&["LLM_NODE_MIN_RESIDENCY"]),
+    Key::value("load_patience", "60s", "How long a request waits for its model to be loaded before its caller is told to come back.")
+        .env(&["LLM_NODE_LOAD_PATIENCE"]),
     Key::value("hub_url", "https://huggingface.co", "The hub that models come from, or a mirror of it with the same API.").env(&[
         "LLM_NODE_HUB_URL",
         "HF_BASE_URL",

@@ -318,6 +318,7 @@ impl<'a> Exchange<'a> {
         // The answer's own status was 200; a limit and an overload are compared with those that say so in theirs.
         let status = if matches!(status, 429 | 529) { status } else { 200 };
         (judged.verdict != Verdict::GiveBack).then(|| Fault {
+            is_loading: judged.kind == Some(Kind::Loading),
             is_credential: judged.kind == Some(Kind::Credit),
             said: Some(self.heard(&said.message)),
             ..fault(&self.name, AttemptOutcome::Broken, Some(status), message)
@@ -383,6 +384,7 @@ impl<'a> Exchange<'a> {
             request_id: head.headers.get("x-request-id").and_then(|v| v.to_str().ok()).map(Into::into),
             is_passing: judged.verdict == Verdict::Retry,
             said: message_of(&body).filter(|_| !is_about_credential).map(|said| self.heard(&said)),
+            is_loading: judged.kind == Some(Kind::Loading),
             is_credential: judged.kind == Some(Kind::Credit) || (judged.kind == Some(Kind::Key) && status != StatusCode::FORBIDDEN),
             ..fault(name, AttemptOutcome::Refused, Some(status.as_u16()), message)
         })

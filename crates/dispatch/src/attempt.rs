@@ -58,6 +58,7 @@ pub(crate) async fn attempt(
             (AttemptOutcome::Served, Some(200..=299)) => fleet::End::Success,
             // What a node can't do, or has no memory for, says nothing against it.
             (AttemptOutcome::Served, _) | (AttemptOutcome::Refused, Some(400..=499 | 501 | 507)) => fleet::End::Refused,
+            _ if result.as_ref().is_err_and(|fault| fault.is_loading) => fleet::End::Refused,
             (AttemptOutcome::Unreachable | AttemptOutcome::Broken, _) => fleet::End::Broken,
             _ => fleet::End::Failed,
         });

@@ -29,6 +29,8 @@ pub(crate) struct Fault {
     pub(crate) is_credential: bool,
     /// It was not asked only because others might serve sooner.
     pub(crate) is_guess: bool,
+    /// It waited for the model to be loaded, and that goes on.
+    pub(crate) is_loading: bool,
 }
 
 impl Fault {
@@ -81,6 +83,7 @@ pub(crate) fn conclusion(faults: &[Fault], model: &str) -> Failure {
     let common = last.class().filter(|class| called.iter().all(|f| f.class() == Some(*class)));
     let code = match common {
         Some(429) => Code::RateLimitExceeded,
+        Some(503) if called.iter().all(|f| f.is_loading) => Code::ModelLoading,
         Some(503) => Code::NoAvailableTarget,
         Some(504) => Code::UpstreamTimeout,
         Some(404) => Code::ModelNotFound,
@@ -104,7 +107,7 @@ pub(crate) fn conclusion(faults: &[Fault], model: &str) -> Failure {
     }
     details.insert("attempts".to_owned(), attempts.into());
     let mut failure = Failure { details, ..Failure::new(code, message) };
-    if matches!(code, Code::NoAvailableTarget | Code::RateLimitExceeded) {
+    if matches!(code, Code::NoAvailableTarget | Code::RateLimitExceeded | Code::ModelLoading) {
         failure.retry_after = Some(wait.unwrap_or(Duration::from_secs(1)));
     }
     failure
@@ -146,6 +149,7 @@ pub(crate) fn fault(name: &Arc<str>, outcome: AttemptOutcome, status: Option<u16
         is_language: false,
         is_credential: false,
         is_guess: false,
+        is_loading: false,
     }
 }
 
@@ -167,6 +171,7 @@ mod tests {
             is_language: false,
             is_credential: false,
             is_guess: false,
+            is_loading: false,
         }
     }
 

@@ -347,7 +347,14 @@ async fn nodes_once(
         match Way::to_node(d, &candidate.peer, (guard, pick), model, ask.request) {
             Ok(way) => match attempt(d, Box::new(way), ask.request, ask.deadline, trail).await {
                 Ok(flow) => return Ok(Some(flow)),
-                Err(fault) => faults.push(fault),
+                Err(fault) => {
+                    let is_loading = fault.is_loading;
+                    faults.push(fault);
+                    // It was the best of them; another node would have to load the model too.
+                    if is_loading {
+                        break;
+                    }
+                }
             },
             Err(failure) if failure.code == Code::InvalidRequest => return Err(failure),
             Err(obstacle) => faults.push(skipped(&candidate.peer.name, obstacle)),

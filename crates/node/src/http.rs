@@ -36,11 +36,13 @@ pub use access::Access;
 use crate::{
     activity::{Activity, Busy},
     gpu::{Gpu, Gpus},
-    pool::Pool,
+    pool::{Lease, Pool},
 };
 
 /// Most inference requests at once.
 const REQUESTS_MAX: usize = 512;
+/// When to come back for a model that is being loaded.
+const LOAD_PAUSE: Duration = Duration::from_secs(10);
 
 /// What the handlers share.
 pub struct App {
@@ -60,6 +62,8 @@ pub struct App {
     pub is_ready: AtomicBool,
     /// For embeddings requests without a model.
     pub default_embedding_model: Option<String>,
+    /// How long a request waits for its model to be loaded.
+    pub load_patience: Duration,
     /// Whether `/internal-error` exists.
     pub debug_paths: bool,
     places: Arc<Semaphore>,
@@ -84,6 +88,7 @@ impl App {
             started: Instant::now(),
             is_ready: AtomicBool::new(false),
             default_embedding_model: None,
+            load_patience: Duration::MAX,
             debug_paths: false,
             places: Arc::new(Semaphore::new(REQUESTS_MAX)),
             bodies: Arc::new(Semaphore::new(reply::BODIES_KIB_MAX)),
@@ -94,6 +99,23 @@ impl App {
     async fn gpus(&self) -> Vec<Gpu> {
         let Some(gpus) = self.gpus.get().cloned() else { return Vec::new() };
         tokio::task::spawn_blocking(move || gpus.read()).await.unwrap_or_default()
+    }
+
+    /// A use of a model, which is loaded first where it is not. Where that takes too long it goes on, and the caller is told to come back.
+    async fn lease(&self, model: &str) -> Result<Lease, Failure> {
+        match tokio::time::timeout(self.load_patience, self.pool.acquire(model)).await {
+            Ok(leased) => leased,
+            Err(_elapsed) => Err(self.still_loading(&self.pool.find(model).await?.id)),
+        }
+    }
+
+    fn still_loading(&self, id: &str) -> Failure {
+        let taken = self.pool.status().into_iter().find(|status| status.id == id).and_then(|status| status.loading_for);
+        let taken_s = taken.unwrap_or(self.load_patience).as_secs();
+        Failure::new(Code::ModelLoading, format!("the model `{id}` is being loaded, for {taken_s} s now; ask again later"))
+            .at("model")
+            .with("loading_s", taken_s)
+            .retry_after(LOAD_PAUSE)
     }
 
     fn place(&self) -> Result<Place, Failure> {

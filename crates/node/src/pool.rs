@@ -95,6 +95,8 @@ pub struct Status {
     pub id: String,
     /// False while it is loading.
     pub is_ready: bool,
+    /// For how long it has been loading.
+    pub loading_for: Option<Duration>,
     /// Whether it can embed.
     pub can_embed: bool,
     /// Requests that use it.

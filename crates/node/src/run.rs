@@ -216,6 +216,7 @@ fn app(settings: &NodeSettings, environment: &Environment, logs: Arc<Logs>, mode
         App::new(pool, logs, if settings.agent && !settings.standalone { Access::of_agent() } else { Access::new(settings.standalone) });
     app.default_embedding_model.clone_from(&settings.default_embedding_model);
     app.debug_paths = settings.debug_paths;
+    app.load_patience = settings.load_patience;
     Ok(Arc::new(app))
 }
 

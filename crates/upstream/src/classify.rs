@@ -38,6 +38,8 @@ pub enum Kind {
     TooLarge,
     /// Too busy.
     Overloaded,
+    /// The model is on its way into memory.
+    Loading,
     /// It took too long there.
     Timeout,
     /// It collides with another request.
@@ -61,6 +63,7 @@ impl Kind {
             Self::ContentPolicy => "content_policy",
             Self::TooLarge => "too_large",
             Self::Overloaded => "overloaded",
+            Self::Loading => "loading",
             Self::Timeout => "timeout",
             Self::Conflict => "conflict",
             Self::Server => "server",
@@ -116,6 +119,8 @@ fn verdict(status: u16, kind: Kind, said: &Said, also_retried: &[u16]) -> Verdic
     match (status, kind) {
         // Waiting fills no purse.
         (400..=499, Kind::Credit) => Verdict::NextTarget,
+        // It was waited for already.
+        (503, Kind::Loading) => Verdict::NextTarget,
         (408 | 425 | 429 | 500..=599, _) => Verdict::Retry,
         (409, _) if said.message_has("lock") => Verdict::Retry,
         (status, _) if also_retried.contains(&status) => Verdict::Retry,
@@ -191,6 +196,7 @@ const COMMON: &[Tell] = &[
     named("rate_limit_exceeded", Kind::RateLimit),
     named("rate_limit_error", Kind::RateLimit),
     named("overloaded_error", Kind::Overloaded),
+    named("model_loading", Kind::Loading),
     named("request_too_large", Kind::TooLarge),
     named("timeout_error", Kind::Timeout),
     message(WRONG, "maximum context length", Kind::ContextLength),
@@ -236,6 +242,7 @@ mod tests {
         }
         assert_eq!(judge(400, "Your credit balance is too low"), Verdict::NextTarget);
         assert_eq!(judge(409, "lock timeout"), Verdict::Retry);
+        assert_eq!(judge(503, r#"{"error": {"message": "still loading", "code": "model_loading"}}"#), Verdict::NextTarget);
         assert_eq!(judge(200, ""), Verdict::Serve);
     }
 

@@ -174,6 +174,26 @@ async fn a_node_without_the_memory_for_a_model_is_well_and_says_so_itself() {
 }
 
 #[tokio::test]
+async fn a_node_that_still_loads_a_model_is_well_and_nobody_else_begins_to() {
+    let said = json!({"error": {"message": "the model `house-model` is being loaded, for 60 s now", "type": "service_unavailable", "param": "model", "code": "model_loading", "loading_s": 60}});
+    let list = || Reply::json(&json!({"data": [{"id": "house-model"}]}));
+    let loads = || Reply::json(&said).status(503).header("retry-after", "10");
+    let nodes = [0, 1].map(|_| FakeUpstream::start(Script::always(loads()).on("/v1/models", list())));
+    let router = Setup::new().start();
+    join(&router, &nodes[0], "one", "house-model").await;
+    join(&router, &nodes[1], "two", "house-model").await;
+    for _ in 0..8 {
+        let answer = router.chat("house-model", json!({"stream": true})).send().await;
+        assert_eq!((answer.status, answer.code().as_str()), (503, "model_loading"), "{}", answer.text());
+        assert_eq!((answer.header("retry-after"), answer.text().contains("60 s")), ("10", true), "{}", answer.text());
+    }
+    let asked = nodes.iter().map(|node| node.requests().iter().filter(|r| r.method == "POST").count()).sum::<usize>();
+    assert_eq!(asked, 8, "one node each");
+    let states = router.get("/api/nodes").key(MASTER).send().await.json();
+    assert!(states.as_array().unwrap().iter().all(|node| node["state"] == "ready"), "{states}");
+}
+
+#[tokio::test]
 async fn nodes_outlive_a_killed_router() {
     let node = FakeUpstream::start(models(Reply::ok(), "house-model"));
     let mut router = Setup::new().start();

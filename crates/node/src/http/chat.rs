@@ -52,7 +52,7 @@ pub(super) async fn chat(State(app): State<Arc<App>>, Extension(id): Extension<R
         }
         plan.constraint = Some(forced);
     }
-    let lease = app.pool.acquire(&model).await?;
+    let lease = app.lease(&model).await?;
     plan.stop.extend(lease.template.stop().map(str::to_owned));
     let prompt = render(lease.clone(), conversation, body.len()).await?;
     let manner = manner(lease.template.speech(), mode, &prompt, tools, request.parallel_tool_calls != Some(false));

@@ -44,7 +44,7 @@ pub(super) async fn completions(
     if count > PROMPTS_MAX {
         return Err(Failure::invalid("n", format!("{count} choices; at most {PROMPTS_MAX} are made at once")).into());
     }
-    let lease = app.pool.acquire(&model).await?;
+    let lease = app.lease(&model).await?;
     let echoes = if request.echo == Some(true) { echoes(&lease, &prompts).await? } else { vec![String::new(); prompts.len()] };
     let steps = plan.start(&app, &lease, prompts);
     let include_usage = request.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false);

@@ -39,7 +39,7 @@ pub(super) async fn embeddings(State(app): State<Arc<App>>, request: Request) ->
         }
     };
     let inputs = inputs(request.input.ok_or_else(|| Failure::invalid("input", "`input` is missing"))?)?;
-    let lease = app.pool.acquire(&model).await?;
+    let lease = app.lease(&model).await?;
     let (mut vectors, prompt_tokens) = embed(&app, lease, inputs).await?;
     if let Some(dimensions) = request.dimensions {
         vectors.iter_mut().try_for_each(|vector| cut(vector, dimensions as usize))?;
@@ -66,7 +66,7 @@ pub(super) async fn embed(app: &App, lease: Lease, inputs: Vec<Prompt>) -> Resul
     let made = match first {
         Err(EngineError::Lost(how)) => {
             tracing::warn!(model = id, how, "an engine was lost; the request is tried once more");
-            app.pool.acquire(&id).await?.engine.embed(inputs).await
+            app.lease(&id).await?.engine.embed(inputs).await
         }
         made => made,
     };

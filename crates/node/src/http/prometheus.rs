@@ -73,7 +73,16 @@ mod tests {
     #[test]
     fn names_of_models_are_escaped() {
         let stats = wire::fleet::worker::EngineStats { slots_total: 8, ..Default::default() };
-        let status = Status { id: "a\"b".to_owned(), is_ready: true, can_embed: false, active: 0, memory_bytes: 7, context: 8, stats };
+        let status = Status {
+            id: "a\"b".to_owned(),
+            is_ready: true,
+            loading_for: None,
+            can_embed: false,
+            active: 0,
+            memory_bytes: 7,
+            context: 8,
+            stats,
+        };
         let mut out = String::new();
         columns(&mut out, &[status]);
         assert!(out.contains("# TYPE llm_node_slots gauge\nllm_node_slots{model=\"a\\\"b\"} 8\n"), "{out}");

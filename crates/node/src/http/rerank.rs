@@ -43,7 +43,7 @@ pub(super) async fn rerank(State(app): State<Arc<App>>, request: Request) -> Res
         return Err(Failure::invalid("top_n", "`top_n` must be at least 1").into());
     }
     let documents: Vec<String> = documents.into_iter().map(Document::into_text).collect();
-    let lease = app.pool.acquire(&model).await?;
+    let lease = app.lease(&model).await?;
     let ranks = lease.engine.info().pooling.as_deref() == Some("rank");
     let template = lease.model.header.template_rerank.clone();
     let inputs = if ranks {

@@ -71,7 +71,7 @@ async fn lease(app: &App, model: Option<&String>) -> Result<Lease, Failure> {
             _ => return Err(missing),
         },
     };
-    app.pool.acquire(&named).await
+    app.lease(&named).await
 }
 
 /// What a chat with this body would ask the model.

@@ -21,7 +21,8 @@ pub(super) struct Slot {
 
 struct View {
     loaded: Option<Arc<Loaded>>,
-    is_loading: bool,
+    /// Since when it is being loaded, if it is.
+    loading_since: Option<Instant>,
     active: u32,
     last_used: Instant,
 }
@@ -74,7 +75,7 @@ impl Loaded {
 
 impl Slot {
     pub(super) fn new(id: &str) -> Self {
-        let view = View { loaded: None, is_loading: false, active: 0, last_used: Instant::now() };
+        let view = View { loaded: None, loading_since: None, active: 0, last_used: Instant::now() };
         Self { id: id.to_owned(), busy: Arc::default(), view: Mutex::new(view) }
     }
 
@@ -101,19 +102,20 @@ impl Slot {
     }
 
     pub(super) fn loading(self: &Arc<Self>) -> Loading {
-        self.view().is_loading = true;
+        self.view().loading_since = Some(Instant::now());
         Loading(self.clone())
     }
 
     pub(super) fn status(&self) -> Option<Status> {
         let view = self.view();
         let loaded = view.loaded.as_ref().filter(|loaded| loaded.engine.is_alive());
-        if loaded.is_none() && !view.is_loading {
+        if loaded.is_none() && view.loading_since.is_none() {
             return None;
         }
         Some(Status {
             id: self.id.clone(),
             is_ready: loaded.is_some(),
+            loading_for: view.loading_since.filter(|_| loaded.is_none()).map(|since| since.elapsed()),
             can_embed: loaded.is_some_and(|loaded| loaded.engine.info().pooling.as_deref().is_some_and(|pooling| pooling != "rank")),
             active: view.active,
             memory_bytes: loaded.map_or(0, |loaded| loaded.memory_bytes),
@@ -128,7 +130,7 @@ pub(super) struct Loading(Arc<Slot>);
 
 impl Drop for Loading {
     fn drop(&mut self) {
-        self.0.view().is_loading = false;
+        self.0.view().loading_since = None;
     }
 }
 

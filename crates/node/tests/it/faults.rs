@@ -78,6 +78,23 @@ fn a_model_that_refuses_to_load_says_why() {
 }
 
 #[test]
+fn who_waits_long_for_a_load_is_told_to_come_back_and_the_load_goes_on() {
+    let model = "m+load=2000";
+    let node = Node::start(&[model], &[("LLM_NODE_STANDALONE", "true"), ("LLM_NODE_LOAD_PATIENCE", "100ms")], &[]);
+    let refused = node.chat(model, "one two", json!({"stream": true}));
+    let error = &refused.json()["error"];
+    assert_eq!((refused.status, error["code"].as_str(), error["loading_s"].is_u64()), (503, Some("model_loading"), true), "{error}");
+    assert_eq!(refused.header("retry-after"), Some("10"));
+    let said = eventually("it is loaded", || {
+        let answer = node.chat(model, "one two", json!({}));
+        (answer.status == 200).then(|| answer.json()["choices"][0]["message"]["content"].clone())
+    });
+    assert_eq!(said, "one two");
+    let log = std::fs::read_to_string(node.dir.path().join("logs/node.log")).unwrap();
+    assert_eq!(log.matches("a worker was started").count(), 1, "all wait for the same load");
+}
+
+#[test]
 fn a_client_that_leaves_a_stream_frees_its_place() {
     let model = "m+delay=5";
     let node = Node::alone(&[model]);
