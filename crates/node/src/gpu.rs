@@ -68,11 +68,23 @@ pub struct Gpu {
     pub compute: Option<String>,
     /// Version of its driver.
     pub driver: Option<String>,
+    /// It has no memory of its own: what is the machine's is also its.
+    pub is_shared: bool,
 }
 
 impl Gpu {
     const fn new(vendor: Vendor, model: String) -> Self {
-        Self { vendor, model, memory_bytes: None, used_bytes: None, usage: None, temperature: None, compute: None, driver: None }
+        Self {
+            vendor,
+            model,
+            memory_bytes: None,
+            used_bytes: None,
+            usage: None,
+            temperature: None,
+            compute: None,
+            driver: None,
+            is_shared: false,
+        }
     }
 
     #[cfg(test)]
@@ -96,9 +108,10 @@ impl Gpu {
 type Source = fn() -> Vec<Gpu>;
 
 /// Where GPUs are looked for, in this order. Of one vendor's sources only the first that knows any counts.
-const SOURCES: [(Vendor, Source); 7] = [
+const SOURCES: [(Vendor, Source); 8] = [
     (Vendor::Nvidia, nvidia::by_smi),
     (Vendor::Nvidia, nvidia::by_proc),
+    (Vendor::Nvidia, nvidia::by_tree),
     (Vendor::Amd, amd::by_amd_smi),
     (Vendor::Amd, amd::by_rocm_smi),
     (Vendor::Amd, amd::by_sysfs),

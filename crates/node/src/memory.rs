@@ -9,7 +9,7 @@ use std::{
 use models::gguf::Header;
 
 use crate::{
-    gpu::{Gpu, Gpus, Vendor},
+    gpu::{Gpu, Gpus},
     machine::Machine,
 };
 
@@ -80,7 +80,7 @@ impl Meter for Host {
 
 /// Unknown unless all GPUs tell. One that shares the machine's memory has as much as that.
 fn vram(gpus: &[Gpu], ram: Option<Free>) -> Option<Free> {
-    if gpus.iter().any(|gpu| gpu.vendor == Vendor::Apple) {
+    if gpus.iter().any(|gpu| gpu.is_shared) {
         return ram;
     }
     let each = gpus.iter().map(|gpu| Some(Free { total: gpu.memory_bytes?, free: gpu.memory_bytes?.saturating_sub(gpu.used_bytes?) }));
@@ -92,6 +92,7 @@ fn vram(gpus: &[Gpu], ram: Option<Free>) -> Option<Free> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::Vendor;
 
     #[test]
     fn gpus_count_together_and_only_where_all_are_known() {
@@ -101,7 +102,7 @@ mod tests {
         assert_eq!(vram(&[], ram), None);
         assert_eq!(vram(&[nvidia(Some(8), Some(3)), nvidia(Some(4), Some(5))], ram), Some(Free { total: 12, free: 5 }));
         assert_eq!(vram(&[nvidia(Some(8), Some(3)), nvidia(Some(4), None)], ram), None);
-        assert_eq!(vram(&[gpu(Vendor::Apple, Some(7), None)], ram), ram);
+        assert_eq!(vram(&[Gpu { is_shared: true, ..gpu(Vendor::Apple, Some(7), None) }], ram), ram);
     }
 
     #[test]

@@ -194,6 +194,28 @@ async fn a_node_that_still_loads_a_model_is_well_and_nobody_else_begins_to() {
 }
 
 #[tokio::test]
+async fn a_node_s_own_log_is_shown() {
+    let log = json!({"path": "/var/log/node.log", "entries": [{"level": "info", "message": "a model was loaded"}]});
+    let node = FakeUpstream::start(models(Reply::ok(), "house-model").on("/api/logs", Reply::json(&log)));
+    let router = Setup::new().start();
+    let registered = join(&router, &node, "smithy", "house-model").await;
+    let path = format!("/api/nodes/{}/logs", registered["node_id"].as_str().unwrap());
+    let shown = router.get(&format!("{path}?tail=7")).key(MASTER).send().await;
+    assert_eq!(
+        (shown.status, &shown.json()["source"], &shown.json()["entries"]),
+        (200, &json!("node:smithy"), &log["entries"]),
+        "{}",
+        shown.text()
+    );
+    let asked = node.requests().into_iter().find(|request| request.target.starts_with("/api/logs")).unwrap();
+    assert!(asked.target.contains("tail=7"), "{}", asked.target);
+    assert_eq!(asked.header("authorization"), Some(&*format!("Bearer {}", registered["router_secret"].as_str().unwrap())));
+    assert_eq!(router.get("/api/nodes/nobody/logs").key(MASTER).send().await.status, 404);
+    router.post(&path.replace("/logs", "/disconnect"), &json!({})).key(MASTER).send().await;
+    assert_eq!(router.get(&path).key(MASTER).send().await.status, 503, "nobody is there to be asked");
+}
+
+#[tokio::test]
 async fn nodes_outlive_a_killed_router() {
     let node = FakeUpstream::start(models(Reply::ok(), "house-model"));
     let mut router = Setup::new().start();

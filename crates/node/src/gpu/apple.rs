@@ -34,7 +34,7 @@ pub(super) fn profiler(text: &str) -> Vec<Gpu> {
             return None;
         };
         let compute = family.map(|text| text.trim_start_matches("spdisplays_").replace(' ', "").to_lowercase());
-        Some(Gpu { memory_bytes, compute, ..Gpu::new(vendor, model.to_owned()) })
+        Some(Gpu { memory_bytes, compute, is_shared: is_apples, ..Gpu::new(vendor, model.to_owned()) })
     };
     value["SPDisplaysDataType"].as_array().into_iter().flatten().take(GPUS_MAX).filter_map(one).collect()
 }

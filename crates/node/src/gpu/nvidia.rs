@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::{GPUS_MAX, Gpu, Vendor, bytes, number, percent, tool};
+use crate::machine::Machine;
 
 /// On the search path, and where WSL puts it.
 const PROGRAMS: [&str; 2] = ["nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi"];
@@ -11,10 +12,45 @@ const COLUMNS: &str = "memory.total,memory.used,utilization.gpu,temperature.gpu,
 /// The same without what drivers before 2021 don't know.
 const COLUMNS_OLD: &str = "memory.total,memory.used,utilization.gpu,temperature.gpu,driver_version,name";
 const MIB: f64 = (1u64 << 20) as f64;
+/// Words in the names of boards that share the machine's memory. Others that do not tell theirs (a board cut into instances) have some of
+/// their own.
+const SHARING: [&str; 6] = ["GB10", "Orin", "Thor", "Xavier", "Tegra", "Jetson"];
+/// Where small machines say what they are.
+const TREE: &str = "/proc/device-tree/model";
 
 pub(super) fn by_smi() -> Vec<Gpu> {
     let ask = |columns: &str| tool::output(&PROGRAMS, &[&format!("--query-gpu={columns}"), "--format=csv,noheader,nounits"]);
-    ask(COLUMNS).map(|text| parse(&text, true)).or_else(|| Some(parse(&ask(COLUMNS_OLD)?, false))).unwrap_or_default()
+    let found = ask(COLUMNS).map(|text| parse(&text, true)).or_else(|| Some(parse(&ask(COLUMNS_OLD)?, false))).unwrap_or_default();
+    of_this_machine(found)
+}
+
+/// Jetsons without `nvidia-smi`.
+pub(super) fn by_tree() -> Vec<Gpu> {
+    let model = fs::read_to_string(TREE).ok();
+    of_this_machine(model.as_deref().and_then(jetson).into_iter().collect())
+}
+
+/// What a small machine calls itself, which ends with a zero byte.
+pub(super) fn jetson(model: &str) -> Option<Gpu> {
+    let model = model.trim_end_matches('\0').trim();
+    model.contains("Jetson").then(|| Gpu::new(Vendor::Nvidia, model.to_owned()))
+}
+
+fn of_this_machine(found: Vec<Gpu>) -> Vec<Gpu> {
+    let mut memory = None;
+    let mut of_machine = || *memory.get_or_insert_with(|| Machine::new().memory_bytes());
+    found.into_iter().map(|gpu| if shares(&gpu) { sharing(gpu, of_machine()) } else { gpu }).collect()
+}
+
+/// Whether it uses the machine's memory: it tells of none, and is one of those that have none.
+pub(super) fn shares(gpu: &Gpu) -> bool {
+    gpu.memory_bytes.is_none() && SHARING.iter().any(|word| gpu.model.contains(word))
+}
+
+/// The GPU with the machine's memory: all of it, and what is free; 0 where the system tells nothing.
+pub(super) fn sharing(gpu: Gpu, (total, free): (u64, u64)) -> Gpu {
+    let known = total > 0;
+    Gpu { memory_bytes: known.then_some(total), used_bytes: known.then(|| total.saturating_sub(free)), is_shared: true, ..gpu }
 }
 
 /// Lines of [`COLUMNS`] or [`COLUMNS_OLD`]. Values that a board does not tell (`[N/A]`, `[Not Supported]`) are unknown.

@@ -31,6 +31,45 @@ fn a_desktop_whose_processor_shares_its_memory_with_the_gpu() {
     let gpus = nvidia::parse("[N/A], [N/A], 4, 41, 580.95.05, 12.1, NVIDIA GB10\n", true);
     assert_eq!((gpus[0].memory_bytes, gpus[0].used_bytes, gpus[0].compute.as_deref()), (None, None, Some("12.1")));
     assert_eq!((memory_bytes(&gpus), capability(&gpus)), (0, 0.0), "unknown memory scores nothing");
+    assert!(nvidia::shares(&gpus[0]));
+    let gpu = nvidia::sharing(gpus[0].clone(), (128 * GIB_BYTES, 100 * GIB_BYTES));
+    assert_eq!((gpu.memory_bytes, gpu.used_bytes, gpu.is_shared), (Some(128 * GIB_BYTES), Some(28 * GIB_BYTES), true));
+    assert_eq!(nvidia::sharing(gpus[0].clone(), (0, 0)).memory_bytes, None, "a system that tells nothing");
+    let cut = nvidia::parse("[N/A], [N/A], [N/A], 31, 550.90.07, 8.0, NVIDIA A100-SXM4-80GB MIG 1g.10gb\n", true);
+    assert!(!nvidia::shares(&cut[0]), "a board's memory that is not told is unknown");
+}
+
+#[test]
+fn a_small_board_without_the_tool() {
+    let gpu = nvidia::jetson("NVIDIA Jetson AGX Orin Developer Kit\0").unwrap();
+    assert_eq!((gpu.model.as_str(), gpu.memory_bytes, nvidia::shares(&gpu)), ("NVIDIA Jetson AGX Orin Developer Kit", None, true));
+    assert_eq!(nvidia::jetson("Raspberry Pi 5 Model B Rev 1.0\0"), None);
+}
+
+#[test]
+fn graphics_in_the_processor_beside_a_card() {
+    // Keys in an order of their own, values that another age of the tool adds, and a second GPU with 64 MiB.
+    let text = r#"{
+      "card1": {"GPU use (%)": "0", "VRAM Total Memory (B)": "67108864", "VRAM Total Used Memory (B)": "26079232", "Card Series": "Raphael",
+        "Card Model": "0x164e", "Card Vendor": "Advanced Micro Devices, Inc. [AMD/ATI]", "Node ID": "2", "GUID": "52156", "GFX Version": "gfx1036"},
+      "card0": {"Device Name": "N/A", "Unique ID": "0x1", "Temperature (Sensor edge) (C)": "N/A", "Temperature (Sensor junction) (C)": "44.0",
+        "Temperature (Sensor memory) (C)": "50.0", "GPU use (%)": "7", "GFX Activity": "1141796410", "VRAM Total Memory (B)": "17163091968",
+        "VRAM Total Used Memory (B)": "692142080", "Card Series": "Navi 21 [Radeon RX 6800/6800 XT / 6900 XT]", "Card Model": "0x73bf",
+        "GFX Version": "gfx1030"}}"#;
+    let gpus = amd::rocm_smi(text);
+    assert_eq!([gpus[0].memory_bytes, gpus[1].memory_bytes], [Some(17_163_091_968), Some(64 * MIB_BYTES)]);
+    assert_eq!((gpus[0].temperature, gpus[0].usage, gpus[0].driver.as_ref()), (Some(44.0), Some(7.0), None));
+    assert_eq!([gpus[0].compute.as_deref(), gpus[1].compute.as_deref()], [Some("gfx1030"), Some("gfx1036")]);
+}
+
+#[test]
+fn the_first_of_apples_own() {
+    let m1 = r#"{"SPDisplaysDataType": [{"_name": "kHW_AppleM1Item", "spdisplays_metalfamily": "spdisplays_mtlgpufamilyapple7",
+        "spdisplays_ndrvs": [{"_name": "Color LCD"}], "sppci_model": "Apple M1"}],
+        "SPHardwareDataType": [{"chip_type": "Apple M1", "physical_memory": "8 GB"}]}"#;
+    let gpu = apple::profiler(m1).remove(0);
+    assert_eq!((gpu.model.as_str(), gpu.compute.as_deref(), gpu.is_shared), ("Apple M1", Some("mtlgpufamilyapple7"), true));
+    assert_eq!(gpu.memory_bytes, Some(8 * GIB_BYTES / 3 * 2));
 }
 
 #[test]
