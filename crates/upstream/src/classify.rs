@@ -117,10 +117,8 @@ pub fn judge(row: &Provider, status: StatusCode, body: &[u8], also_retried: &[u1
 
 fn verdict(status: u16, kind: Kind, said: &Said, also_retried: &[u16]) -> Verdict {
     match (status, kind) {
-        // Waiting fills no purse.
-        (400..=499, Kind::Credit) => Verdict::NextTarget,
-        // It was waited for already.
-        (503, Kind::Loading) => Verdict::NextTarget,
+        // Waiting fills no purse, and a model that loads was waited for already.
+        (400..=499, Kind::Credit) | (503, Kind::Loading) => Verdict::NextTarget,
         (408 | 425 | 429 | 500..=599, _) => Verdict::Retry,
         (409, _) if said.message_has("lock") => Verdict::Retry,
         (status, _) if also_retried.contains(&status) => Verdict::Retry,
