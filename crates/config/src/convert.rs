@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::account_fields::ACCOUNT_FIELDS;
 use crate::edit::Document;
 use crate::error::ConfigError;
-use crate::litellm::{self, Claim};
+use crate::litellm::{self, COSTS, Claim, for_a_million};
 use crate::secret_ref;
 use crate::setting::{Setting as _, words};
 use crate::{file, known, litellm_words};
@@ -176,21 +176,27 @@ fn account(entry: &Value, at: usize, taken: &mut Vec<String>, path: &Path, notes
             put(&mut account, place, referring(value));
         }
     }
-    let dollars = |key: &str| params.get(key).and_then(Value::as_f64).map(|dollars| dollars * 1e6);
-    let (input, output) = (dollars("input_cost_per_token"), dollars("output_cost_per_token"));
-    if input.is_some() || output.is_some() {
-        account.insert("price".to_owned(), json!({"input": input.unwrap_or(0.0), "output": output.unwrap_or(0.0)}));
+    let info = entry.get("model_info").and_then(Value::as_object);
+    let costs = COSTS.iter().filter_map(|(theirs, ours)| {
+        let said = params.get(*theirs).filter(|said| !said.is_null()).or_else(|| info?.get(*theirs))?;
+        let dollars = said.as_f64().or_else(|| said.as_str()?.trim().parse().ok())?;
+        Some(((*ours).to_owned(), json!(for_a_million(dollars))))
+    });
+    let price: Map<String, Value> = costs.collect();
+    if price.contains_key("input") || price.contains_key("output") {
+        account.insert("price".to_owned(), price.into());
     }
     account.insert("models".to_owned(), json!([public]));
     if public != upstream {
         account.insert("model_map".to_owned(), json!({public: upstream}));
     }
-    let read = ["model", "custom_llm_provider", "input_cost_per_token", "output_cost_per_token"];
-    for key in params.keys().filter(|key| !read.contains(&key.as_str()) && params_as.iter().all(|(theirs, _)| theirs != key)) {
+    let is_cost = |key: &str| COSTS.iter().any(|(theirs, _)| *theirs == key);
+    let is_read = |key: &str| ["model", "custom_llm_provider"].contains(&key) || is_cost(key);
+    for key in params.keys().filter(|key| !is_read(key) && params_as.iter().all(|(theirs, _)| theirs != key)) {
         notes.push(format!("model_list[{at}].litellm_params.{key} has no counterpart: left out"));
     }
-    if entry.get("model_info").is_some_and(|info| !info.is_null()) {
-        notes.push(format!("model_list[{at}].model_info has no counterpart: left out"));
+    for key in info.into_iter().flat_map(Map::keys).filter(|key| !is_cost(key)) {
+        notes.push(format!("model_list[{at}].model_info.{key} has no counterpart: left out"));
     }
     Ok(Value::Object(account))
 }
@@ -244,7 +250,7 @@ model_list:
     litellm_params: {model: gemini/gemini-2.5-flash, api_key: k2, weight: 2, extra_headers: {x-a: b}}
   - model_name: openai/*
     litellm_params: {model: openai/*, api_base: http://h:1, api_key: k3, max_parallel_requests: 4}
-    model_info: {mode: chat}
+    model_info: {mode: chat, output_cost_per_token: '2e-6', cache_read_input_token_cost: 1e-7}
   - model_name: own
     litellm_params: {model: hosted_vllm/own, api_base: http://v/v1, drop_params: true}
 router_settings: {num_retries: 4, timeout: 77, routing_strategy: least-busy, redis_host: r, debug_level: x, allowed_fails: 1, fallbacks: [{own: [fast]}]}
@@ -287,7 +293,8 @@ environment_variables: {A: b}
         assert!(made.text.contains("api_key: env:OPENAI_API_KEY") && made.text.contains("master: env:MASTER"), "{}", made.text);
         assert!(!made.text.contains("model_list") && !made.text.contains("os.environ"), "{}", made.text);
         let notes = made.notes.join("\n");
-        for left_out in ["model_info", "drop_params", "debug_level", "store_model_in_db", "litellm_settings.callbacks"] {
+        assert!(!notes.contains("cost"), "{notes}");
+        for left_out in ["model_info.mode", "drop_params", "debug_level", "store_model_in_db", "litellm_settings.callbacks"] {
             assert!(notes.contains(left_out), "{left_out}: {notes}");
         }
     }

@@ -34,7 +34,27 @@ const PARAM_FIELDS: &[Field] = &[
     field("custom_llm_provider", ""),
     field("input_cost_per_token", ""),
     field("output_cost_per_token", ""),
+    field("cache_read_input_token_cost", ""),
+    field("cache_creation_input_token_cost", ""),
 ];
+const INFO_FIELDS: &[Field] = &[
+    field("input_cost_per_token", ""),
+    field("output_cost_per_token", ""),
+    field("cache_read_input_token_cost", ""),
+    field("cache_creation_input_token_cost", ""),
+];
+/// LiteLLM's words for dollars for one token, and ours for a million.
+pub(crate) const COSTS: [(&str, &str); 4] = [
+    ("input_cost_per_token", "input"),
+    ("output_cost_per_token", "output"),
+    ("cache_read_input_token_cost", "cached"),
+    ("cache_creation_input_token_cost", "cache_write"),
+];
+
+/// Dollars for one token as dollars for a million, without what a multiplication of binary numbers adds at the end.
+pub(crate) fn for_a_million(dollars: f64) -> f64 {
+    (dollars * 1e18).round() / 1e12
+}
 
 /// The accounts of `model_list`; the first entry of a name gives the account that name, further ones get a number.
 pub(crate) fn accounts(root: &Node, place: Place, around: &Surroundings, warn: &mut Vec<String>) -> Result<Vec<Account>, ConfigError> {
@@ -49,7 +69,15 @@ pub(crate) fn accounts(root: &Node, place: Place, around: &Surroundings, warn: &
         taken.insert(name.clone());
         let params = node.get("litellm_params").unwrap_or(&Node::NOTHING);
         let params = Fields::lenient(params, format!("model_list[{i}].litellm_params"), PARAM_FIELDS, place, warn)?;
+        let info = Fields::lenient(
+            node.get("model_info").unwrap_or(&Node::NOTHING),
+            format!("model_list[{i}].model_info"),
+            INFO_FIELDS,
+            place,
+            warn,
+        )?;
         let mut account = account(name, model, node.line, &params, around, warn)?;
+        account.price = price(&params, &info)?;
         account.limits.concurrency = account.limits.concurrency.or(most);
         accounts.push(account);
     }
@@ -93,11 +121,16 @@ fn weigh(accounts: &mut [Account]) {
     }
 }
 
-/// LiteLLM's dollars for one token, as ours for a million.
-fn price(params: &Fields) -> Result<Option<Price>, ConfigError> {
-    let (input, output): (Option<f64>, Option<f64>) = (params.optional("input_cost_per_token")?, params.optional("output_cost_per_token")?);
+/// What the tokens of an entry cost; what its parameters say wins over its `model_info`.
+fn price(params: &Fields, info: &Fields) -> Result<Option<Price>, ConfigError> {
+    let mut costs = [None; COSTS.len()];
+    for (cost, (theirs, _)) in costs.iter_mut().zip(COSTS) {
+        let dollars: Option<f64> = params.optional(theirs)?.or(info.optional(theirs)?);
+        *cost = dollars.map(for_a_million);
+    }
+    let [input, output, cached, cache_write] = costs;
     let is_said = input.is_some() || output.is_some();
-    Ok(is_said.then(|| Price { input: input.unwrap_or(0.0) * 1e6, output: output.unwrap_or(0.0) * 1e6, ..Price::default() }))
+    Ok(is_said.then(|| Price { input: input.unwrap_or(0.0), output: output.unwrap_or(0.0), cached, cache_write, source: None }))
 }
 
 /// The name of the account of the entry at `at`: the model's, with a number where another entry has that.
@@ -155,7 +188,7 @@ fn account(
         reach: Reach::Listed,
         priority: params.optional("order")?.unwrap_or(0),
         weight: params.optional("weight")?,
-        price: price(params)?,
+        price: None,
         rate_limit: None,
         limits: AccountLimits {
             rpm: params.optional::<Count>("rpm")?.map(|n| n.0),

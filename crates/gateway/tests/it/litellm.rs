@@ -96,3 +96,25 @@ async fn a_pattern_reaches_the_model_behind_it() {
     assert_eq!(any.requests()[0].json()["model"], "gpt-9");
     assert_eq!(router.get("/v1/models").send().await.json()["data"], json!([]), "a pattern is no model");
 }
+
+#[tokio::test]
+async fn what_a_file_says_of_costs_is_charged() {
+    let any = upstream(Script::always(Reply::ok().prompt_tokens(1000)));
+    let entry = |name: &str, params: Value, info: Value| {
+        let mut all = json!({"model": "openai/up", "api_base": any.base_url(), "api_key": "k"});
+        all.as_object_mut().unwrap().extend(params.as_object().unwrap().clone());
+        json!({"model_name": name, "litellm_params": all, "model_info": info})
+    };
+    let costs = json!({"input_cost_per_token": 1e-6, "output_cost_per_token": 0, "cache_read_input_token_cost": 1e-7, "mode": "chat"});
+    let list = json!([
+        entry("told", json!({}), costs.clone()),
+        entry("both", json!({"input_cost_per_token": 2e-6}), costs),
+        entry("untold", json!({}), json!({"id": "x"})),
+    ]);
+    let router = Setup::new().set("model_list", list).start();
+    for (model, cost) in [("told", "0.001"), ("both", "0.002"), ("untold", "0")] {
+        let answer = router.chat(model, json!({})).send().await;
+        assert_eq!((answer.status, answer.header("x-llm-router-cost")), (200, cost), "{model}: {}", answer.text());
+        assert_eq!(answer.header("x-llm-router-cost-known") == "false", model == "untold", "{model}");
+    }
+}
