@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use store::{answers, redis::Redis};
+use store::{answers, leases::Lease, redis::Redis};
 use tokio::{
     sync::Semaphore,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
 
 /// No answer takes more than this part of the memory: one could push out all others.
 const ANSWER_SHARE: u64 = 8;
+/// Pauses between looks for what another router makes; they double.
+const LOOK_PAUSE_MIN: Duration = Duration::from_millis(20);
+const LOOK_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Most answers of streams that wait to be written to Redis.
 const WRITES_MAX: usize = 64;
 
@@ -36,6 +39,14 @@ impl Kind {
         match self {
             Self::Cache => "llm-router:cache:",
             Self::Repeats => "llm-router:repeats:",
+        }
+    }
+
+    /// What the leases of its leaders begin with, where a call must run once among all routers. A flush of the answers leaves them alone.
+    const fn lease_prefix(self) -> Option<&'static str> {
+        match self {
+            Self::Cache => None,
+            Self::Repeats => Some("llm-router:running:"),
         }
     }
 
@@ -138,7 +149,14 @@ impl Answers {
                             lead.share(found.clone());
                             Recalled::Found(found)
                         }
-                        None => Recalled::Missing(lead),
+                        None => match self.kind.lease_prefix().filter(|_| self.shared().is_some()) {
+                            Some(prefix) => {
+                                let (recalled, waited_for_others) = Box::pin(self.lead_among_all(prefix, lead, ask, until)).await?;
+                                waited += waited_for_others;
+                                recalled
+                            }
+                            None => Recalled::Missing(lead),
+                        },
                     };
                     return Ok((recalled, waited));
                 }
@@ -163,7 +181,38 @@ impl Answers {
     }
 
     fn lead_alone(self: &Arc<Self>, ask: &Ask) -> Lead {
-        Lead { answers: self.clone(), key: ask.key, ttl: ask.ttl, flight: None }
+        Lead { answers: self.clone(), key: ask.key, ttl: ask.ttl, flight: None, lease: None }
+    }
+
+    /// Leads for the other routers too, or waits for the one of them that does. Where Redis dies meanwhile there are no others.
+    async fn lead_among_all(
+        self: &Arc<Self>,
+        prefix: &str,
+        mut lead: Lead,
+        ask: &Ask,
+        until: Instant,
+    ) -> Result<(Recalled, Duration), Overdue> {
+        let began = Instant::now();
+        let mut pause = LOOK_PAUSE_MIN;
+        while let Some(redis) = self.redis.as_ref().filter(|redis| redis.is_up()) {
+            let Ok(lease) = Lease::take(redis, &format!("{prefix}{}", ask.key)).await else { break };
+            lead.lease = lease;
+            // Whoever had the lease may have left an answer before it was free.
+            if let Some(found) = self.look(ask).await {
+                lead.share(found.clone());
+                return Ok((Recalled::Found(found), began.elapsed()));
+            }
+            if lead.lease.is_some() {
+                break;
+            }
+            let next = Instant::now() + pause;
+            if next >= until {
+                return Err(Overdue);
+            }
+            sleep_until(next).await;
+            pause = (pause * 2).min(LOOK_PAUSE_MAX);
+        }
+        Ok((Recalled::Missing(lead), began.elapsed()))
     }
 
     /// Redis, if it can be reached as far as is known.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use store::leases::Lease;
 use tokio::runtime::Handle;
 
 use crate::{
@@ -19,6 +20,8 @@ pub struct Lead {
     pub(crate) ttl: Duration,
     /// `None` where nobody waits for this one.
     pub(crate) flight: Option<Flight>,
+    /// Keeps the other routers of a shared Redis from going too; given back when the answer is where they look for it.
+    pub(crate) lease: Option<Lease>,
 }
 
 impl Lead {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::redis::Redis;
+use crate::redis::{Redis, Unreachable};
 
 /// Keys that one step of a flush looks at.
 const SCAN_STEP: usize = 1000;
@@ -35,8 +35,3 @@ pub async fn flush(redis: &Redis, prefix: &str) -> Result<u64, Unreachable> {
         }
     }
 }
-
-/// Redis cannot be asked now, or refuses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the shared Redis cannot be used")]
-pub struct Unreachable;

@@ -32,6 +32,11 @@ const RENEW_MAX: Duration = Duration::from_millis(500);
 /// What is written to see that writing works: a server that only lets read is of no use.
 const PROBE_KEY: &str = "llm-router:probe";
 
+/// Redis cannot be asked now, or refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the shared Redis cannot be used")]
+pub struct Unreachable;
+
 /// The line to a shared Redis.
 pub struct Redis {
     client: Client,

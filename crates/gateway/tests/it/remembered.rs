@@ -419,3 +419,58 @@ async fn a_hit_is_what_a_repeated_call_replays() {
     assert_eq!((state(&first), is_replay(&first), is_replay(&second)), ("hit", false, true));
     assert_eq!(upstream.requests().len(), 1);
 }
+
+// -- calls that are made again at another router ----------------------------------------------------------------------
+
+/// Two routers on one Redis in front of one upstream, with the same keys.
+fn replicas(upstream: &FakeUpstream, redis: &RedisServer, idempotency: &Value) -> [Router; 2] {
+    let replica = || {
+        let setup = Setup::new().upstream("mock", upstream).set("idempotency", idempotency.clone());
+        setup.env("REDIS_URL", &redis.url()).env("CACHE_ENABLED", "false").start()
+    };
+    [replica(), replica()]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_call_runs_once_among_routers() {
+    let Some(redis) = RedisServer::start() else { return };
+    let gate = Gate::new();
+    let upstream = FakeUpstream::start(Script::always(Reply::ok().hold_head(&gate)));
+    let [a, b] = replicas(&upstream, &redis, &json!({}));
+    let call = |router: &Router| router.chat("gpt-mock", json!({})).header("idempotency-key", "k");
+    let asked: Vec<_> = (0..6).map(|n| tokio::spawn(call(if n % 2 == 0 { &a } else { &b }).send())).collect();
+    running(&a, 3.0).await;
+    running(&b, 3.0).await;
+    upstream.request().await;
+    gate.pass(1000);
+    let got = answers(asked).await;
+    assert_eq!(got.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200; 6]);
+    assert_eq!(got.iter().filter(|answer| is_replay(answer)).count(), 5);
+    assert!(got.iter().all(|answer| answer.json()["id"] == got[0].json()["id"]));
+    assert_eq!(upstream.requests().len(), 1);
+    assert!(is_replay(&call(&b).send().await) && is_replay(&call(&a).send().await));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_runs_elsewhere_does_not_keep_others_for_ever() {
+    let Some(mut redis) = RedisServer::start() else { return };
+    let gate = Gate::new();
+    let upstream = FakeUpstream::start(Script::always(Reply::error(500).hold_head(&gate)));
+    let [a, b] = replicas(&upstream, &redis, &json!({"wait": "300ms"}));
+    let call = |router: &Router| router.chat("gpt-mock", json!({"timeout_ms": 20_000})).header("idempotency-key", "k").send();
+    let first = tokio::spawn(call(&a));
+    upstream.request().await;
+    let second = call(&b).await;
+    assert_eq!((second.status, second.code().as_str(), second.header("retry-after")), (409, "conflict", "1"), "{}", second.text());
+    upstream.set_script(Script::default());
+    // The caller of the first one goes: what it held is free, and the call runs where it is made again.
+    first.abort();
+    let third = eventually("the call is free", || async { Some(call(&b).await).filter(|answer| answer.status != 409) }).await;
+    assert_eq!((third.status, is_replay(&third)), (200, false), "{}", third.text());
+    assert!(is_replay(&call(&a).await), "what one router answered the other repeats");
+    redis.kill();
+    let alone = call(&a).await;
+    assert_eq!((alone.status, is_replay(&alone)), (200, false), "without Redis each remembers alone: {}", alone.text());
+    assert!(is_replay(&call(&a).await));
+    gate.pass(10);
+}

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use store::{
-    answers::{self, Unreachable},
-    redis::Redis,
+    answers,
+    redis::{Redis, Unreachable},
 };
 use testkit::RedisServer;
 
