@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::account::AccountLimits;
 use crate::account_fields;
-use crate::config::{Auth, OauthTokens, Oidc, StaticKey};
+use crate::config::{Auth, KeyBudget, OauthTokens, Oidc, StaticKey};
 use crate::error::ConfigError;
 use crate::fields::{Field, Fields, Place, field};
 use crate::reader::Reader;
@@ -20,7 +20,12 @@ pub(crate) const KEY_FIELDS: &[Field] = &[
     field("key", "The key, in any of the forms of secrets."),
     field("scopes", "What it may: `inference`, `mcp`, `a2a`, `files`, `read`, `ops`, `admin`."),
     field("limits", "`{rpm, tpm, concurrency}`: requests and tokens a minute, requests at once."),
+    field("budget", "`{amount, window}`: dollars an `hour`, `day`, `week`, `month` (the default) or in `total`."),
 ];
+
+const BUDGET_FIELDS: &[Field] = &[field("amount", ""), field("currency", ""), field("window", "")];
+/// How long a budget may last.
+const BUDGET_WINDOWS: &[&str] = &["hour", "day", "week", "month", "total"];
 
 /// What a key may if nothing is said.
 const USUAL_SCOPES: &[&str] = OauthTokens::USUAL_SCOPES;
@@ -92,7 +97,13 @@ fn static_keys(reader: &mut Reader) -> Result<Vec<StaticKey>, ConfigError> {
     for variable in KEY_VARIABLES {
         for (i, text) in split(reader.env.get(variable)).enumerate() {
             let Some(secret) = Secret::new(text) else { continue };
-            let key = StaticKey { name: format!("{variable}[{i}]"), secret, scopes: owned(USUAL_SCOPES), limits: AccountLimits::default() };
+            let key = StaticKey {
+                name: format!("{variable}[{i}]"),
+                secret,
+                scopes: owned(USUAL_SCOPES),
+                limits: AccountLimits::default(),
+                budget: None,
+            };
             let origin = from_variable(reader, variable);
             add(reader, &mut keys, Some(key), origin);
         }
@@ -104,7 +115,7 @@ fn static_keys(reader: &mut Reader) -> Result<Vec<StaticKey>, ConfigError> {
         add(
             reader,
             &mut keys,
-            Some(StaticKey { name: variable, secret, scopes: owned(OPERATOR_SCOPES), limits: AccountLimits::default() }),
+            Some(StaticKey { name: variable, secret, scopes: owned(OPERATOR_SCOPES), limits: AccountLimits::default(), budget: None }),
             origin,
         );
     }
@@ -121,6 +132,7 @@ fn file_key(reader: &Reader, node: &Node, position: usize) -> Result<Option<Stat
             secret,
             scopes: owned(USUAL_SCOPES),
             limits: AccountLimits::default(),
+            budget: None,
         }));
     }
     let fields = Fields::new(node, usual_name.clone(), KEY_FIELDS, place)?;
@@ -135,8 +147,28 @@ fn file_key(reader: &Reader, node: &Node, position: usize) -> Result<Option<Stat
         });
     }
     let (name, text): (String, String) = (fields.optional("name")?.unwrap_or(usual_name), fields.required("key")?);
-    let limits = account_fields::limits(&fields)?;
-    Ok(resolved(reader, &name, &text)?.map(|secret| StaticKey { name, secret, scopes, limits }))
+    let (limits, budget) = (account_fields::limits(&fields)?, budget(&fields)?);
+    Ok(resolved(reader, &name, &text)?.map(|secret| StaticKey { name, secret, scopes, limits, budget }))
+}
+
+fn budget(key: &Fields) -> Result<Option<KeyBudget>, ConfigError> {
+    if key.node("budget").is_none() {
+        return Ok(None);
+    }
+    let fields = key.below("budget", BUDGET_FIELDS)?;
+    let wrong = |name: &str, allowed: &str| fields.wrong(name, fields.node(name).unwrap_or(&Node::NOTHING), allowed.to_owned());
+    let dollars: f64 = fields.required("amount")?;
+    if dollars <= 0.0 {
+        return Err(wrong("amount", "a number of dollars above 0"));
+    }
+    if fields.optional::<String>("currency")?.is_some_and(|currency| !currency.eq_ignore_ascii_case("USD")) {
+        return Err(wrong("currency", "USD: that is what prices are in"));
+    }
+    let window = fields.optional::<String>("window")?.unwrap_or_else(|| "month".to_owned());
+    if !BUDGET_WINDOWS.contains(&window.as_str()) {
+        return Err(wrong("window", &format!("one of {}", BUDGET_WINDOWS.join(", "))));
+    }
+    Ok(Some(KeyBudget { dollars, window }))
 }
 
 fn add(reader: &mut Reader, keys: &mut Vec<StaticKey>, key: Option<StaticKey>, origin: Origin) {

@@ -471,6 +471,17 @@ pub struct StaticKey {
     pub scopes: Vec<String>,
     /// How much.
     pub limits: AccountLimits,
+    /// What it may spend.
+    pub budget: Option<KeyBudget>,
+}
+
+/// What a static key may spend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyBudget {
+    /// Dollars, more than 0.
+    pub dollars: f64,
+    /// `hour`, `day`, `week`, `month` or `total`.
+    pub window: String,
 }
 
 /// Tokens of an identity provider.

@@ -192,14 +192,14 @@ impl App {
         let grants = grants(&client, &back, &store, &secret)?;
         let mut house = House::build(config.clone(), &stored, &health, &Lists::default(), Some(&grants)).map_err(StartError::Settings)?;
         house.issuer = issuer_of(&config, None, &client, &back);
-        let purses = Purses::default();
+        let shared = SharedCounters::connect(&config).await?;
+        let purses = Purses::new(&store, shared.as_ref().map(|shared| shared.redis.clone())).await?;
         purses.hand_out(&store, &mut house).await;
         house.prices.remember(&store).await;
         // Nodes are on our own network: no proxy stands between. Whoever registers or is adopted names its own address.
         let node_client = net::Client::new(net::Settings::default()).within(net::Reach::LinkLocal);
         let fleet = Fleet::open(store.clone(), node_client.clone(), snapshot::fleet_settings(&config)).await?;
         let registry = Registry::open(store.clone(), client.sibling(), &config, &Environment::of_process()?).await?;
-        let shared = SharedCounters::connect(&config).await?;
         let counters = counters(&config, shared.as_ref());
         let metrics = Arc::new(Metrics::new());
         let house = Arc::new(ArcSwap::from_pointee(house));
@@ -257,10 +257,7 @@ impl App {
                 tracing::error!(%error, "downloads and conversions that were interrupted could not be taken up");
             }
         });
-        if let Some(shared) = self.shared.clone() {
-            let stop = self.stop.clone();
-            self.tasks.spawn(async move { shared.tend(&stop).await });
-        }
+        self.spawn_shared();
         let (app, stop) = (self.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             tokio::select! {
@@ -320,6 +317,19 @@ impl App {
                 }
             }
         });
+    }
+
+    /// What is counted together with other routers.
+    fn spawn_shared(self: &Arc<Self>) {
+        if let Some(shared) = self.shared.clone() {
+            let (app, stop) = (self.clone(), self.stop.clone());
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    () = app.purses.tend() => {}
+                    () = shared.tend(&stop) => app.purses.tell().await,
+                }
+            });
+        }
     }
 
     /// Stores what is known of the use of keys; `noted` is what was stored before.

@@ -41,7 +41,7 @@ pub struct House {
     pub vitals: HashMap<Arc<str>, Arc<Vital>>,
     /// Who may use how much.
     pub limits: Limits,
-    /// What stored keys may spend, by id; their purses are handed out when the house is moved into.
+    /// What keys may spend, by id; their purses are handed out when the house is moved into.
     pub budgets: Vec<(Arc<str>, Budget)>,
     /// Some account sends callers' own credentials on.
     pub passes_credentials: bool,
@@ -110,7 +110,7 @@ impl House {
             keys: keys(&config, &stored.keys),
             issuer: None,
             limits: limits(&config, &stored.keys),
-            budgets: budgets(&stored.keys),
+            budgets: budgets(&config, &stored.keys),
             files: stored.files.iter().cloned().collect(),
             users: stored.users.iter().map(|user| (user.id.clone(), Seat::of(user))).collect(),
             ended_sessions: stored.ended_sessions.clone(),
@@ -206,7 +206,11 @@ fn limits(config: &Config, stored: &[store::keys::Key]) -> Limits {
     }
 }
 
-fn budgets(stored: &[store::keys::Key]) -> Vec<(Arc<str>, Budget)> {
+fn budgets(config: &Config, stored: &[store::keys::Key]) -> Vec<(Arc<str>, Budget)> {
+    let fixed = config.auth.keys.iter().filter_map(|key| {
+        let budget = key.budget.as_ref()?;
+        Some((key.name.as_str().into(), Budget { dollars: budget.dollars, window: policy::budget::Window::from_name(&budget.window)? }))
+    });
     let budget = |key: &store::keys::Key| match spending::read(key.budget.as_ref()?) {
         Ok(budget) => Some((key.id.as_str().into(), budget)),
         Err(failure) => {
@@ -214,7 +218,7 @@ fn budgets(stored: &[store::keys::Key]) -> Vec<(Arc<str>, Budget)> {
             None
         }
     };
-    stored.iter().filter(|key| key.revoked_at_ms.is_none()).filter_map(budget).collect()
+    fixed.chain(stored.iter().filter(|key| key.revoked_at_ms.is_none()).filter_map(budget)).collect()
 }
 
 fn entry(key: &store::keys::Key) -> Option<KeyEntry> {

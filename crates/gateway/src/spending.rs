@@ -4,14 +4,19 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use journey::Receipt;
-use policy::{Budget, Prices, Purse, budget::DOLLARS_MAX, budget::Window};
+use policy::{
+    Budget, Prices, Purse,
+    budget::{Common, DOLLARS_MAX, HEARD_FOR_MS, Window},
+};
 use serde_json::{Value, json};
 use store::{
-    Store, StoreError,
+    Store, StoreError, meta,
+    redis::Redis,
     spending::{self, Spending},
     usage,
 };
@@ -24,6 +29,9 @@ use crate::{
 
 /// The only currency that prices are in.
 const CURRENCY: &str = "USD";
+
+/// Under which the store keeps what this router is called among others.
+const ROUTER_NAME: &str = "router_name";
 
 /// Longer than any request runs: those that ended after a moment began at most so long before it.
 const REQUEST_MS_MAX: i64 = 24 * 3_600_000;
@@ -65,10 +73,14 @@ pub fn shown(budget: Budget) -> Value {
 }
 
 /// Adds to a budget how it stands: what was spent, and when it is whole again (`null`: never).
-pub fn stand(purse: &Purse, budget: &mut Value) {
-    let spent = purse.spent(store::now_ms());
+pub async fn stand(purse: &Purse, budget: &mut Value) {
+    let now_ms = store::now_ms();
+    if purse.is_behind(now_ms) {
+        purse.confer(now_ms).await;
+    }
+    let spent = purse.spent(now_ms);
     let ends = (spent.ends_ms != i64::MAX).then(|| Timestamp::from_millisecond(spent.ends_ms).ok()).flatten();
-    budget["spent"] = spent.dollars.into();
+    budget["spent"] = (spent.dollars + spent.elsewhere).into();
     budget["resets_at"] = ends.map(|end| end.to_string()).into();
 }
 
@@ -76,9 +88,42 @@ pub fn stand(purse: &Purse, budget: &mut Value) {
 #[derive(Default)]
 pub struct Purses {
     by_key: Mutex<HashMap<Arc<str>, Arc<Purse>>>,
+    /// Where several routers spend of one budget.
+    common: Option<Arc<Common>>,
 }
 
 impl Purses {
+    /// No purses yet; on `redis` other routers have the same.
+    ///
+    /// # Errors
+    /// The store's, which knows this router's name.
+    pub async fn new(store: &Store, redis: Option<Arc<Redis>>) -> Result<Self, StoreError> {
+        let Some(redis) = redis else { return Ok(Self::default()) };
+        let router = meta::get_or_set(store, ROUTER_NAME, &store::new_id("router")).await?;
+        Ok(Self { by_key: Mutex::default(), common: Some(Common::new(redis, router)) })
+    }
+
+    /// Tells the other routers what they don't know yet.
+    pub async fn tell(&self) {
+        let news: Vec<Arc<Purse>> = self.by_key().values().filter(|purse| purse.has_news()).cloned().collect();
+        for purse in news {
+            purse.confer(store::now_ms()).await;
+        }
+    }
+
+    /// Tells them for as long as it is polled; for ever nothing where there are none.
+    pub async fn tend(&self) {
+        if self.common.is_none() {
+            return std::future::pending().await;
+        }
+        let mut tick = tokio::time::interval(Duration::from_millis(HEARD_FOR_MS.unsigned_abs()));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.tell().await;
+        }
+    }
+
     fn by_key(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Purse>>> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,7 +134,7 @@ impl Purses {
         let mut purses = HashMap::with_capacity(house.budgets.len());
         for (key, budget) in &house.budgets {
             let known = self.by_key().get(key).cloned().filter(|purse| purse.serves(*budget));
-            let purse = known.unwrap_or_else(|| Purse::new(key.clone(), *budget, now_ms));
+            let purse = known.unwrap_or_else(|| Purse::new(key.clone(), *budget, now_ms, self.common.clone()));
             if purse.wants_seed() {
                 match spent_before(store, &purse, now_ms).await {
                     Ok((starts_ms, dollars)) => purse.seed(starts_ms, dollars),

@@ -73,7 +73,12 @@ pub async fn admit(
         let tokens = if bounds.tpm.is_some() { estimate(request) } else { 0 };
         hold = Some(take(desk, Subject::Key(key.id.clone()), bounds, tokens, call, "this key", said).await?);
     }
-    let charge = match purse.map(|purse| purse.admit(call.received_at.as_millisecond(), desk.prices)) {
+    let now_ms = call.received_at.as_millisecond();
+    if let Some(purse) = purse.filter(|purse| purse.is_behind(now_ms)) {
+        // Boxed: what speaks to Redis is large, and every request would carry the room for it.
+        Box::pin(purse.confer(now_ms)).await;
+    }
+    let charge = match purse.map(|purse| purse.admit(now_ms, desk.prices)) {
         Some(Err(failure)) => {
             hold.into_iter().for_each(Hold::give_back);
             return Err(failure);

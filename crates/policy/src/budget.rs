@@ -4,6 +4,8 @@
 //! at once don't all pass the same gap. **Invariant.** A request that began in a window is counted in that window or, if it ends in a later one,
 //! not in the later one.
 
+mod common;
+
 use std::{
     fmt,
     sync::{
@@ -16,8 +18,14 @@ use jiff::{Timestamp, ToSpan as _, Unit, Zoned, civil::Weekday, tz::TimeZone};
 use journey::{Deposit, Receipt};
 use wire::{Code, Failure};
 
+use common::Others;
+pub use common::{Common, HEARD_FOR_MS};
+
 /// Billionths of a dollar in a dollar: the unit that is counted in.
 const NANOS: f64 = 1e9;
+
+/// How long after its window what was spent stays on a shared Redis: requests may end later than it does.
+const KEPT_AFTER_MS: i64 = 24 * 3_600_000;
 
 /// Most dollars of a budget.
 pub const DOLLARS_MAX: f64 = 1e9;
@@ -112,12 +120,17 @@ pub struct Purse {
     ends_ms: AtomicI64,
     turning: Mutex<()>,
     is_seeded: AtomicBool,
+    /// `None`: there are no other routers.
+    others: Option<Others>,
 }
 
 /// How a purse stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spent {
+    /// By this router.
     pub dollars: f64,
+    /// By the others, as far as it has heard; what runs there is in it.
+    pub elsewhere: f64,
     /// Unix milliseconds; 0 of a window for ever.
     pub starts_ms: i64,
     /// When it is whole again; `i64::MAX`: never.
@@ -125,8 +138,8 @@ pub struct Spent {
 }
 
 impl Purse {
-    /// A purse from which nothing was spent, as far as is known.
-    pub fn new(key: Arc<str>, budget: Budget, now_ms: i64) -> Arc<Self> {
+    /// A purse from which nothing was spent, as far as is known; with `common`, one that several routers have.
+    pub fn new(key: Arc<str>, budget: Budget, now_ms: i64, common: Option<Arc<Common>>) -> Arc<Self> {
         let (starts_ms, ends_ms) = budget.window.around(now_ms);
         Arc::new(Self {
             key,
@@ -139,6 +152,7 @@ impl Purse {
             ends_ms: AtomicI64::new(ends_ms),
             turning: Mutex::new(()),
             is_seeded: AtomicBool::new(false),
+            others: common.map(Others::new),
         })
     }
 
@@ -172,7 +186,38 @@ impl Purse {
     pub fn spent(&self, now_ms: i64) -> Spent {
         self.turn(now_ms);
         let nanos = self.taken.load(Relaxed).saturating_sub(self.held.load(Relaxed));
-        Spent { dollars: nanos as f64 / NANOS, starts_ms: self.starts_ms.load(Relaxed), ends_ms: self.ends_ms.load(Relaxed) }
+        let elsewhere = self.elsewhere() as f64 / NANOS;
+        Spent { dollars: nanos as f64 / NANOS, elsewhere, starts_ms: self.starts_ms.load(Relaxed), ends_ms: self.ends_ms.load(Relaxed) }
+    }
+
+    fn elsewhere(&self) -> u64 {
+        self.others.as_ref().map_or(0, |others| others.spent.load(Relaxed))
+    }
+
+    /// Whether the other routers have to be heard before a request begins.
+    pub fn is_behind(&self, now_ms: i64) -> bool {
+        self.others.as_ref().is_some_and(|others| now_ms >= self.ends_ms.load(Relaxed) || others.is_behind(now_ms))
+    }
+
+    /// Whether the other routers have not been told of all that was spent here.
+    pub fn has_news(&self) -> bool {
+        self.others.as_ref().is_some_and(|others| others.is_news(self.taken.load(Relaxed)))
+    }
+
+    /// Tells the other routers what was spent here, and hears what was spent there. Where nobody can be asked, what was heard before stands.
+    pub async fn confer(&self, now_ms: i64) {
+        let Some(others) = &self.others else { return };
+        self.turn(now_ms);
+        let (starts_ms, ends_ms) = (self.starts_ms.load(Relaxed), self.ends_ms.load(Relaxed));
+        let key = format!("llm-router:spent:{}:{}:{starts_ms}", self.key, self.window.name());
+        let kept_until_ms = (ends_ms != i64::MAX).then(|| ends_ms.saturating_add(KEPT_AFTER_MS));
+        let heard = others.confer(&key, now_ms, || self.taken.load(Relaxed), kept_until_ms).await;
+        let _one = self.turning.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(spent) = heard
+            && self.starts_ms.load(Relaxed) == starts_ms
+        {
+            others.spent.store(spent, Relaxed);
+        }
     }
 
     /// Lets a request begin, and holds something for it. One atomic read where the budget is used up.
@@ -184,7 +229,10 @@ impl Purse {
         let limit = self.limit.load(Relaxed);
         let ends_ms = self.ends_ms.load(Relaxed);
         let held = self.dearest.load(Relaxed);
-        let took = self.taken.fetch_update(Relaxed, Relaxed, |taken| (taken < limit).then(|| taken.saturating_add(held)));
+        let elsewhere = self.elsewhere();
+        let took = self
+            .taken
+            .fetch_update(Relaxed, Relaxed, |taken| (taken.saturating_add(elsewhere) < limit).then(|| taken.saturating_add(held)));
         if took.is_err() {
             return Err(self.refusal(limit));
         }
@@ -214,6 +262,7 @@ impl Purse {
             for count in [&self.taken, &self.held, &self.dearest] {
                 count.store(0, Relaxed);
             }
+            self.others.iter().for_each(Others::forget);
             self.starts_ms.store(starts_ms, Relaxed);
             self.ends_ms.store(ends_ms, Relaxed);
         }
@@ -300,7 +349,7 @@ mod tests {
     }
 
     fn purse(dollars: f64) -> Arc<Purse> {
-        Purse::new("key_1".into(), Budget { dollars, window: Window::Hour }, 0)
+        Purse::new("key_1".into(), Budget { dollars, window: Window::Hour }, 0, None)
     }
 
     fn begin(purse: &Arc<Purse>, now_ms: i64) -> Result<Charge, Failure> {
@@ -335,7 +384,7 @@ mod tests {
         assert!(begin(&purse, HOUR_MS - 1).unwrap_err().message.contains("01:00:00Z"));
         let next = begin(&purse, HOUR_MS).unwrap();
         end(late, 5.0);
-        assert_eq!(purse.spent(HOUR_MS), Spent { dollars: 0.0, starts_ms: HOUR_MS, ends_ms: 2 * HOUR_MS });
+        assert_eq!(purse.spent(HOUR_MS), Spent { dollars: 0.0, elsewhere: 0.0, starts_ms: HOUR_MS, ends_ms: 2 * HOUR_MS });
         end(next, 0.5);
         assert_eq!(purse.spent(HOUR_MS).dollars, 0.5);
     }
@@ -347,7 +396,7 @@ mod tests {
         purse.seed(0, 0.6);
         purse.seed(0, 0.6);
         assert_eq!((purse.spent(0).dollars, purse.wants_seed()), (0.6, false));
-        let other = Purse::new("k".into(), Budget { dollars: 1.0, window: Window::Hour }, HOUR_MS);
+        let other = Purse::new("k".into(), Budget { dollars: 1.0, window: Window::Hour }, HOUR_MS, None);
         other.seed(0, 0.6);
         assert_eq!(other.spent(HOUR_MS).dollars, 0.0);
         assert!(purse.serves(Budget { dollars: 0.5, window: Window::Hour }) && begin(&purse, 0).is_err());

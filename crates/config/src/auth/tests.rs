@@ -71,3 +71,26 @@ fn a_provider_to_log_in_at_lets_somebody_in_and_not_everybody_administer() {
     ];
     assert!(load("", &variables).unwrap().config.auth.oidc.is_some());
 }
+
+#[test]
+fn a_key_of_the_file_may_have_a_budget() {
+    let key = |budget: &str| load(&format!("auth: {{keys: [{{name: a, key: sk_a, budget: {budget}}}, sk_b]}}"), &[]);
+    let of = |budget: &str| {
+        let keys = key(budget).unwrap().config.auth.keys;
+        assert_eq!(keys[1].budget, None);
+        keys[0].budget.clone().map(|budget| (budget.dollars, budget.window))
+    };
+    assert_eq!(of("{amount: 2.5, currency: usd}"), Some((2.5, "month".to_owned())));
+    assert_eq!(of("{amount: 1, window: total}"), Some((1.0, "total".to_owned())));
+    for (wrong, word) in [
+        ("{}", "budget.amount"),
+        ("{amount: 0}", "above 0"),
+        ("{amount: 1, currency: EUR}", "USD"),
+        ("{amount: 1, window: year}", "month"),
+        ("{amount: 1, per: day}", "budget.per"),
+        ("5", "a mapping"),
+    ] {
+        let said = key(wrong).map(|_| ()).unwrap_err().to_string();
+        assert!(said.contains(word), "{wrong}: {said}");
+    }
+}

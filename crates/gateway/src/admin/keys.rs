@@ -218,7 +218,11 @@ pub async fn create(State(app): State<Arc<App>>, Admin(caller): Admin, body: Byt
 )]
 pub async fn list(State(app): State<Arc<App>>, _: Admin) -> Answer<Json<Value>> {
     let rows = store::keys::list(&app.store).await?;
-    Ok(Json(json!({"api_keys": rows.iter().filter(|k| k.revoked_at_ms.is_none()).map(|k| standing(&app, k)).collect::<Vec<_>>()})))
+    let mut keys = Vec::with_capacity(rows.len());
+    for key in rows.iter().filter(|key| key.revoked_at_ms.is_none()) {
+        keys.push(standing(&app, key).await);
+    }
+    Ok(Json(json!({"api_keys": keys})))
 }
 
 /// `DELETE /api/api-keys/{id}`: refused from now on, everywhere.
@@ -262,7 +266,7 @@ pub async fn change(State(app): State<Arc<App>>, Admin(caller): Admin, Path(id):
     store::keys::update(&app.store, &key).await?;
     app.refresh().await.map_err(|e| Failure::new(Code::InternalError, e.to_string()))?;
     tracing::info!(key = id, by = caller.key.as_ref().map(|k| &*k.name), "a key was changed");
-    Ok(Json(standing(&app, &key)))
+    Ok(Json(standing(&app, &key).await))
 }
 
 /// `POST /api/api-keys/{id}/rotate`: a new secret for the same key; the old one is refused from now on.
@@ -304,10 +308,10 @@ fn unknown(id: &str) -> Failure {
 }
 
 /// A key as it is shown, with what it has spent of its budget.
-fn standing(app: &App, key: &Key) -> Value {
+async fn standing(app: &App, key: &Key) -> Value {
     let mut value = shown(key, None);
     if let (.., Some(purse)) = app.house().limits.of_key(&key.id) {
-        spending::stand(purse, &mut value["budget"]);
+        spending::stand(purse, &mut value["budget"]).await;
     }
     value
 }

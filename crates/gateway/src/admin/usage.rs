@@ -113,10 +113,9 @@ pub async fn list(State(app): State<Arc<App>>, Known(caller): Known, Query(asked
     };
     let rows = used.into_iter().map(row).collect();
     let purse = caller.key.as_ref().and_then(|key| house.limits.of_key(&key.id).1);
-    let budget = purse.map(|purse| {
-        let mut shown = spending::shown(purse.budget());
-        spending::stand(purse, &mut shown);
-        shown
-    });
+    let mut budget = None;
+    if let Some(purse) = purse {
+        spending::stand(purse, budget.insert(spending::shown(purse.budget()))).await;
+    }
     Ok(Json(Usage { rows, totals, budget }))
 }

@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use testkit::{FakeUpstream, Reply, Script};
+use testkit::{FakeUpstream, RedisServer, Reply, Script};
 
 use crate::{
     client::Answer,
@@ -100,4 +100,44 @@ async fn what_has_no_price_costs_nothing_and_wrong_budgets_are_refused() {
         assert_eq!(answer.status, 400, "{wrong}: {}", answer.text());
         assert!(answer.json()["error"]["param"].as_str().unwrap().starts_with("budget"), "{}", answer.text());
     }
+}
+
+/// A router whose file names a key with a budget, on a Redis that it may share.
+fn sharing(upstream: &FakeUpstream, redis: &RedisServer, dollars: u32) -> Setup {
+    let key = json!({"name": "team", "key": SHARED_KEY, "budget": {"amount": dollars, "window": "total"}});
+    let keys = json!({"keys": [crate::router::KEY, key]});
+    priced(upstream).set("auth", keys).env("REDIS_URL", &redis.url()).env("CACHE_ENABLED", "false")
+}
+
+const SHARED_KEY: &str = "sk_of_a_team_with_a_budget";
+
+/// What its holder is told of the budget.
+async fn spent(router: &Router) -> Value {
+    router.get("/api/usage").key(SHARED_KEY).send().await.json()["budget"]["spent"].clone()
+}
+
+#[tokio::test]
+async fn routers_on_one_redis_count_one_budget() {
+    let Some(mut redis) = RedisServer::start() else { return };
+    let upstream = two_dollars();
+    let mut a = sharing(&upstream, &redis, 9).start();
+    let b = sharing(&upstream, &redis, 9).start();
+    let ask = |router: &Router| router.chat("gpt-mock", json!({})).key(SHARED_KEY).send();
+    for router in [&a, &b, &a] {
+        assert_eq!(ask(router).await.status, 200);
+    }
+    eventually("the other one knows of all", || async { (spent(&b).await == 6.0).then_some(()) }).await;
+    for status in [200, 200, 402] {
+        assert_eq!(ask(&b).await.status, status);
+    }
+    eventually("the first one knows too", || async { (spent(&a).await == 10.0).then_some(()) }).await;
+    assert_eq!((ask(&a).await.status, upstream.requests().len()), (402, 5), "the fifth began with a dollar left");
+    redis.kill();
+    assert_eq!([ask(&a).await.status, ask(&b).await.status], [402, 402], "what was heard stands");
+    redis.start_again();
+    // A Redis that forgot all is told again, and a router that comes back is the same one.
+    a.stop();
+    let a = sharing(&upstream, &redis, 11).in_home_of(&a).start();
+    eventually("what the other spent is heard again", || async { (spent(&a).await == 10.0).then_some(()) }).await;
+    assert_eq!([ask(&a).await.status, ask(&a).await.status], [200, 402], "each dollar counts once");
 }

@@ -125,7 +125,7 @@ async fn a_permit_settles_what_flowed_and_once() {
 #[tokio::test]
 async fn a_spent_budget_refuses_for_good_and_takes_no_place() {
     let mut house = House::new(Bounds { rpm: Some(3), ..Bounds::default() }, None);
-    let purse = Purse::new("k".into(), Budget { dollars: 2.0, window: budget::Window::Total }, 0);
+    let purse = Purse::new("k".into(), Budget { dollars: 2.0, window: budget::Window::Total }, 0, None);
     house.limits.keys.insert("k".into(), Terms { purse: Some(purse.clone()), ..house.limits.keys["k"].clone() });
     for _ in 0..2 {
         drop(house.admit(CHAT).await.0.unwrap());
