@@ -59,6 +59,13 @@ impl Health {
         }
     }
 
+    /// A streamed answer of an account came to its end, or broke off by its fault at `now`.
+    pub fn ended(&self, name: &str, is_broken: bool, now: Instant) {
+        if let Some(vital) = self.accounts.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            vital.ended(is_broken, now);
+        }
+    }
+
     /// Forgets accounts that are gone.
     pub fn keep_only(&self, is_there: impl Fn(&str) -> bool) {
         self.accounts.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| is_there(name));
@@ -97,6 +104,9 @@ impl Budget {
 pub struct Vital {
     began: Instant,
     failures: AtomicU32,
+    /// Streams in a row that broke off after they had begun well, and when the last one did, in milliseconds from `began`.
+    broken: AtomicU32,
+    broken_at: AtomicU64,
     /// Its failures were too many: when its time is over one request probes.
     is_open: AtomicBool,
     /// Milliseconds from `began` until which it is left alone.
@@ -165,6 +175,8 @@ impl Default for Vital {
         Self {
             began: Instant::now(),
             failures: AtomicU32::default(),
+            broken: AtomicU32::default(),
+            broken_at: AtomicU64::default(),
             is_open: AtomicBool::default(),
             closed_until: AtomicU64::default(),
             closed_for: AtomicU8::default(),
@@ -229,6 +241,7 @@ impl Vital {
             why: Why::from_number(self.closed_for.load(Relaxed)),
             is_guess: false,
         };
+        self.count_broken(rules);
         let (now_ms, until) = (self.ms(now), self.closed_until.load(Relaxed));
         if now_ms < until {
             return Err(resting(until - now_ms));
@@ -244,6 +257,29 @@ impl Vital {
         match self.closed_until.compare_exchange(until, next, Relaxed, Relaxed) {
             Ok(_) => Ok(()),
             Err(other) => Err(resting(other.saturating_sub(now_ms))),
+        }
+    }
+
+    /// Streams that broke off are failures too, though each began well: as many in a row open the breaker.
+    fn count_broken(&self, rules: Breaker) {
+        let broken = self.broken.load(Relaxed);
+        if broken == 0 || broken < rules.allowed.failure.unwrap_or(rules.failures) {
+            return;
+        }
+        if self.broken.compare_exchange(broken, 0, Relaxed, Relaxed).is_ok() {
+            self.failures.store(broken, Relaxed);
+            self.closed_for.store(Why::Failures as u8, Relaxed);
+            self.is_open.store(true, Relaxed);
+            self.closed_until.fetch_max(self.broken_at.load(Relaxed) + rules.recovery.as_millis() as u64, Relaxed);
+        }
+    }
+
+    fn ended(&self, is_broken: bool, now: Instant) {
+        if is_broken {
+            self.broken_at.store(self.ms(now), Relaxed);
+            self.broken.fetch_add(1, Relaxed);
+        } else if self.broken.load(Relaxed) > 0 {
+            self.broken.store(0, Relaxed);
         }
     }
 
@@ -282,6 +318,7 @@ impl Vital {
     /// What was known of it is about another: its address or its key is new.
     pub fn forget(&self) {
         self.failures.store(0, Relaxed);
+        self.broken.store(0, Relaxed);
         self.is_open.store(false, Relaxed);
         self.closed_until.store(0, Relaxed);
         self.behind_until.store(0, Relaxed);
@@ -396,6 +433,23 @@ mod tests {
         assert_eq!(vital.tokens_per_s(), None);
         vital.streamed(50, Duration::from_secs(1));
         assert_eq!(vital.tokens_per_s(), Some(50.0));
+    }
+
+    #[test]
+    fn streams_that_break_off_one_after_the_other_open_the_breaker() {
+        let vital = Vital::default();
+        let stream = |second, is_broken| {
+            assert_eq!(ask(&vital, second), Ok(()));
+            vital.succeeded(at(&vital, second), Duration::from_millis(5));
+            vital.ended(is_broken, at(&vital, second));
+        };
+        (0..4).for_each(|second| stream(second, true));
+        stream(4, false);
+        (5..10).for_each(|second| stream(second, true));
+        assert!(ask(&vital, 10).is_err() && ask(&vital, 38).is_err(), "the last broke off at 9 s");
+        assert_eq!(ask(&vital, 39), Ok(()), "the probe");
+        vital.succeeded(at(&vital, 39), Duration::from_millis(5));
+        assert_eq!(ask(&vital, 39), Ok(()));
     }
 
     #[test]

@@ -5,11 +5,15 @@ pub mod decision;
 pub mod lines;
 pub mod tally;
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use dispatch::Health;
 use jiff::Timestamp;
-use journey::{AttemptOutcome, CacheUse, Receipt, Remembered, Settle};
+use journey::{AttemptOutcome, CacheUse, Outcome as ReceiptOutcome, Receipt, Remembered, Settle};
 use ledger::Recorder;
 use serde::Serialize;
 use store::{Text, bodies::Bodies, requests::Row};
@@ -82,6 +86,11 @@ impl Desk {
             if let Some(first) = receipt.first_byte_ms {
                 backend.first_byte.observe(seconds(first));
             }
+        }
+        if let (true, 200, Some(target)) = (receipt.stream, receipt.status, &receipt.target)
+            && matches!(receipt.outcome, ReceiptOutcome::Success | ReceiptOutcome::Error)
+        {
+            self.health.ended(target, receipt.outcome == ReceiptOutcome::Error, Instant::now());
         }
         if let (true, Some(target), Some(first), Some(usage)) = (receipt.stream, &receipt.target, receipt.first_byte_ms, receipt.usage) {
             self.health.streamed(target, usage.output(), Duration::from_secs_f64((receipt.duration_ms - first).max(0.0) / 1e3));

@@ -18,7 +18,8 @@ const FRAMES: [&str; 3] = [
 fn pair(first: Reply, more: Value) -> (FakeUpstream, FakeUpstream, Router) {
     let (first, second) = (FakeUpstream::start(Script::always(first)), FakeUpstream::start(Script::default()));
     let setup = Setup::new().account("first", &first.base_url(), &["gpt-mock"], more).upstream("second", &second);
-    (first, second, setup.start())
+    // However often it breaks off.
+    (first, second, setup.set("breaker", json!({"enabled": false})).start())
 }
 
 /// One error event at the end, in the one shape, and no normal end; the events before it.
@@ -171,4 +172,19 @@ async fn a_caller_that_leaves_before_the_first_byte_takes_the_upstream_along() {
         assert_eq!((row.status, &*row.outcome), (499, "cancelled"));
     }
     assert!(second.requests().is_empty(), "a caller that is gone is not served by anybody else");
+}
+
+#[tokio::test]
+async fn an_account_whose_streams_keep_breaking_off_is_left_alone() {
+    let first = FakeUpstream::start(Script::always(Reply::events(FRAMES).cut_after(FRAMES[0].len() + 10)));
+    let second = FakeUpstream::start(Script::default());
+    let router = Setup::new().upstream("first", &first).upstream("second", &second).start();
+    for n in 0..5 {
+        let answer = streamed(&router, &format!("broken-{n}")).await;
+        assert_broken(&answer.text());
+        router.record(&format!("broken-{n}")).await;
+    }
+    let answer = streamed(&router, "spared").await;
+    assert_eq!((answer.header("x-llm-router-target"), answer.header("x-llm-router-attempts")), ("second", "1"), "{}", answer.text());
+    assert_eq!((first.requests().len(), second.requests().len()), (5, 1));
 }
