@@ -43,7 +43,10 @@ impl Sealer {
                         came.text |= matches!(delta, Delta::Reasoning(_));
                     }
                     let shown = self.came(*choice, *block).is_some_and(|c| c.text);
-                    if let Delta::State(state) = delta {
+                    // A phase is kept here and says nothing elsewhere.
+                    if let Delta::State(state) = delta
+                        && state.phase().is_none()
+                    {
                         *state = self.sealed(family, Some(state.clone()), shown);
                     }
                 }

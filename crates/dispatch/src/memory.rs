@@ -15,7 +15,7 @@ use std::{
 };
 
 use moka::sync::Cache;
-use wire::ir::{Block, BlockKind, Delta, Event, Message, Request, Role, State};
+use wire::ir::{Block, BlockKind, Delta, Event, Family, Message, Request, Role, State};
 
 /// Most bytes of all turns together.
 const BYTES_MAX: u64 = 64 << 20;
@@ -55,7 +55,7 @@ struct Turn {
 #[derive(Debug, PartialEq, Eq)]
 enum Piece {
     Reasoning { text: String, state: Option<State> },
-    Text,
+    Text { phase: Option<String> },
     Call { id: String, name: String, arguments: String, state: Option<State> },
 }
 
@@ -202,7 +202,7 @@ impl Turn {
         for piece in &self.pieces {
             match piece {
                 Piece::Reasoning { text, state } => thoughts.push(Block::Reasoning { text: text.clone(), state: state.clone() }),
-                Piece::Text => insert_before(run, &mut thoughts, |b| matches!(b, Block::Text { .. } | Block::ToolCall { .. })),
+                Piece::Text { .. } => insert_before(run, &mut thoughts, |b| matches!(b, Block::Text { .. } | Block::ToolCall { .. })),
                 Piece::Call { id, name, arguments, state } => {
                     let arguments = canonical(arguments);
                     let is_it = |b: &Block| match b {
@@ -218,6 +218,33 @@ impl Turn {
         }
         if let Some(last) = run.last_mut() {
             last.blocks.append(&mut thoughts);
+        }
+        self.put_phases_into(run);
+    }
+
+    /// Texts get their phases back where each is known: those that a client has joined only where all have the same.
+    fn put_phases_into(&self, run: &mut [Message]) {
+        let phases: Vec<Option<&str>> =
+            self.pieces.iter().filter_map(|piece| if let Piece::Text { phase } = piece { Some(phase.as_deref()) } else { None }).collect();
+        let is_text = |block: &Block| matches!(block, Block::Text { .. });
+        let texts = run.iter().flat_map(|message| &message.blocks).filter(|block| is_text(block)).count();
+        let is_one = phases.iter().all(|phase| *phase == phases[0]);
+        if phases.len() != texts && !is_one {
+            return;
+        }
+        let mut phases = phases.iter().copied().chain(std::iter::repeat(phases.first().copied().flatten()));
+        for message in run.iter_mut() {
+            let mut at = 0;
+            while at < message.blocks.len() {
+                if is_text(&message.blocks[at])
+                    && let Some(phase) = phases.next().flatten()
+                {
+                    let value = serde_json::json!({ "phase": phase });
+                    message.blocks.insert(at, Block::Opaque { family: Family::Responses, value });
+                    at += 1;
+                }
+                at += 1;
+            }
         }
     }
 }
@@ -264,7 +291,7 @@ impl Listener {
                 self.open = Some(*block);
                 match kind {
                     BlockKind::Reasoning => self.turn.pieces.push(Piece::Reasoning { text: String::new(), state: None }),
-                    BlockKind::Text => self.turn.pieces.push(Piece::Text),
+                    BlockKind::Text => self.turn.pieces.push(Piece::Text { phase: None }),
                     BlockKind::ToolCall { id, name } => {
                         let call = Piece::Call { id: id.clone(), name: name.clone(), arguments: String::new(), state: None };
                         self.turn.pieces.push(call);
@@ -289,7 +316,11 @@ impl Listener {
             | (Some(Piece::Call { arguments: text, .. }), Delta::Arguments(more)) => {
                 text.push_str(more);
             }
-            (Some(Piece::Text), Delta::Text(more)) => self.words.push_str(more),
+            (Some(Piece::Text { .. }), Delta::Text(more)) => self.words.push_str(more),
+            (Some(Piece::Text { phase }), Delta::State(said)) => {
+                *phase = said.phase().map(str::to_owned);
+                self.has_state |= phase.is_some();
+            }
             (Some(Piece::Reasoning { state, .. } | Piece::Call { state, .. }), Delta::State(said)) => {
                 self.has_state = true;
                 *state = Some(said.clone());
@@ -315,8 +346,6 @@ fn bytes_of(delta: &Delta) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use wire::ir::Family;
-
     use super::*;
 
     fn signed(text: &str) -> State {

@@ -1,6 +1,7 @@
 //! OpenAI Chat Completions (`POST /v1/chat/completions`).
 
 pub mod decode;
+mod details;
 pub mod encode;
 mod leftovers;
 mod media;

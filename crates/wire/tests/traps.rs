@@ -18,7 +18,7 @@
 //! | 14 | images by data, by address, by file | `t14` |
 //! | 15 | tools that run at the provider | `t15` |
 //! | 16 | metadata stays at home | `t16` |
-//! | 17 | reasoning with tools through Responses | a provider's row, not a codec: `upstream` |
+//! | 17 | reasoning with tools through Responses | `a_model_that_thinks_with_tools_on_responses_only_is_asked_there` |
 //! | 18 | unknown members | `fidelity/members.rs`, `t18` |
 //! | 19 | server-sent events by the letter | `sse.rs`, `t19` |
 //! | 20 | one id and time for all chunks | `t20` |
@@ -30,17 +30,17 @@
 //! | 26 | Gemini's counts run | `t26` |
 //! | 27 | signatures without words | `t27` |
 //! | 28 | errors inside a stream | `t28` |
-//! | 29 | truncation | `fidelity/corpus.rs`, `t28` |
-//! | 30 | keepalives | `t30`; when they are sent: `gateway` |
-//! | 31 | buffering by proxies | headers: `gateway` |
-//! | 32 | clients that hang up | `gateway` |
-//! | 33 | replays of a cache | `gateway` |
-//! | 34 | slow clients | `gateway`; what encoders hold is bounded: `messages.rs` |
+//! | 29 | truncation | `fidelity/corpus.rs`, `t28`; `an_account_whose_streams_keep_breaking_off_is_left_alone` |
+//! | 30 | keepalives | `t30`; when they are sent: `a_silent_stream_is_kept_alive` |
+//! | 31 | buffering by proxies | `it_streams_chats_on_every_form_of_the_path`, `every_frame_of_a_translated_stream_goes_on_at_once` |
+//! | 32 | clients that hang up | `ten_thousand_streams_leave_one_record_each_and_nothing_else` |
+//! | 33 | replays of a cache | `with_streams_a_whole_answer_makes_a_stream_and_a_stream_a_whole_answer` |
+//! | 34 | slow clients | `a_caller_that_takes_nothing_is_left` and its like; what encoders hold is bounded: `messages.rs` |
 //! | 35 | errors in the caller's dialect | `t35` |
-//! | 36 | what an error means for routing | `dispatch` |
-//! | 37 | headers of limits | `upstream` |
-//! | 38 | headers per family | `upstream` |
-//! | 39 | ids, targets and cost in headers | `gateway` |
+//! | 36 | what an error means for routing | `upstream/src/classify.rs`, `other_failures_are_the_upstreams` |
+//! | 37 | headers of limits | read: `upstream/src/limits.rs`; never passed on: `what_an_upstream_says_of_its_limits_is_not_told_to_callers` |
+//! | 38 | headers per family | `each_family_sees_its_own`, `a_familys_own_headers_stay_in_the_family` |
+//! | 39 | ids, targets and cost in headers | `a_whole_answer_comes_back_untouched`, `use_stands_beside_its_price_and_where_that_is_from` |
 //! | 40 | three lists of models | `t40`; which one: `gateway` |
 
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]

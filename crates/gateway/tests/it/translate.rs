@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use testkit::{FakeUpstream, Reply, Script};
+use testkit::{FakeUpstream, Gate, Reply, Script};
 
 use crate::router::{Router, Setup, soon};
 
@@ -304,5 +304,95 @@ async fn a_model_that_thinks_with_tools_on_responses_only_is_asked_there() {
     ] {
         router.chat("gpt-mock", more.clone()).send().await;
         assert_eq!(soon("the upstream's request", upstream.request()).await.path(), path, "{more}");
+    }
+}
+
+/// The second turn of a caller of Messages that gives back all that it was told.
+fn told_again(model: &str, answer: &Value) -> Value {
+    json!({"model": model, "max_tokens": 50, "messages": [
+        {"role": "user", "content": "Look up."}, {"role": "assistant", "content": answer["content"]}, {"role": "user", "content": "And now?"}]})
+}
+
+#[tokio::test]
+async fn reasoning_details_go_back_as_they_came() {
+    let details = json!([
+        {"type": "reasoning.text", "text": "I should look.", "signature": "c2ln", "format": "anthropic-claude-v1", "index": 0, "id": null},
+        {"type": "reasoning.encrypted", "data": "ZW5j", "format": "anthropic-claude-v1", "index": 1, "id": "e1"}
+    ]);
+    let message = json!({"role": "assistant", "content": "Blue.", "reasoning": "I should look.", "reasoning_details": details});
+    let whole = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "gpt-mock",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 2}});
+    let upstream = FakeUpstream::start(Script::sequence([Reply::json(&whole), Reply::ok(), Reply::json(&said("Blue."))]));
+    let router = house(&upstream);
+    let first = json!({"model": "gpt-mock", "max_tokens": 50, "messages": [{"role": "user", "content": "Look up."}]});
+    let answer = asked(&router, "/v1/messages", &first).await;
+    got(&upstream).await;
+    assert_eq!((&answer["content"][0]["thinking"], &answer["content"][1]["text"]), (&json!("I should look."), &json!("Blue.")));
+
+    asked(&router, "/v1/messages", &told_again("gpt-mock", &answer)).await;
+    let history = got(&upstream).await;
+    assert_eq!(
+        (&history["messages"][1]["reasoning_details"], &history["messages"][1]["content"]),
+        (&details, &json!("Blue.")),
+        "{history}"
+    );
+    asked(&router, "/v1/messages", &told_again("claude-mock", &answer)).await;
+    let elsewhere = got(&upstream).await;
+    assert_eq!(elsewhere["messages"][1]["content"], json!([{"type": "text", "text": "Blue."}]), "another provider gets nothing of it");
+}
+
+#[tokio::test]
+async fn a_phase_goes_back_where_it_came_from() {
+    let text = |id: &str, phase: &str, text: &str| {
+        let part = json!({"type": "output_text", "text": text, "annotations": []});
+        json!({"type": "message", "id": id, "status": "completed", "role": "assistant", "phase": phase, "content": [part]})
+    };
+    let output = json!([text("m1", "commentary", "I look."), text("m2", "final_answer", "Blue.")]);
+    let whole = json!({"id": "r", "object": "response", "created_at": 1, "status": "completed", "model": "responses-mock", "output": output,
+        "usage": {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}});
+    let upstream = FakeUpstream::start(Script::sequence([Reply::json(&whole)]));
+    let router = house(&upstream);
+    let first = json!({"model": "responses-mock", "max_tokens": 50, "messages": [{"role": "user", "content": "Look up."}]});
+    let answer = asked(&router, "/v1/messages", &first).await;
+    got(&upstream).await;
+    assert_eq!(answer["content"], json!([{"type": "text", "text": "I look."}, {"type": "text", "text": "Blue."}]), "{answer}");
+    asked(&router, "/v1/messages", &told_again("responses-mock", &answer)).await;
+    let history = got(&upstream).await;
+    let said: Vec<_> = history["input"].as_array().unwrap().iter().filter(|item| item["role"] == "assistant").collect();
+    assert_eq!((&said[0]["phase"], &said[1]["phase"]), (&json!("commentary"), &json!("final_answer")), "{history}");
+}
+
+#[tokio::test]
+async fn every_frame_of_a_translated_stream_goes_on_at_once() {
+    let frames = [
+        r#"{"type":"message_start","message":{"id":"m","type":"message","role":"assistant","model":"claude-mock","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":9,"output_tokens":1}}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"toolu_1","name":"look","input":{}}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{\"first"}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"second"}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"third\": 1}"}}"#,
+        r#"{"type":"content_block_stop","index":0}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"tool_use","stop_sequence":null},"usage":{"output_tokens":7}}"#,
+        r#"{"type":"message_stop"}"#,
+    ];
+    let pieces = frames.map(|data| {
+        let kind = serde_json::from_str::<Value>(data).unwrap()["type"].as_str().unwrap().to_owned();
+        format!("event: {kind}\ndata: {data}\n\n")
+    });
+    let gate = Gate::new();
+    let upstream = FakeUpstream::start(Script::always(Reply::events(pieces).hold_pieces(&gate)));
+    let router = house(&upstream);
+    for (path, member, words) in
+        [("/v1/chat/completions", "messages", json!([{"role": "user", "content": "hi"}])), ("/v1/responses", "input", json!("hi"))]
+    {
+        let body = json!({"model": "claude-mock", "stream": true, member: words});
+        gate.pass(3);
+        let mut stream = router.ask(Method::POST, path).json(&body).open().await;
+        for (word, next) in [("first", "second"), ("second", "third"), ("third", "[nothing more]")] {
+            let text = soon(word, stream.until(word)).await;
+            assert!(!text.contains(next), "{path}: the next piece is still at the upstream");
+            gate.pass(1);
+        }
+        gate.pass(2);
+        soon("the end", stream.rest()).await;
     }
 }

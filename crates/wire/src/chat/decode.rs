@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::{
+    details::Details,
     leftovers, media,
     parts::Parts,
     types::{ChatRequest, ChatResponse, Choice, Content, FunctionCall, Logprobs, Message as ChatMessage, ResponseFormat, ToolCall},
@@ -347,9 +348,12 @@ fn read_choice(choice: Choice, id: &str, raw: &Value, events: &mut Vec<Event>) {
         Some(Content::Parts(parts)) => Parts::of(&parts),
         None => Parts::default(),
     };
+    let mut details = Details::of(raw);
     let thought = said.reasoning_content.as_deref().or(raw["reasoning"].as_str()).filter(|t| !t.is_empty()).unwrap_or(&parts.thought);
-    if !thought.is_empty() {
-        block(BlockKind::Reasoning, vec![Delta::Reasoning(thought.to_owned())]);
+    let thought = if thought.is_empty() { details.text() } else { thought.to_owned() };
+    if !thought.is_empty() || !details.is_empty() {
+        let thought = Some(thought).filter(|thought| !thought.is_empty()).map(Delta::Reasoning);
+        block(BlockKind::Reasoning, thought.into_iter().chain(details.state().map(Delta::State)).collect());
     }
     let text = std::mem::take(&mut parts.text);
     let refusal = said.refusal.filter(|t| !t.is_empty());

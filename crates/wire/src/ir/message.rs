@@ -53,6 +53,18 @@ pub struct State {
     pub encrypted: Option<String>,
 }
 
+impl State {
+    /// Which part of an answer a text is, as Responses says it (`commentary`, `final_answer`): the state of a block of text.
+    pub fn of_phase(phase: &str) -> Self {
+        Self { family: Family::Responses, id: None, signature: Some(phase.to_owned()), encrypted: None }
+    }
+
+    /// The phase, where this is one: nothing else of Responses is signed.
+    pub fn phase(&self) -> Option<&str> {
+        self.signature.as_deref().filter(|_| self.family == Family::Responses)
+    }
+}
+
 /// The smallest ordered part of a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "block", rename_all = "snake_case")]

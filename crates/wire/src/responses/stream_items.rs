@@ -37,6 +37,8 @@ struct Item {
     kind: String,
     blocks: Vec<Block>,
     is_done: bool,
+    /// Of a message.
+    phase: Option<String>,
     /// Of reasoning: whether the summary or the text itself is given out, whichever came first, and its latest part.
     shown: Option<(Shown, u64)>,
 }
@@ -196,10 +198,14 @@ impl Items {
         let known = self.known.iter().rposition(|known| {
             !known.is_done && known.kind == kind && if id.is_empty() || known.id.is_empty() { known.index == index } else { known.id == id }
         });
-        match known {
-            Some(at) => Ok(at),
-            None => self.push(index, id, kind),
+        let at = match known {
+            Some(at) => at,
+            None => self.push(index, id, kind)?,
+        };
+        if let Some(phase) = item["phase"].as_str() {
+            self.known[at].phase = Some(phase.to_owned());
         }
+        Ok(at)
     }
 
     fn push(&mut self, index: Option<u64>, id: &str, kind: &str) -> Result<usize, Overfull> {
@@ -248,6 +254,9 @@ impl Items {
             self.loose = Some((at, part));
         }
         self.lanes.start((at, part), kind, out)?;
+        if let (Part::Text(_), Some(phase)) = (part, &self.known[at].phase) {
+            self.lanes.delta((at, part), Delta::State(State::of_phase(phase)), out)?;
+        }
         Ok(true)
     }
 

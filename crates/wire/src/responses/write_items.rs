@@ -52,6 +52,10 @@ impl Writer<'_> {
     }
 
     fn block(&mut self, path: &str, role: Role, block: &Block, open: &mut Parts) {
+        // A message has one phase: with the next one another message begins.
+        if matches!(block, Block::Opaque { family: Family::Responses, value } if value.get("phase").is_some()) {
+            self.flush(role, open);
+        }
         let item = match block {
             Block::Reasoning { text, state } => self.reasoning(path, text, state.as_ref()),
             Block::ToolCall { id, name, arguments, state } => {

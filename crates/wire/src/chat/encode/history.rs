@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{cache_control, tool_name};
 use crate::{
-    chat::media,
+    chat::{details, media},
     custom,
     ir::{Block, Family, Message, Request, Role},
     losses::Losses,
@@ -19,6 +19,8 @@ struct Pieces {
     parts: Vec<Value>,
     calls: Vec<Value>,
     reasoning: String,
+    /// `reasoning_details` of the provider that this goes to.
+    details: Vec<Value>,
     refusal: Option<String>,
 }
 
@@ -47,11 +49,11 @@ fn message(index: usize, m: &Message, is_own: bool, moved: &mut Vec<Value>, out:
     for (at, block) in m.blocks.iter().enumerate() {
         writer.block(m.role, block, &format!("messages[{index}].blocks[{at}]"));
     }
-    let Pieces { mut results, moved: mut media, parts, calls, reasoning, refusal } = writer.pieces;
+    let Pieces { mut results, moved: mut media, parts, calls, reasoning, details, refusal } = writer.pieces;
     let has_results = !results.is_empty();
     out.append(&mut results);
     moved.append(&mut media);
-    let is_silent = parts.is_empty() && calls.is_empty() && refusal.is_none() && reasoning.is_empty();
+    let is_silent = parts.is_empty() && calls.is_empty() && refusal.is_none() && reasoning.is_empty() && details.is_empty();
     let role = match m.role {
         Role::System => "system",
         Role::Developer => "developer",
@@ -74,6 +76,9 @@ fn message(index: usize, m: &Message, is_own: bool, moved: &mut Vec<Value>, out:
     if !reasoning.is_empty() {
         written["reasoning_content"] = reasoning.into();
     }
+    if !details.is_empty() {
+        written["reasoning_details"] = details.into();
+    }
     if let Some(refusal) = refusal {
         written["refusal"] = refusal.into();
     }
@@ -92,12 +97,16 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn block(&mut self, role: Role, block: &Block, path: &str) {
         match block {
-            Block::Reasoning { text, state } if role == Role::Assistant => {
-                self.pieces.reasoning.push_str(text);
-                if state.is_some() {
-                    self.losses.drop(format!("{path}.state"));
+            Block::Reasoning { text, state } if role == Role::Assistant => match state.as_ref().map(details::of_state) {
+                // The text stands in them too.
+                Some(Some(mut own)) => self.pieces.details.append(&mut own),
+                state => {
+                    self.pieces.reasoning.push_str(text);
+                    if state.is_some() {
+                        self.losses.drop(format!("{path}.state"));
+                    }
                 }
-            }
+            },
             Block::Refusal { text } if role == Role::Assistant => self.pieces.refusal.get_or_insert_default().push_str(text),
             Block::ToolCall { id, name, arguments, state } if role == Role::Assistant => {
                 if state.is_some() {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         decode,
+        details::{self, Details},
         parts::Parts,
         types::{ChatChunk, ChunkChoice, Delta as ChunkDelta},
     },
@@ -22,7 +23,8 @@ use crate::{
 const CHOICES_MAX: usize = 128;
 
 /// Members for which a chunk is looked through.
-const RARE: [&[u8]; 6] = [b"\"error\"", b"\"annotations\"", b"\"audio\"", b"\"images\"", b"\"custom\"", b"\"extra_content\""];
+const RARE: [&[u8]; 7] =
+    [b"\"error\"", b"\"annotations\"", b"\"audio\"", b"\"images\"", b"\"custom\"", b"\"extra_content\"", b"\"reasoning_details\""];
 
 /// Reads an upstream's chat stream into events.
 #[derive(Debug, Default)]
@@ -42,6 +44,8 @@ struct OpenChoice {
     calls: Calls,
     refused: bool,
     reason: Option<String>,
+    /// Not given out yet.
+    details: Details,
     /// Sound so far; given out whole.
     audio: Map<String, Value>,
     audio_bytes: usize,
@@ -58,6 +62,7 @@ enum Open {
 #[derive(Debug, Default)]
 struct Rare {
     annotations: Vec<Value>,
+    details: Vec<Value>,
     audio: Option<Map<String, Value>>,
     /// Pictures, and parts of `content` that only chat has: given out whole.
     own: Vec<Value>,
@@ -76,10 +81,11 @@ impl Rare {
         let is_rare = |call: &Value| call.get("custom").is_some() || call.get("extra_content").is_some();
         let calls = delta.get("tool_calls").filter(|all| all.as_array().is_some_and(|all| all.iter().any(is_rare)));
         let calls = calls.cloned().unwrap_or_default();
-        let annotations = match delta.get_mut("annotations").map(Value::take) {
+        let mut list = |name: &str| match delta.get_mut(name).map(Value::take) {
             Some(Value::Array(all)) => all,
             _ => Vec::new(),
         };
+        let (annotations, details) = (list("annotations"), list("reasoning_details"));
         let audio = match delta.get_mut("audio").map(Value::take) {
             Some(Value::Object(audio)) => Some(audio),
             _ => None,
@@ -96,7 +102,7 @@ impl Rare {
                 delta.insert("reasoning_content".to_owned(), parts.thought.into());
             }
         }
-        Self { annotations, audio, own, calls }
+        Self { annotations, details, audio, own, calls }
     }
 }
 
@@ -204,6 +210,10 @@ impl Decoder {
         for (index, mut choice) in std::mem::take(&mut self.choices) {
             choice.close(index, out);
             choice.calls.end(index, &mut choice.next, out);
+            if !choice.details.is_empty() {
+                choice.open(index, Open::Reasoning, BlockKind::Reasoning, out);
+                choice.close(index, out);
+            }
             if !choice.audio.is_empty() {
                 let audio = std::mem::take(&mut choice.audio);
                 choice.whole(index, json!({ "audio": audio }), out);
@@ -220,6 +230,15 @@ impl OpenChoice {
     /// The error is a message for the caller.
     fn read(&mut self, said: ChunkChoice, rare: Rare, out: &mut Vec<Event>) -> Result<(), &'static str> {
         let ChunkChoice { index: choice, mut delta, finish_reason, logprobs } = said;
+        if !rare.details.is_empty() {
+            if delta.reasoning_content.is_none() && delta.reasoning.is_none() {
+                delta.reasoning = Some(details::words(&rare.details));
+            }
+            self.details.add(rare.details)?;
+            if matches!(self.open, None | Some((_, Open::Reasoning))) {
+                self.open(choice, Open::Reasoning, BlockKind::Reasoning, out);
+            }
+        }
         self.texts(choice, &mut delta, out);
         for value in rare.own {
             self.whole(choice, value, out);
@@ -305,8 +324,10 @@ impl OpenChoice {
     }
 
     fn close(&mut self, choice: u32, out: &mut Vec<Event>) {
-        if let Some((block, _)) = self.open.take() {
-            out.push(Event::BlockStop { choice, block });
+        let Some((block, open)) = self.open.take() else { return };
+        if open == Open::Reasoning {
+            out.extend(self.details.state().map(|state| Event::Delta { choice, block, delta: Delta::State(state) }));
         }
+        out.push(Event::BlockStop { choice, block });
     }
 }
