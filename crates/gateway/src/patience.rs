@@ -1,20 +1,33 @@
 //! A connection whose other side has to take what it asked for.
 //!
 //! Nothing of an answer is read ahead of its caller, so one that stops reading holds up the upstream, and holds its connection and its
-//! place there for as long as it likes. When it has taken nothing for a while, its connection is closed as if it had hung up.
+//! place there for as long as it likes. When it has taken nothing for a while, its connection is closed as if it had hung up. On HTTP/2 it
+//! may hold up one stream and read all others; so there each answer that comes from an upstream is handed over by a task, which lets go.
 
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
+use journey::BodyError;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Sleep, sleep},
+    sync::mpsc,
+    time::{Sleep, sleep, timeout},
 };
+
+use crate::render::Out;
+
+/// Frames that wait to be taken by a caller of HTTP/2, besides those in its connection.
+const FRAMES_WAITING_MAX: usize = 1;
+
+const TAKES_NOTHING: &str = "the caller takes nothing of its answer";
 
 /// A socket that fails when its peer has taken nothing for too long.
 pub(crate) struct Patient {
@@ -36,7 +49,7 @@ impl Patient {
             return written;
         }
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(self.limit)));
-        waiting.as_mut().poll(cx).map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the caller takes nothing of its answer")))
+        waiting.as_mut().poll(cx).map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, TAKES_NOTHING)))
     }
 }
 
@@ -67,6 +80,51 @@ impl AsyncWrite for Patient {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+/// The end of an answer that a caller of HTTP/2 takes from.
+pub struct Handed {
+    /// `None` is the end; a channel that ends without it was let go.
+    taken: mpsc::Receiver<Option<Result<Frame<Bytes>, BodyError>>>,
+    is_over: bool,
+}
+
+/// The answer as a caller of HTTP/2 may have it: one that comes from an upstream is let go when nothing of it was taken for `limit`.
+pub(crate) fn handed(body: Out, limit: Duration) -> Out {
+    // What has a length is in memory or on the disk, and holds up nobody.
+    if body.is_end_stream() || body.size_hint().exact().is_some() {
+        return body;
+    }
+    let (given, taken) = mpsc::channel(FRAMES_WAITING_MAX);
+    tokio::spawn(hand_over(body, given, limit));
+    Out::Handed(Handed { taken, is_over: false })
+}
+
+async fn hand_over(mut body: Out, given: mpsc::Sender<Option<Result<Frame<Bytes>, BodyError>>>, limit: Duration) {
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            () = given.closed() => return,
+        };
+        let is_end = frame.is_none();
+        if !matches!(timeout(limit, given.send(frame)).await, Ok(Ok(()))) || is_end {
+            return;
+        }
+    }
+}
+
+impl Body for Handed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let frame = ready!(self.taken.poll_recv(cx)).unwrap_or_else(|| Some(Err(TAKES_NOTHING.into())));
+        self.is_over = !matches!(frame, Some(Ok(_)));
+        Poll::Ready(frame)
     }
 }
 

@@ -19,7 +19,7 @@ use telemetry::metrics::Held;
 use tokio::time::{Instant, Sleep, sleep_until};
 use wire::{Code, Dialect, Failure, dialect::Encoder, ir::Event};
 
-use crate::app::RequestPlace;
+use crate::{app::RequestPlace, patience::Handed};
 
 /// `x-request-id`.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -36,6 +36,8 @@ pub enum Out {
     Passage(Box<Passage>, (Held, RequestPlace)),
     /// From the control plane.
     Control(axum::body::Body),
+    /// One of these, from the task that hands it over to a caller of HTTP/2.
+    Handed(Handed),
 }
 
 impl From<Bytes> for Out {
@@ -54,6 +56,7 @@ impl Body for Out {
             Self::Stream(stream) => Pin::new(stream).poll_frame(cx),
             Self::Passage(passage, _) => Pin::new(passage).poll_frame(cx),
             Self::Control(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Handed(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -61,7 +64,7 @@ impl Body for Out {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Stream(stream) => stream.meter.is_end_stream(),
-            Self::Passage(..) => false,
+            Self::Passage(..) | Self::Handed(_) => false,
             Self::Control(body) => body.is_end_stream(),
         }
     }
@@ -69,7 +72,7 @@ impl Body for Out {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Self::Stream(_) | Self::Passage(..) => SizeHint::default(),
+            Self::Stream(_) | Self::Passage(..) | Self::Handed(_) => SizeHint::default(),
             Self::Control(body) => body.size_hint(),
         }
     }

@@ -24,7 +24,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, patience::Patient, routes, shard::Shard};
+use crate::{
+    app::App,
+    patience::{Patient, handed},
+    routes,
+    shard::Shard,
+};
 
 /// Connections that may wait to be accepted, per socket.
 const BACKLOG: i32 = 1024;
@@ -187,7 +192,11 @@ fn connection(shard: Arc<Shard>, stream: TcpStream, peer: SocketAddr, place: Pla
     let service = service_fn(move |request: http::Request<Incoming>| {
         let shard = shard.clone();
         // Boxed: what a request needs is free again while its stream runs, and a connection that waits holds nothing of it.
-        Box::pin(async move { Ok::<_, Infallible>(routes::answer(&shard, peer, request).await) })
+        Box::pin(async move {
+            let is_one_of_many = request.version() == http::Version::HTTP_2;
+            let response = routes::answer(&shard, peer, request).await;
+            Ok::<_, Infallible>(if is_one_of_many { response.map(|body| handed(body, limits.idle)) } else { response })
+        })
     });
     let connection = builder.serve_connection(TokioIo::new(Patient::new(stream, limits.idle)), service).into_owned();
     let watched = graceful.watch(connection);

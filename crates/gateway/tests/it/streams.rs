@@ -4,7 +4,7 @@ use serde_json::json;
 use store::requests::{self, Filter};
 use testkit::{FakeUpstream, Gate, Reply, Script};
 
-use crate::router::{Router, Setup, eventually, soon};
+use crate::router::{KEY, Router, Setup, eventually, soon};
 
 const FIRST: &str = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"one\"},\"finish_reason\":null}]}\n\n";
 const LAST: &str =
@@ -126,4 +126,37 @@ async fn a_caller_that_takes_nothing_is_left() {
     assert_eq!(&*row.outcome, "cancelled");
     assert!(row.completion_tokens.is_some_and(|n| n > 0), "{row:?}");
     drop(slow);
+}
+
+#[tokio::test]
+async fn a_caller_that_takes_nothing_of_one_stream_among_others_is_left_there() {
+    let upstream = FakeUpstream::start(Script::always(much()));
+    let router = Setup::new().upstream("mock", &upstream).set("timeouts", json!({"idle": "1s"})).start();
+    let socket = tokio::net::TcpStream::connect(router.address()).await.unwrap();
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), hyper_util::rt::TokioIo::new(socket)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let ask = |method: &str, path: &str, body: String| {
+        let request = http::Request::builder().method(method).uri(format!("http://{}{path}", router.address()));
+        let request = request.header("authorization", format!("Bearer {KEY}")).header("x-request-id", "held");
+        request.header("content-type", "application/json").body(http_body_util::Full::new(bytes::Bytes::from(body))).unwrap()
+    };
+    let wanted = json!({"model": "gpt-mock", "stream": true, "messages": [{"role": "user", "content": "hi"}]}).to_string();
+    let held = client.send_request(ask("POST", "/v1/chat/completions", wanted.clone())).await.unwrap();
+    assert_eq!((held.status(), held.version()), (http::StatusCode::OK, http::Version::HTTP_2));
+    let left = soon("the upstream is left", upstream.hangup()).await;
+    assert!(left.body_bytes_sent < HELD_BYTES_MAX, "{}", left.body_bytes_sent);
+    assert_eq!(&*router.record("held").await.outcome, "cancelled");
+
+    // The connection and its other streams live on, from their beginnings to their ends.
+    let health = client.send_request(ask("GET", "/health", String::new())).await.unwrap();
+    assert_eq!(health.status(), http::StatusCode::OK);
+    upstream.set_script(Script::always(Reply::events([FIRST, LAST])));
+    let whole = client.send_request(ask("POST", "/v1/chat/completions", wanted)).await.unwrap();
+    let text = http_body_util::BodyExt::collect(whole.into_body()).await.unwrap().to_bytes();
+    assert!(text.ends_with(b"data: [DONE]\n\n"), "{text:?}");
+    // What was let go is no whole answer, however late it is read.
+    assert!(http_body_util::BodyExt::collect(held.into_body()).await.is_err());
+    drop(client);
+    let _ = connection.await;
 }
