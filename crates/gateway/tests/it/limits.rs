@@ -395,3 +395,57 @@ async fn an_unreachable_redis_keeps_nobody_waiting() {
     let (status, said) = one(&upstream, json!({})).env("REDIS_URL", "redis://:hidden@:no:port").fails();
     assert!(!status.success() && !said.contains("hidden"), "{said}");
 }
+
+/// Everything that upstreams say of their limits and of trying again, with a number that nobody else says.
+fn talkative(reply: Reply) -> Reply {
+    let names = [
+        "x-ratelimit-limit",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-limit-tokens",
+        "x-ratelimit-reset-tokens",
+        "x-ratelimit-limit-req-minute",
+        "anthropic-ratelimit-requests-limit",
+        "anthropic-ratelimit-output-tokens-remaining",
+        "anthropic-ratelimit-unified-status",
+        "ratelimit-limit",
+        "ratelimitbysize-limit",
+        "x-tokenlimit-limit",
+        "retry-after",
+        "retry-after-ms",
+        "x-should-retry",
+    ];
+    names.iter().fold(reply, |reply, name| reply.header(name, "31337"))
+}
+
+#[tokio::test]
+async fn what_an_upstream_says_of_its_limits_is_not_told_to_callers() {
+    let upstream = FakeUpstream::start(Script::default());
+    let account = |setup: Setup, wire: &str, provider: &str| {
+        setup.account(wire, &upstream.base_url(), &[wire], json!({"provider": provider, "wire": wire}))
+    };
+    let sound = Reply::whole("audio/mpeg", "x");
+    let refused = Reply::json(&json!({"error": {"message": "no"}})).status(422);
+    for (reply, first) in [(Reply::ok(), 200), (refused, 422), (Reply::error(429), 429), (Reply::error(503), 503)] {
+        let setup = account(account(account(Setup::new(), "chat", "openai"), "messages", "anthropic"), "gemini", "google");
+        let router = setup.set("retry", json!({"max_attempts": 1})).start();
+        upstream.set_script(Script::always(talkative(reply)).on("/v1/audio/speech", talkative(sound.clone())));
+        for model in ["chat", "messages", "gemini"] {
+            for stream in [false, true] {
+                let body = json!({"model": model, "max_tokens": 5, "stream": stream, "messages": [{"role": "user", "content": "hi"}]});
+                for path in ["/v1/chat/completions", "/v1/messages", "/v1/audio/speech"] {
+                    let answer = router.post(path, &body).send().await;
+                    if (path, model, stream) == ("/v1/chat/completions", "chat", false) {
+                        assert_eq!(answer.status, first, "{}", answer.text());
+                    }
+                    let told: Vec<_> = answer.headers.iter().filter(|(_, value)| value.as_bytes() == b"31337").collect();
+                    // How long an upstream asks to wait is the caller's to know, once, in the words of this router.
+                    let may_wait = matches!(answer.status, 429 | 503);
+                    assert!(told.iter().all(|(name, _)| may_wait && *name == "retry-after"), "{path} {model}: {told:?}");
+                    for name in ["retry-after-ms", "x-ratelimit-limit", "anthropic-ratelimit-requests-limit"] {
+                        assert!(!answer.headers.contains_key(name), "{path} {model}: {name}");
+                    }
+                }
+            }
+        }
+    }
+}

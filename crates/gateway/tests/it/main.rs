@@ -37,6 +37,7 @@ mod reload;
 mod remembered;
 mod router;
 mod secrets;
+mod secrets_kept;
 mod streams;
 mod translate;
 mod ui;

@@ -178,6 +178,39 @@ async fn retries_stay_a_share_of_requests() {
 }
 
 #[tokio::test]
+async fn mixtures_of_failures_make_no_storm_of_retries() {
+    const REQUESTS: usize = 60;
+    let gate = Gate::new();
+    let replies = || {
+        let silent = Reply::ok().hold_head(&gate);
+        vec![Reply::nothing(), Reply::error(500), Reply::error(503), Reply::ok().cut_after(20), silent]
+    };
+    let kinds = replies().len();
+    for first in 0..kinds {
+        let upstreams: Vec<FakeUpstream> =
+            [first, (first + 1) % kinds].map(|at| FakeUpstream::start(Script::always(replies().swap_remove(at)))).into();
+        // The shares that are set where nobody sets any.
+        let router = Setup::new()
+            .upstream("one", &upstreams[0])
+            .upstream("two", &upstreams[1])
+            .set("breaker", json!({"enabled": false}))
+            .set("retry", json!({"max_attempts": 5, "backoff": "1ms..2ms"}))
+            .set("timeouts", json!({"first_byte": "20ms"}))
+            .start();
+        for _ in 0..REQUESTS {
+            let answer = router.chat("gpt-mock", json!({})).send().await;
+            assert!(matches!(answer.status, 502..=504), "{}", answer.text());
+            assert!(answer.json()["error"]["attempts"].as_array().unwrap().len() <= 5, "{}", answer.text());
+        }
+        // Both are asked once for every request; more than that is a fifth of the requests, and ten that are free at the start.
+        for (upstream, which) in upstreams.iter().zip(["one", "two"]) {
+            let heard = upstream.requests().len();
+            assert!((REQUESTS..=REQUESTS + 10 + REQUESTS / 5).contains(&heard), "{which} of mixture {first} heard {heard} times");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_account_whose_key_is_refused_stands_back_and_the_request_goes_on() {
     let (locked, open) = (FakeUpstream::start(Script::always(Reply::error(401))), FakeUpstream::start(Script::default()));
     let router = Setup::new().upstream("locked", &locked).upstream("open", &open).start();

@@ -48,7 +48,7 @@ const OPERATING: [&str; 14] = [
     "/docs/viewer.js",
 ];
 
-fn assert_clean(place: &str, text: &str, more: &[&str]) {
+pub(crate) fn assert_clean(place: &str, text: &str, more: &[&str]) {
     for (what, secret) in PLANTED.iter().copied().chain(more.iter().map(|s| ("a made secret", *s))) {
         assert!(!text.contains(secret), "{what} is in {place}: {text}");
     }
@@ -174,7 +174,7 @@ fn token(secret: &str) -> String {
 const ISSUER: &str = "SECRETissuer-of-at-least-32-bytes-length";
 
 /// Accounts that are opened in every way, at upstreams and token servers that fail in every way, and the upstreams.
-fn opened_in_every_way() -> (Setup, Vec<FakeUpstream>) {
+pub(crate) fn opened_in_every_way() -> (Setup, Vec<FakeUpstream>) {
     let renewed = json!({"access_token": "SECRETrenewed", "refresh_token": "SECRETrotated", "expires_in": 3600});
     let tokens = FakeUpstream::start(Script::default().on("/token", Reply::json(&renewed)));
     // A token server that shows everything it was told.
@@ -213,7 +213,7 @@ fn opened_in_every_way() -> (Setup, Vec<FakeUpstream>) {
 }
 
 /// What a command prints, wherever.
-fn printed(router: &Router, args: &[&str]) -> String {
+pub(crate) fn printed(router: &Router, args: &[&str]) -> String {
     let said = router.run(args, &[]);
     format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr))
 }
