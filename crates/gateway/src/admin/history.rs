@@ -51,11 +51,7 @@ pub struct Asked {
 
 impl Asked {
     fn search(&self) -> Result<Search, Failure> {
-        let said = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let outcome = said(&self.status);
-        if outcome.as_deref().is_some_and(|word| !["success", "error", "cancelled"].contains(&word)) {
-            return Err(Failure::invalid("status", "`status` is one of success, error and cancelled"));
-        }
+        let outcome = outcome(&self.status)?;
         let (from_ms, until_ms) = span(self.start_time.as_deref(), self.end_time.as_deref())?;
         Ok(Search {
             model: said(&self.model),
@@ -73,6 +69,23 @@ impl Asked {
             after_seq: None,
         })
     }
+}
+
+/// A word of a query; an empty one was not said.
+pub fn said(text: &Option<String>) -> Option<String> {
+    text.clone().filter(|text| !text.is_empty())
+}
+
+/// The outcome that a query's `status` names.
+///
+/// # Errors
+/// A 400 that says which there are.
+pub fn outcome(status: &Option<String>) -> Result<Option<String>, Failure> {
+    let outcome = said(status);
+    if outcome.as_deref().is_some_and(|word| !["success", "error", "cancelled"].contains(&word)) {
+        return Err(Failure::invalid("status", "`status` is one of success, error and cancelled"));
+    }
+    Ok(outcome)
 }
 
 /// The times between which something is looked for, unix milliseconds.

@@ -21,7 +21,11 @@ use store::{
 use utoipa::ToSchema;
 use wire::Failure;
 
-use super::{Admin, Answer, Known, Reader, history::span, read, trail};
+use super::{
+    Admin, Answer, Known, Reader,
+    history::{outcome, said, span},
+    read, trail,
+};
 use crate::{
     app::App,
     price::{Consumption, Line, Price, PriceBook, dollars, usage},
@@ -50,11 +54,7 @@ pub struct Asked {
 
 impl Asked {
     fn search(&self) -> Result<Search, Failure> {
-        let said = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let outcome = said(&self.status);
-        if outcome.as_deref().is_some_and(|word| !["success", "error", "cancelled"].contains(&word)) {
-            return Err(Failure::invalid("status", "`status` is one of success, error and cancelled"));
-        }
+        let outcome = outcome(&self.status)?;
         let (from_ms, until_ms) = span(self.start_time.as_deref(), self.end_time.as_deref())?;
         let (key, model, target) = (said(&self.key), said(&self.model), said(&self.account));
         Ok(Search { key, model, target, outcome, from_ms, until_ms, ..Search::default() })
