@@ -275,7 +275,7 @@ struct Hit {
 /// Those that touch a time, the latest first.
 async fn hits(store: &Store, search: &Search, width: i64, time: Time) -> Result<Vec<Hit>, StoreError> {
     let first = time.from_ms.div_euclid(width * HOUR_MS) * width;
-    let mut query = QueryBuilder::new("SELECT start, sum(requests) AS requests FROM request_sums WHERE width = ");
+    let mut query = QueryBuilder::new("SELECT start, sum(requests) AS requests FROM request_sums_now WHERE width = ");
     query.push_bind(width).push(" AND start >= ").push_bind(first).push(" AND start <= ").push_bind(time.until_ms.div_euclid(HOUR_MS));
     search.facets(&mut query);
     query.push(" GROUP BY start ORDER BY start DESC");
@@ -347,7 +347,7 @@ pub async fn count(store: &Store, search: &Search) -> Result<u64, StoreError> {
     }
     let pieces = Pieces::of(Some(from_ms), search.until_ms);
     for (width, start, end) in pieces.sums {
-        let mut query = QueryBuilder::new("SELECT coalesce(sum(requests), 0) FROM request_sums WHERE width = ");
+        let mut query = QueryBuilder::new("SELECT coalesce(sum(requests), 0) FROM request_sums_now WHERE width = ");
         query.push_bind(width).push(" AND start >= ").push_bind(start).push(" AND start < ").push_bind(end);
         search.facets(&mut query);
         let requests: i64 = query.build_query_scalar().fetch_one(store.readers()).await?;

@@ -14,7 +14,7 @@ use sqlx::{
 use telemetry::Courtesy;
 use tokio::sync::{Mutex, MutexGuard, watch};
 
-use crate::{StoreError, audit, facets, watch as changes};
+use crate::{StoreError, audit, facets, sums, watch as changes};
 
 /// How long a statement waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,6 +66,7 @@ pub(crate) struct Writer {
     /// The highest number that a request record was given here.
     pub(crate) last_seq: i64,
     pub(crate) facets: facets::Known,
+    pub(crate) behind: sums::Behind,
 }
 
 impl Writer {
@@ -138,6 +139,7 @@ impl Store {
             checkpoint_pages: CHECKPOINT_PAGES,
             seen,
             last_seq: 0,
+            behind: sums::Behind::default(),
             facets: facets::Known::default(),
         };
         let writer = Mutex::new(writer);

@@ -81,6 +81,7 @@ pub async fn reprice(store: &Store, all: &[Repriced<'_>]) -> Result<u64, StoreEr
     let mut writer = store.writer(Durability::Disk).await?;
     let mut known = mem::take(&mut writer.facets);
     let mut transaction = writer.begin().await?;
+    sums::catch_up(&mut transaction).await?;
     let mut sums = sums::Batch::default();
     let mut changed = 0;
     for Repriced { seq, cost_nano, version } in all {

@@ -181,28 +181,29 @@ pub async fn insert_marked(store: &Store, rows: &[Row], mark: Option<Mark<'_>>) 
     let given = writer.last_seq;
     // Given back when all is committed: of what is rolled back no number is remembered.
     let mut known = mem::take(&mut writer.facets);
+    let behind = mem::take(&mut writer.behind);
     let mut transaction = writer.begin().await?;
-    let newest: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM requests").fetch_one(&mut *transaction).await?;
-    let first = newest.max(given) + 1;
-    let mut sums = sums::Batch::default();
+    let mut behind = behind.of(&mut transaction).await?;
+    let first = behind.newest().max(given) + 1;
+    let last = first + rows.len() as i64 - 1;
+    let mut minutes = sums::Minutes::default();
     let mut facets = Vec::with_capacity(rows.len());
     for row in rows {
         let facet = known.number(&mut transaction, &Facet::of(row)).await?;
-        sums.count(row, facet);
+        behind.count(row, facet);
+        minutes.count(row);
         facets.push(facet);
     }
-    let mut left = rows;
     let mut numbers = (first..).zip(facets);
-    for (size, statement) in CHUNKS.into_iter().zip(&*INSERTS) {
-        while let Some((chunk, rest)) = left.split_at_checked(size) {
-            // Built from constants only.
-            let query = sqlx::query(AssertSqlSafe(statement.as_str()));
-            let query = chunk.iter().zip(&mut numbers).fold(query, |query, (row, (seq, facet))| bind(query.bind(seq).bind(facet), row));
-            query.execute(&mut *transaction).await?;
-            left = rest;
-        }
+    for chunk in sums::chunks(rows, &CHUNKS) {
+        let statement = CHUNKS.iter().zip(&*INSERTS).find(|(size, _)| **size == chunk.len()).map_or("", |(_, statement)| statement);
+        // Built from constants only.
+        let query = sqlx::query(AssertSqlSafe(statement));
+        let query = chunk.iter().zip(&mut numbers).fold(query, |query, (row, (seq, facet))| bind(query.bind(seq).bind(facet), row));
+        query.execute(&mut *transaction).await?;
     }
-    sums.write(&mut transaction).await?;
+    minutes.write(&mut transaction).await?;
+    let behind = behind.stored(&mut transaction, last).await?;
     bodies::note(&mut transaction, rows, first).await?;
     if let Some(mark) = mark {
         let query = sqlx::query("INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value");
@@ -210,7 +211,8 @@ pub async fn insert_marked(store: &Store, rows: &[Row], mark: Option<Mark<'_>>) 
     }
     transaction.commit().await?;
     writer.facets = known;
-    writer.last_seq = first + rows.len() as i64 - 1;
+    writer.behind = behind;
+    writer.last_seq = last;
     Ok(first)
 }
 
@@ -336,6 +338,7 @@ pub async fn purge(store: &Store, before_ms: i64, page: u32) -> Result<u64, Stor
     loop {
         let mut writer = store.writer(Durability::Process).await?;
         let mut transaction = writer.begin().await?;
+        sums::catch_up(&mut transaction).await?;
         // Never later than the newest row: those that come after it are all there.
         let mark = "INSERT INTO meta (name, value) SELECT ?1, CAST(min(?2, max(started_at) + 1) AS TEXT) FROM requests HAVING count(*) > 0 \
                     ON CONFLICT (name) DO UPDATE SET value = CAST(max(CAST(value AS INTEGER), CAST(excluded.value AS INTEGER)) AS TEXT)";
@@ -343,6 +346,7 @@ pub async fn purge(store: &Store, before_ms: i64, page: u32) -> Result<u64, Stor
         let query =
             sqlx::query("DELETE FROM requests WHERE seq IN (SELECT seq FROM requests WHERE started_at < ? ORDER BY started_at LIMIT ?)");
         let rows = query.bind(before_ms).bind(page.max(1)).execute(&mut *transaction).await?.rows_affected();
+        sums::mark_all(&mut transaction).await?;
         let old = "DELETE FROM request_minutes WHERE minute < (SELECT max(minute) FROM request_minutes) - ?";
         sqlx::query(old).bind(history::MINUTES_KEPT).execute(&mut *transaction).await?;
         transaction.commit().await?;

@@ -1,5 +1,7 @@
-//! Sums of requests by hour and day, written in the transaction of the rows that they are of: what was used is known without reading a million
-//! rows, and when the rows are gone.
+//! Sums of requests by hour and day: what was used is known without reading a million rows, and when the rows are gone.
+//!
+//! With a thousand keys nearly every row has two sums of its own, which costs more than the row: they are written for some thousand rows at a
+//! time. What was not written yet is read from the rows behind a mark; readers ask the view `request_sums_now`, which has both.
 
 use std::collections::HashMap;
 
@@ -19,6 +21,16 @@ const MINUTE_MS: i64 = 60_000;
 
 /// Sums that one statement writes, the most first: each statement is a round trip to SQLite's thread. All stay prepared.
 const CHUNKS: [usize; 4] = [64, 16, 4, 1];
+
+/// Rows that may wait for their sums: whoever asks reads them all.
+const ROWS_BEHIND_MAX: i64 = if cfg!(test) { 50 } else { 4096 };
+/// The name in `meta` of the last row that is in the sums; the view knows it too.
+const SUMMED: &str = "requests_summed";
+
+/// The figures of one row in SQL, in the order of [`COLUMNS`].
+pub(crate) const OF_A_ROW: &str = "1 AS requests, coalesce(prompt_tokens, 0) AS prompt_tokens, coalesce(completion_tokens, 0) AS completion_tokens, \
+     coalesce(cached_tokens, 0) AS cached_tokens, coalesce(cost_nano, 0) AS cost_nano, cost_nano IS NOT NULL AS priced, \
+     cost_nano IS NULL AND (coalesce(prompt_tokens, 0) > 0 OR coalesce(completion_tokens, 0) > 0) AS unpriced";
 
 /// Every figure of a table of sums, in the order of [`Figures::values`].
 pub(crate) const COLUMNS: [&str; 7] =
@@ -77,54 +89,162 @@ impl Figures {
     }
 }
 
-/// What a batch of rows adds to the sums.
+/// What rows add to the sums, by hour and facet.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
-    /// By hour and facet.
-    hours: HashMap<(i64, i64), Figures>,
-    /// Successes and errors by minute.
-    minutes: HashMap<i64, (i64, i64)>,
-}
+pub(crate) struct Batch(HashMap<(i64, i64), Figures>);
 
 impl Batch {
     /// Counts a new row.
     pub(crate) fn count(&mut self, row: &Row, facet: i64) {
         self.add(row.started_at_ms, facet, Figures::of(row));
-        let (successes, errors) = self.minutes.entry(row.started_at_ms.div_euclid(MINUTE_MS)).or_default();
-        *successes += i64::from(row.outcome.as_str() == "success");
-        *errors += i64::from(row.outcome.as_str() == "error");
     }
 
     /// Adds figures without a row.
     pub(crate) fn add(&mut self, started_at_ms: i64, facet: i64, figures: Figures) {
-        self.hours.entry((started_at_ms.div_euclid(HOUR_MS), facet)).or_default().add(figures);
+        self.0.entry((started_at_ms.div_euclid(HOUR_MS), facet)).or_default().add(figures);
     }
 
     /// Writes them: a few statements, however many rows there were.
     pub(crate) async fn write(self, transaction: &mut Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
         let mut days: HashMap<(i64, i64), Figures> = HashMap::new();
-        for ((hour, facet), figures) in &self.hours {
+        for ((hour, facet), figures) in &self.0 {
             days.entry((hour.div_euclid(DAY) * DAY, *facet)).or_default().add(*figures);
         }
-        let hours = self.hours.into_iter().map(|((start, facet), figures)| (1, start, facet, figures));
+        let hours = self.0.into_iter().map(|((start, facet), figures)| (1, start, facet, figures));
         let days = days.into_iter().map(|((start, facet), figures)| (DAY, start, facet, figures));
         let mut all: Vec<_> = hours.chain(days).collect();
         // In the order of the table: neighbours lie on the same page.
         all.sort_unstable_by_key(|(width, start, facet, _)| (*width, *start, *facet));
-        let mut left = all.as_slice();
-        for size in CHUNKS {
-            while let Some((chunk, rest)) = left.split_at_checked(size) {
-                // Built from constants only.
-                let mut query = sqlx::query(AssertSqlSafe(upsert(size)));
-                for (width, start, facet, figures) in chunk {
-                    query = query.bind(width).bind(start).bind(facet);
-                    query = figures.values().into_iter().fold(query, sqlx::query::Query::bind);
-                }
-                query.execute(&mut **transaction).await?;
-                left = rest;
+        for chunk in chunks(&all, &CHUNKS) {
+            // Built from constants only.
+            let mut query = sqlx::query(AssertSqlSafe(upsert(chunk.len())));
+            for (width, start, facet, figures) in chunk {
+                query = query.bind(width).bind(start).bind(facet);
+                query = figures.values().into_iter().fold(query, sqlx::query::Query::bind);
             }
+            query.execute(&mut **transaction).await?;
         }
-        for (minute, (successes, errors)) in self.minutes {
+        Ok(())
+    }
+}
+
+/// A slice in pieces of these sizes, the greatest first and 1 the last: each size is one statement, which stays prepared.
+pub(crate) fn chunks<'a, T>(mut left: &'a [T], sizes: &'a [usize]) -> impl Iterator<Item = &'a [T]> {
+    std::iter::from_fn(move || {
+        let size = sizes.iter().find(|size| **size <= left.len())?;
+        let (chunk, rest) = left.split_at(*size);
+        left = rest;
+        Some(chunk)
+    })
+}
+
+/// What the newest rows add to the sums and is not written yet.
+#[derive(Debug, Default)]
+pub(crate) struct Behind {
+    /// The last row that is in the sums, and the last that is counted here.
+    summed: i64,
+    newest: i64,
+    /// `None`: some of the rows between are another process's.
+    batch: Option<Batch>,
+}
+
+impl Behind {
+    /// What goes on after the newest row of the table.
+    pub(crate) async fn of(self, transaction: &mut Transaction<'_, Sqlite>) -> Result<Self, sqlx::Error> {
+        let (summed, newest) = marks(transaction).await?;
+        let is_same = (self.summed, self.newest) == (summed, newest);
+        Ok(if is_same { self } else { Self { summed, newest, batch: (summed == newest).then(Batch::default) } })
+    }
+
+    /// The newest row.
+    pub(crate) fn newest(&self) -> i64 {
+        self.newest
+    }
+
+    /// Counts a new row.
+    pub(crate) fn count(&mut self, row: &Row, facet: i64) {
+        if let Some(batch) = &mut self.batch {
+            batch.count(row, facet);
+        }
+    }
+
+    /// The new rows are stored, the last under this number: writes the sums if there are enough. What is given back holds once the transaction is
+    /// committed.
+    pub(crate) async fn stored(self, transaction: &mut Transaction<'_, Sqlite>, newest: i64) -> Result<Self, sqlx::Error> {
+        if newest - self.summed < ROWS_BEHIND_MAX {
+            return Ok(Self { newest, ..self });
+        }
+        match self.batch {
+            Some(batch) => {
+                batch.write(transaction).await?;
+                mark(transaction, newest).await?;
+            }
+            None => catch_up(transaction).await?,
+        }
+        Ok(Self { summed: newest, newest, batch: Some(Batch::default()) })
+    }
+}
+
+/// The last row that is in the sums, and the newest.
+async fn marks(transaction: &mut Transaction<'_, Sqlite>) -> Result<(i64, i64), sqlx::Error> {
+    let marks =
+        "SELECT coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = ?), 0), (SELECT coalesce(max(seq), 0) FROM requests)";
+    sqlx::query_as(marks).bind(SUMMED).fetch_one(&mut **transaction).await
+}
+
+async fn mark(transaction: &mut Transaction<'_, Sqlite>, newest: i64) -> Result<(), sqlx::Error> {
+    let mark = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    sqlx::query(mark).bind(SUMMED).bind(newest.to_string()).execute(&mut **transaction).await?;
+    Ok(())
+}
+
+/// Brings all rows into the sums: before rows are changed or removed.
+pub(crate) async fn catch_up(transaction: &mut Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
+    let (summed, newest) = marks(transaction).await?;
+    if newest <= summed {
+        return Ok(());
+    }
+    let columns = COLUMNS.join(", ");
+    let sums = COLUMNS.map(|column| format!("sum({column})")).join(", ");
+    for width in [1, DAY] {
+        let rows = format!(
+            "SELECT started_at / {} * {width} AS start, facet, {OF_A_ROW} FROM requests WHERE seq > ? AND seq <= ?",
+            width * HOUR_MS
+        );
+        let add = format!(
+            "INSERT INTO request_sums (width, start, facet, {columns}) SELECT {width}, start, facet, {sums} FROM ({rows}) WHERE 1 \
+             GROUP BY start, facet {}",
+            added()
+        );
+        // Built from constants only.
+        sqlx::query(AssertSqlSafe(add)).bind(summed).bind(newest).execute(&mut **transaction).await?;
+    }
+    mark_all(transaction).await
+}
+
+/// All rows that there are are in the sums: also after the newest of them were removed, whose numbers may be given again.
+pub(crate) async fn mark_all(transaction: &mut Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
+    let newest = "INSERT INTO meta (name, value) SELECT ?, CAST(coalesce(max(seq), 0) AS TEXT) FROM requests WHERE 1 \
+                  ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    sqlx::query(newest).bind(SUMMED).execute(&mut **transaction).await?;
+    Ok(())
+}
+
+/// Successes and errors of a minute.
+#[derive(Debug, Default)]
+pub(crate) struct Minutes(HashMap<i64, (i64, i64)>);
+
+impl Minutes {
+    /// Counts a new row.
+    pub(crate) fn count(&mut self, row: &Row) {
+        let (successes, errors) = self.0.entry(row.started_at_ms.div_euclid(MINUTE_MS)).or_default();
+        *successes += i64::from(row.outcome.as_str() == "success");
+        *errors += i64::from(row.outcome.as_str() == "error");
+    }
+
+    /// Writes them: few, since a batch is of one time.
+    pub(crate) async fn write(self, transaction: &mut Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
+        for (minute, (successes, errors)) in self.0 {
             let query = sqlx::query(
                 "INSERT INTO request_minutes (minute, successes, errors) VALUES (?, ?, ?) ON CONFLICT (minute) DO UPDATE SET \
                  successes = successes + excluded.successes, errors = errors + excluded.errors",
@@ -148,6 +268,7 @@ pub async fn forget_names(store: &Store) -> Result<u64, StoreError> {
     let mut writer = store.writer(Durability::Process).await?;
     writer.facets = Known::default();
     let mut transaction = writer.begin().await?;
+    catch_up(&mut transaction).await?;
     let old = "CREATE TEMP TABLE IF NOT EXISTS forgotten (id INTEGER PRIMARY KEY)";
     sqlx::query(old).execute(&mut *transaction).await?;
     let find = "INSERT INTO forgotten SELECT id FROM facets JOIN request_sums ON facet = id AND width = ?1 WHERE target = '' AND model_served = '' \
@@ -160,14 +281,13 @@ pub async fn forget_names(store: &Store) -> Result<u64, StoreError> {
         let nameless =
             format!("INSERT INTO facets ({FACET_COLUMNS}) SELECT DISTINCT {same} FROM facets WHERE id IN forgotten ON CONFLICT DO NOTHING");
         let sums = COLUMNS.map(|column| format!("sum({column})")).join(", ");
-        let added = COLUMNS.map(|column| format!("{column} = {column} + excluded.{column}")).join(", ");
         let equal = ["key_id", "key_name", "node_id", "outcome", "price_version", "status", "remembered"];
         let equal = equal.map(|column| format!("nameless.{column} = facets.{column}")).join(" AND ");
         let moved = format!(
             "INSERT INTO request_sums (width, start, facet, {columns}) SELECT width, start, nameless.id, {sums} FROM request_sums \
              JOIN facets ON facets.id = facet JOIN facets AS nameless ON {equal} AND nameless.model_requested = '' AND nameless.model_served = '' \
-             AND nameless.target = '' WHERE facet IN forgotten GROUP BY width, start, nameless.id \
-             ON CONFLICT (width, start, facet) DO UPDATE SET {added}"
+             AND nameless.target = '' WHERE facet IN forgotten GROUP BY width, start, nameless.id {}",
+            added()
         );
         let gone = "DELETE FROM request_sums WHERE facet IN forgotten".to_owned();
         let names = "DELETE FROM facets WHERE id IN forgotten".to_owned();
@@ -183,11 +303,13 @@ pub async fn forget_names(store: &Store) -> Result<u64, StoreError> {
 fn upsert(rows: usize) -> String {
     let columns = COLUMNS.join(", ");
     let places = format!("(?, ?, ?{})", ", ?".repeat(COLUMNS.len()));
+    format!("INSERT INTO request_sums (width, start, facet, {columns}) VALUES {} {}", vec![places.as_str(); rows].join(", "), added())
+}
+
+/// What becomes of sums that are there already.
+fn added() -> String {
     let added = COLUMNS.map(|column| format!("{column} = {column} + excluded.{column}")).join(", ");
-    format!(
-        "INSERT INTO request_sums (width, start, facet, {columns}) VALUES {} ON CONFLICT (width, start, facet) DO UPDATE SET {added}",
-        vec![places.as_str(); rows].join(", ")
-    )
+    format!("ON CONFLICT (width, start, facet) DO UPDATE SET {added}")
 }
 
 /// A time as whole hours and days and what is left at its ends: a question about it reads a few sums, and rows only where an hour is cut.
@@ -271,6 +393,43 @@ mod tests {
         assert_eq!(models().await, [named(2, ""), named(2, "b"), named(1, "served")]);
         requests::insert(&store, &rows[..1]).await.unwrap();
         assert_eq!(models().await, [named(2, ""), named(1, "a"), named(2, "b"), named(1, "served")]);
+    }
+
+    #[tokio::test]
+    async fn rows_of_several_processes_are_summed_once() {
+        let home = tempfile::tempdir().unwrap();
+        let stores = [Store::open("", home.path()).await.unwrap(), Store::open("", home.path()).await.unwrap()];
+        let row = Row { started_at_ms: 5, key_id: Some("k".into()), prompt_tokens: Some(1), ..Row::default() };
+        let turns = [(0, 30), (1, 10), (1, 70), (0, 5), (0, 60), (0, 60), (1, 1)];
+        let mut stored = 0;
+        for (process, rows) in turns {
+            requests::insert(&stores[process], &vec![row.clone(); rows]).await.unwrap();
+            stored += rows as u64;
+            let used = usage::used(&stores[1 - process], &usage::Span::default(), usage::Group::Key).await.unwrap();
+            assert_eq!((used[0].requests, used[0].prompt_tokens), (stored, stored));
+        }
+        let written: i64 =
+            sqlx::query_scalar("SELECT sum(requests) FROM request_sums WHERE width = 1").fetch_one(stores[0].readers()).await.unwrap();
+        assert!((186..=236).contains(&written), "{written}: some wait, few");
+    }
+
+    #[tokio::test]
+    async fn numbers_that_are_given_again_are_summed() {
+        let home = tempfile::tempdir().unwrap();
+        for round in 1..=3 {
+            let store = Store::open("", home.path()).await.unwrap();
+            requests::insert(&store, &vec![Row::default(); 60]).await.unwrap();
+            requests::purge(&store, i64::MAX, 1000).await.unwrap();
+            let used = usage::used(&store, &usage::Span::default(), usage::Group::Key).await.unwrap();
+            assert_eq!(used[0].requests, 60 * round);
+        }
+    }
+
+    #[test]
+    fn slices_are_cut_into_known_sizes() {
+        let all: Vec<_> = (0..23).collect();
+        assert_eq!(chunks(&all, &[16, 4, 1]).map(<[_]>::len).collect::<Vec<_>>(), [16, 4, 1, 1, 1]);
+        assert_eq!(chunks(&all, &[16, 4, 1]).flatten().copied().collect::<Vec<_>>(), all);
     }
 
     #[test]

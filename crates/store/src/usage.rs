@@ -5,7 +5,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{
     Store, StoreError,
-    sums::{self, HOUR_MS, Pieces},
+    sums::{self, HOUR_MS, OF_A_ROW, Pieces},
 };
 
 /// By what sums are made.
@@ -81,18 +81,13 @@ fn pieces(query: &mut QueryBuilder<Sqlite>, pieces: &Pieces) {
     let columns = sums::COLUMNS.join(", ");
     let mut before = "";
     for (width, start, end) in &pieces.sums {
-        query.push(format_args!("{before}SELECT facet, start AS hour, {columns} FROM request_sums WHERE width = {width} AND start >= "));
+        query
+            .push(format_args!("{before}SELECT facet, start AS hour, {columns} FROM request_sums_now WHERE width = {width} AND start >= "));
         query.push_bind(*start).push(" AND start < ").push_bind(*end);
         before = " UNION ALL ";
     }
     for (from_ms, until_ms) in &pieces.rows {
-        query.push(format_args!(
-            "{before}SELECT facet, started_at / {HOUR_MS} AS hour, 1 AS requests, coalesce(prompt_tokens, 0) AS prompt_tokens, \
-             coalesce(completion_tokens, 0) AS completion_tokens, coalesce(cached_tokens, 0) AS cached_tokens, coalesce(cost_nano, 0) AS cost_nano, \
-             cost_nano IS NOT NULL AS priced, \
-             cost_nano IS NULL AND (coalesce(prompt_tokens, 0) > 0 OR coalesce(completion_tokens, 0) > 0) AS unpriced \
-             FROM requests WHERE started_at >= "
-        ));
+        query.push(format_args!("{before}SELECT facet, started_at / {HOUR_MS} AS hour, {OF_A_ROW} FROM requests WHERE started_at >= "));
         query.push_bind(*from_ms).push(" AND started_at < ").push_bind(*until_ms);
         before = " UNION ALL ";
     }
