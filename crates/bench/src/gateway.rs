@@ -40,6 +40,9 @@ pub struct Options {
     /// Use the release programs as they are.
     #[arg(long)]
     pub no_build: bool,
+    /// Use the programs of this folder.
+    #[arg(long)]
+    pub programs: Option<PathBuf>,
 }
 
 /// Runs everything and prints the table.
@@ -49,7 +52,10 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// Runs the router beside these peers; those that are not installed are named and left out.
 pub(crate) fn compare(options: &Options, peers: &[Peer], install: bool) -> Result<()> {
-    let programs = release_dir(&["llm-router"], !options.no_build)?;
+    let programs = match &options.programs {
+        Some(programs) => programs.clone(),
+        None => release_dir(&["llm-router"], !options.no_build)?,
+    };
     let bed = Bed::start()?;
     eprintln!("{}", bed.machine.describe());
     let mut rows = vec![bed.direct()];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use journey::{Far, Forwarded, Operation, Request};
 use upstream::Account;
-use wire::{Code, Dialect, Failure, capsule, head::Edits, losses::Losses};
+use wire::{Code, Dialect, Failure, capsule, head::Edits, json, losses::Losses};
 
 use crate::{
     luggage::unseal,
@@ -152,6 +152,6 @@ impl Letter {
         let is_foreign = dialect != Some(to.wire);
         let strip_usage = !is_foreign && inner.stream_usage && !request.head.include_usage && to.wire == Dialect::Chat;
         let translation = (is_foreign || only_streams).then_some(Translation { wire: to.wire, scope, context, far: None });
-        Ok(Self { path: Self::path(request, to), body: body.to_string().into(), strip_usage, translation, losses })
+        Ok(Self { path: Self::path(request, to), body: json::text(&body).into(), strip_usage, translation, losses })
     }
 }

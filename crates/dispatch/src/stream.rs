@@ -91,9 +91,16 @@ impl Translated {
         Self { inner: Some(inner), decoder, encoder, ears, far, events: Vec::new(), error: None }
     }
 
+    fn hear(&mut self) {
+        if let Some(far) = &self.far {
+            far.kept().told(&self.events);
+        }
+        self.ears.hear(&mut self.events);
+    }
+
     fn encoded(&mut self) -> Bytes {
         let mut out = Vec::new();
-        self.ears.hear(&mut self.events);
+        self.hear();
         for event in self.events.drain(..) {
             self.encoder.event(&event, &mut out);
         }
@@ -111,7 +118,7 @@ impl Told for Translated {
         this.decoder.finish(&mut this.events);
         // It was the client who cut it off.
         this.events.retain(|event| !matches!(event, Event::Failed { .. }));
-        this.ears.hear(&mut this.events);
+        this.hear();
     }
 
     fn losses(&self) -> &Losses {
@@ -130,9 +137,6 @@ impl Body for Translated {
             match ready!(Pin::new(inner).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
-                    if let Some(far) = &this.far {
-                        far.kept().sent(&data);
-                    }
                     if let Err(e) = this.decoder.feed(&data, &mut this.events) {
                         this.inner = None;
                         this.error = Some(e.into());

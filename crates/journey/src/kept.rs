@@ -9,7 +9,10 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use wire::{Dialect, Failure};
+use wire::{
+    Dialect, Failure,
+    ir::{Delta, Event},
+};
 
 /// Most bytes that are kept of one body; what follows is left out.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
@@ -95,8 +98,62 @@ pub enum Said {
     Whole(Bytes),
     /// The frames of a stream, as they were sent.
     Stream(Vec<u8>),
+    /// What a translated stream told.
+    Told(Story),
     /// An error, in whose dialect it was told stands in the receipt.
     Failure(Box<Failure>),
+}
+
+/// The events of a stream, pieces of one text put together: what both its ends said is made of them, when it is written down.
+#[derive(Debug, Default)]
+pub struct Story {
+    events: Vec<Event>,
+    bytes: usize,
+    /// Of the room.
+    taken: usize,
+}
+
+impl Story {
+    /// In the order in which they came.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// Bytes that an event adds.
+    fn added(&self, event: &Event) -> usize {
+        match event {
+            Event::Delta { delta: Delta::Text(text) | Delta::Reasoning(text) | Delta::Refusal(text) | Delta::Arguments(text), .. } => {
+                text.len() + if self.goes_on(event) { 0 } else { size_of::<Event>() }
+            }
+            other => size_of::<Event>() + serde_json::to_string(other).map_or(0, |text| text.len()),
+        }
+    }
+
+    /// Whether an event brings more of the text that the last one brought.
+    fn goes_on(&self, event: &Event) -> bool {
+        let (Some(Event::Delta { choice, block, delta }), Event::Delta { choice: c, block: b, delta: d }) = (self.events.last(), event) else {
+            return false;
+        };
+        let is_same = matches!(
+            (delta, d),
+            (Delta::Text(_), Delta::Text(_))
+                | (Delta::Reasoning(_), Delta::Reasoning(_))
+                | (Delta::Refusal(_), Delta::Refusal(_))
+                | (Delta::Arguments(_), Delta::Arguments(_))
+        );
+        is_same && (choice, block) == (c, b)
+    }
+
+    fn add(&mut self, event: &Event) {
+        let goes_on = self.goes_on(event);
+        match (self.events.last_mut(), event) {
+            (
+                Some(Event::Delta { delta: Delta::Text(all) | Delta::Reasoning(all) | Delta::Refusal(all) | Delta::Arguments(all), .. }),
+                Event::Delta { delta: Delta::Text(more) | Delta::Reasoning(more) | Delta::Refusal(more) | Delta::Arguments(more), .. },
+            ) if goes_on => all.push_str(more),
+            _ => self.events.push(event.clone()),
+        }
+    }
 }
 
 /// The text of one request and of its answer.
@@ -174,6 +231,29 @@ impl Kept {
         self.answer = Said::Failure(Box::new(failure.clone()));
     }
 
+    /// A translated stream told something. What follows one that found no room is left out as well.
+    pub fn told(&mut self, events: &[Event]) {
+        if self.is_answer_cut || events.is_empty() {
+            return;
+        }
+        if !matches!(self.answer, Said::Told(_)) {
+            self.answer = Said::Told(Story::default());
+        }
+        let Said::Told(story) = &mut self.answer else { return };
+        for event in events {
+            story.bytes += story.added(event);
+            if story.bytes > story.taken {
+                let wanted = story.bytes.max(2 * story.taken).max(STREAM_BYTES_MIN);
+                if story.bytes > STREAM_BYTES_MAX || !self.place.take(wanted - story.taken) {
+                    self.is_answer_cut = true;
+                    return;
+                }
+                story.taken = wanted;
+            }
+            story.add(event);
+        }
+    }
+
     /// A piece of a stream was sent. What follows one that found no room is left out as well.
     pub fn sent(&mut self, piece: &[u8]) {
         if self.is_answer_cut || piece.is_empty() {
@@ -221,6 +301,25 @@ mod tests {
         kept.sent(b"8");
         assert_eq!((stream(&kept).len(), kept.is_answer_cut), (500, true), "nothing follows a gap");
         assert_eq!((room.bytes(), room.left_out()), (400 + STREAM_BYTES_MIN, 2));
+        drop(kept);
+        assert_eq!(room.bytes(), 0);
+    }
+
+    #[test]
+    fn a_story_puts_pieces_together_and_is_bounded() {
+        let text = |block, text: &str| Event::Delta { choice: 0, block, delta: Delta::Text(text.to_owned()) };
+        let thought = Event::Delta { choice: 0, block: 0, delta: Delta::Reasoning("hm".to_owned()) };
+        let room = room(2000);
+        let mut kept = Kept::of(room, &Bytes::from_static(b"12345"), false).expect("room");
+        kept.told(&[thought.clone(), text(1, "a"), text(1, "b")]);
+        kept.told(&[text(1, "c"), text(2, "d"), Event::End]);
+        let told = |kept: &Kept| match &kept.answer {
+            Said::Told(story) => story.events().to_vec(),
+            _ => Vec::new(),
+        };
+        assert_eq!(told(&kept), [thought, text(1, "abc"), text(2, "d"), Event::End]);
+        kept.told(&[text(3, &"x".repeat(3000)), text(4, "y")]);
+        assert_eq!((told(&kept).len(), kept.is_answer_cut), (4, true), "nothing follows a gap");
         drop(kept);
         assert_eq!(room.bytes(), 0);
     }

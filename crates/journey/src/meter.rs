@@ -107,12 +107,14 @@ impl Meter {
     }
 
     fn count(&mut self, bytes: &Bytes) {
+        // What a translation tells is kept where it is known without reading its frames again; an error at its end is told here.
+        let is_told = matches!(self.source, Source::Told(_)) && !self.is_over;
         if let Some(permit) = &mut self.permit {
             let elapsed = permit.elapsed_ms();
             let receipt = permit.receipt();
             receipt.first_byte_ms.get_or_insert(elapsed);
             receipt.bytes_out += bytes.len() as u64;
-            if let Some(kept) = &mut receipt.kept {
+            if let Some(kept) = receipt.kept.as_mut().filter(|kept| !is_told || kept.far.is_none()) {
                 kept.sent(bytes);
             }
         }

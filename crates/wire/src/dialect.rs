@@ -10,7 +10,7 @@ use crate::{
     ir::{Event, Family, Request},
     losses::Losses,
     messages, responses,
-    sse::{TooLong, write_data},
+    sse::{TooLong, write_json},
 };
 
 /// How a caller or an upstream speaks.
@@ -147,15 +147,15 @@ impl Dialect {
         match self {
             Self::Messages => {
                 out.extend_from_slice(b"event: error\n");
-                write_data(&mut out, body.to_string().as_bytes());
+                write_json(&mut out, &body);
             }
             Self::Responses => {
                 let error = &body["error"];
                 let frame = json!({"type": "error", "code": error["code"], "message": error["message"], "param": error["param"], "sequence_number": 0});
                 out.extend_from_slice(b"event: error\n");
-                write_data(&mut out, frame.to_string().as_bytes());
+                write_json(&mut out, &frame);
             }
-            Self::Chat | Self::Gemini => write_data(&mut out, body.to_string().as_bytes()),
+            Self::Chat | Self::Gemini => write_json(&mut out, &body),
         }
         out.into()
     }

@@ -10,6 +10,10 @@ use crate::error::{Code, Failure};
 /// [`Code::InvalidRequest`]: an empty body, broken JSON (with line and column), or a wrong type (with the field as `param`).
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     expect_object(body)?;
+    // Where the place of a fault is kept track of, reading takes half as long again: for the few that have one.
+    if let Ok(value) = serde_json::from_slice(body) {
+        return Ok(value);
+    }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
         let path = e.path().to_string();
@@ -36,6 +40,12 @@ pub(crate) fn expect_object(body: &[u8]) -> Result<(), Failure> {
         },
         None => Err(Failure::new(Code::InvalidRequest, "the body is empty: a JSON object is expected")),
     }
+}
+
+/// A value as text, without the detour of its `Display`.
+pub fn text(value: &serde_json::Value) -> Vec<u8> {
+    // Only a map whose keys are no strings could fail.
+    serde_json::to_vec(value).unwrap_or_default()
 }
 
 /// The failure for a body that is no JSON.

@@ -1,6 +1,8 @@
 //! Server-sent events as the WHATWG specification reads them: CR, LF or CRLF, comments, several `data:` lines, a BOM, and
 //! bytes that may be split anywhere.
 
+use crate::json;
+
 /// Longest line or event that is kept, in bytes; images come inside events.
 pub const EVENT_BYTES_MAX: usize = 32 << 20;
 
@@ -110,6 +112,11 @@ impl SseReader {
             each(SseEvent { name, data });
         }
     }
+}
+
+/// Appends a `data:` frame with a JSON value.
+pub fn write_json(out: &mut Vec<u8>, value: &serde_json::Value) {
+    write_data(out, &json::text(value));
 }
 
 /// Appends a `data:` frame; `data` must not contain line breaks (JSON text does not).

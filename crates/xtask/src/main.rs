@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod changelog;
 mod checks;
 mod demo;
+mod dist;
 mod environment;
 mod fuzz;
 mod http;
@@ -98,6 +99,8 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Build the router as it is published, in target/dist: link-time optimisation, trained with the load of `bench`. Takes two long builds.
+    Dist,
     /// Put the release executables and their links in place.
     Install {
         /// The folder that gets `bin/`; the default is /usr/local for root and ~/.local for others.
@@ -144,6 +147,7 @@ fn carry_out(verb: Verb) -> Result<()> {
         Verb::Gen => checks::generate(),
         Verb::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
         Verb::Bench { arguments } => checks::bench(&arguments),
+        Verb::Dist => dist::build(),
         Verb::Install { prefix } => install::install(prefix),
         Verb::Changelog { release } => changelog::run(release.as_deref()),
     }

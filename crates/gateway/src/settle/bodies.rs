@@ -7,7 +7,7 @@ use journey::{BODY_BYTES_MAX, Kept, Operation, Receipt, Said};
 use memchr::{memchr2_iter, memmem};
 use serde_json::Value;
 use store::bodies::Bodies;
-use wire::dialect::Decoder;
+use wire::{Dialect, dialect::Decoder, ir::Event};
 
 use crate::{render, snapshot::House};
 
@@ -27,7 +27,12 @@ const SECRET_BYTES_MIN: usize = 8;
 /// The texts of a request and of its answer; `None` where nothing was kept.
 pub fn of(receipt: &Receipt, house: &House) -> Option<Bodies> {
     let kept = receipt.kept.as_ref()?;
-    let answer = answer(kept, receipt.operation, &receipt.request_id);
+    let (answer, is_told_cut) = match &kept.far.as_ref().map(|far| far.kept()) {
+        Some(far) if let Said::Told(story) = &far.answer => {
+            (Cow::Owned(told(receipt, story.events(), &kept.answer)), far.is_answer_cut)
+        }
+        _ => (answer(kept, receipt.operation, &receipt.request_id), false),
+    };
     let secrets = Secrets::of(receipt, kept, house);
     let written = |bytes: &[u8], goes_on| match kept.is_redacted {
         _ if bytes.is_empty() => None,
@@ -48,13 +53,13 @@ pub fn of(receipt: &Receipt, house: &House) -> Option<Bodies> {
         upstream_request,
         upstream_response,
         is_request_cut: kept.is_request_cut,
-        is_response_cut: kept.is_answer_cut || answer.len() > BODY_BYTES_MAX,
+        is_response_cut: kept.is_answer_cut || is_told_cut || answer.len() > BODY_BYTES_MAX,
     })
 }
 
 /// Whether a sign says that there was more of an answer. A stream that was cut has become a whole, so that none fits into it.
 fn goes_on(kept: &Kept) -> bool {
-    kept.is_answer_cut && !matches!(kept.answer, Said::Stream(_))
+    kept.is_answer_cut && !matches!(kept.answer, Said::Stream(_) | Said::Told(_))
 }
 
 /// A text that was kept elsewhere, as this router would keep it.
@@ -88,8 +93,24 @@ fn answer<'k>(kept: &'k Kept, operation: Operation, request_id: &str) -> Cow<'k,
         Said::Nothing => Cow::Borrowed(&[]),
         Said::Whole(bytes) => Cow::Borrowed(bytes),
         Said::Stream(frames) => assembled(frames, operation).map_or(Cow::Borrowed(frames), Cow::Owned),
+        Said::Told(story) => Cow::Owned(render::whole(operation, story.events()).to_vec()),
         Said::Failure(failure) => Cow::Owned(operation.dialect().failure(failure, request_id).to_string().into_bytes()),
     }
+}
+
+/// What a translated stream told its caller, with the error that may have ended it.
+fn told(receipt: &Receipt, events: &[Event], end: &Said) -> Vec<u8> {
+    let mut events = events.to_vec();
+    for event in &mut events {
+        // Not every dialect says when it began.
+        if let Event::Start { created: created @ 0, .. } = event {
+            *created = receipt.received_at.as_second();
+        }
+    }
+    if let (Said::Stream(frames), Operation::Generate(dialect)) = (end, receipt.operation) {
+        events.extend(read(frames, dialect).unwrap_or_default());
+    }
+    render::whole(receipt.operation, &events).to_vec()
 }
 
 /// The answer that a stream tells, as if it had not been streamed; `None` where it tells none.
@@ -98,11 +119,17 @@ fn assembled(frames: &[u8], operation: Operation) -> Option<Vec<u8>> {
         return Some(wire::completions::stream::assembled(frames)?.to_string().into_bytes());
     }
     let Operation::Generate(dialect) = operation else { return None };
+    let events = read(frames, dialect)?;
+    (!events.is_empty()).then(|| render::whole(operation, &events).to_vec())
+}
+
+/// `None`: they can't be read.
+fn read(frames: &[u8], dialect: Dialect) -> Option<Vec<Event>> {
     let mut events = Vec::new();
     let mut decoder = Decoder::new(dialect);
     decoder.feed(frames, &mut events).ok()?;
     decoder.finish(&mut events);
-    (!events.is_empty()).then(|| render::whole(operation, &events).to_vec())
+    Some(events)
 }
 
 /// As much as is written down, with a sign where there was more.
@@ -206,7 +233,6 @@ fn keys(text: &[u8]) -> Vec<(usize, usize)> {
 mod tests {
     use bytes::Bytes;
     use journey::Room;
-    use wire::Dialect;
 
     use super::*;
 

@@ -9,14 +9,13 @@ use telemetry::chronicle::Tell;
 
 use super::{Settled, decision};
 
+/// What every line begins with; its other members follow.
 #[derive(Serialize)]
-struct Line<'a, T> {
+struct Beginning<'a> {
     /// Unix seconds.
     ts: i64,
     event: &'static str,
     request_id: &'a str,
-    #[serde(flatten)]
-    fields: &'a T,
 }
 
 struct Writer<'a> {
@@ -28,9 +27,18 @@ impl Writer<'_> {
     /// A line of what happened so long after the request's arrival.
     fn line(&mut self, after_ms: f64, event: &'static str, fields: &impl Serialize) {
         let ts = self.receipt.received_at.as_millisecond().saturating_add(after_ms as i64).div_euclid(1000);
-        let line = Line { ts, event, request_id: &self.receipt.request_id, fields };
+        let beginning = Beginning { ts, event, request_id: &self.receipt.request_id };
         let before = self.out.len();
-        match serde_json::to_writer(&mut *self.out, &line) {
+        let mut write = || {
+            serde_json::to_writer(&mut *self.out, &beginning)?;
+            let end = self.out.len() - 1;
+            serde_json::to_writer(&mut *self.out, fields)?;
+            // Two objects become one: half the cost of a flattened member, in which every value is looked at before it is written.
+            self.out[end] = b',';
+            self.out.remove(end + 1);
+            Ok::<_, serde_json::Error>(())
+        };
+        match write() {
             Ok(()) => self.out.push(b'\n'),
             // Half a line would spoil the next.
             Err(_) => self.out.truncate(before),

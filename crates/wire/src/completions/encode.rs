@@ -6,7 +6,7 @@ use super::types::{CompletionChoice, CompletionResponse};
 use crate::{
     chat::encode::finish,
     ir::{Delta, Event, Usage},
-    sse::write_data,
+    sse::{write_data, write_json},
 };
 
 /// Writes a whole answer; only text has a place in this dialect.
@@ -71,7 +71,7 @@ impl Encoder {
             }
             Event::Failed { message, code } => {
                 let error = json!({"error": {"message": message, "type": "api_error", "param": null, "code": code}});
-                write_data(out, error.to_string().as_bytes());
+                write_json(out, &error);
             }
             _ => {}
         }
@@ -83,6 +83,6 @@ impl Encoder {
         if let Some(usage) = usage {
             chunk["usage"] = usage;
         }
-        write_data(out, chunk.to_string().as_bytes());
+        write_json(out, &chunk);
     }
 }

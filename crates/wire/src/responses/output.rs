@@ -12,7 +12,7 @@ use super::{
 use crate::{
     citations,
     ir::{self, BlockKind, Delta, Event, Family, Finish, Request, State},
-    sse::write_data,
+    sse::write_json,
 };
 
 /// Most bytes of an answer that are held for the last event, which repeats it.
@@ -184,7 +184,7 @@ impl Encoder {
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(kind.as_bytes());
         out.push(b'\n');
-        write_data(out, frame.to_string().as_bytes());
+        write_json(out, &frame);
     }
 
     /// A frame about the open item.

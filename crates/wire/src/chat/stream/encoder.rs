@@ -11,7 +11,7 @@ use super::super::{
 use crate::{
     citations, custom,
     ir::{BlockKind, Delta, Event, Family, Finish, Usage, event::LogprobsBox},
-    sse::write_data,
+    sse::{write_data, write_json},
 };
 
 /// Writes events as a chat stream for a client.
@@ -67,7 +67,7 @@ impl Encoder {
             Event::End => self.end(out),
             Event::Failed { message, code } => {
                 let error = json!({"error": {"message": message, "type": "api_error", "param": null, "code": code}});
-                write_data(out, error.to_string().as_bytes());
+                write_json(out, &error);
             }
         }
     }
@@ -76,7 +76,7 @@ impl Encoder {
         if self.include_usage {
             let usage = self.usage.unwrap_or_default().to_chat();
             let chunk = json!({"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model, "choices": [], "usage": usage});
-            write_data(out, chunk.to_string().as_bytes());
+            write_json(out, &chunk);
         }
         write_data(out, b"[DONE]");
     }
@@ -119,7 +119,7 @@ impl Encoder {
         let choice = json!({"index": choice, "delta": delta, "finish_reason": null});
         let chunk =
             json!({"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model, "choices": [choice]});
-        write_data(out, chunk.to_string().as_bytes());
+        write_json(out, &chunk);
     }
 
     fn delta(&mut self, choice: u32, block: u32, delta: &Delta, out: &mut Vec<u8>) {
