@@ -1,7 +1,7 @@
 # The face for people: each line calls cargo or `cargo xtask`, which prints what it runs.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup model run dev ui test unit black-box ui-test openai-tests quality-checks lint fmt tidy deny bench install clean compiler
+.PHONY: help setup model run dev ui test unit black-box ui-test openai-tests quality-checks lint fmt tidy deny bench dist install clean compiler
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-24s %s\n", $$1, $$2 }'
@@ -53,6 +53,9 @@ deny: compiler ## licences, bans and sources of the dependencies
 
 bench: compiler ## what can be measured: `cargo xtask bench --help` has the arguments
 	cargo xtask bench --help
+
+dist: compiler ## the router as it is published, into target/dist: optimised when linked, trained under load
+	cargo xtask dist
 
 install: compiler ## put the programs into PREFIX/bin (default /usr/local for root, else ~/.local)
 	cargo xtask install
