@@ -35,7 +35,7 @@ use crate::{
     recall::Answered,
     registry::Registry,
     routes,
-    settle::{Desk, Places, Settled, tally::Tally},
+    settle::{Decided, Desk, Places, tally::Tally},
     snapshot::{self, House},
     spending::Purses,
     stored::Stored,
@@ -126,7 +126,7 @@ pub struct App {
     built_at: AtomicU64,
     /// What was bound at the start; a reload does not move it.
     listening: Vec<SocketAddr>,
-    decisions: Mutex<Option<Keeping<Settled>>>,
+    decisions: Mutex<Option<Keeping<Decided>>>,
     draining: AtomicBool,
     /// Cancelled when the house begins to close: what would go on for ever ends.
     pub closing: CancellationToken,
@@ -545,7 +545,7 @@ fn desk(
     health: &Arc<Health>,
     tally: &Arc<Tally>,
     logs: Option<&Logs>,
-    decisions: Option<&Keeping<Settled>>,
+    decisions: Option<&Keeping<Decided>>,
 ) -> Desk {
     Desk::new(Places {
         metrics: metrics.clone(),
@@ -558,7 +558,7 @@ fn desk(
 }
 
 /// The decision log, where it is wanted.
-fn decision_log(config: &Config) -> Result<Option<Keeping<Settled>>, StartError> {
+fn decision_log(config: &Config) -> Result<Option<Keeping<Decided>>, StartError> {
     let audit = &config.audit;
     let start = || {
         chronicle::start(&audit.decision_log_path, config.log.retention_days)

@@ -13,7 +13,7 @@ use std::{
 
 use dispatch::Health;
 use jiff::Timestamp;
-use journey::{AttemptOutcome, CacheUse, Outcome as ReceiptOutcome, Receipt, Remembered, Settle};
+use journey::{AttemptOutcome, CacheUse, Kept, Outcome as ReceiptOutcome, Receipt, Remembered, Settle};
 use ledger::Recorder;
 use serde::Serialize;
 use store::{Text, bodies::Bodies, requests::Row};
@@ -34,12 +34,20 @@ pub struct Desk {
     lines: Option<ReadyLines>,
     tally: Arc<Tally>,
     /// Where decisions are told, if they are.
-    decisions: Option<Chronicle<Settled>>,
+    decisions: Option<Chronicle<Decided>>,
 }
 
-/// A request that is over: row and lines are made of it behind the path.
-#[derive(Debug, Clone)]
-pub struct Settled(pub Arc<Receipt>);
+/// A request that is over: a row is made of it behind the path.
+#[derive(Debug)]
+pub struct Settled {
+    pub receipt: Arc<Receipt>,
+    /// Its texts, taken out of the receipt: they go when they are written down, whoever else holds the receipt for longer.
+    pub kept: Option<Kept>,
+}
+
+/// A request that is over: lines are made of it behind the path.
+#[derive(Debug)]
+pub struct Decided(pub Arc<Receipt>);
 
 /// What a desk is made of.
 pub struct Places {
@@ -49,7 +57,7 @@ pub struct Places {
     pub tally: Arc<Tally>,
     /// Where the line of a request goes; as an event where there is none.
     pub lines: Option<ReadyLines>,
-    pub decisions: Option<Chronicle<Settled>>,
+    pub decisions: Option<Chronicle<Decided>>,
 }
 
 impl Desk {
@@ -118,7 +126,8 @@ impl Desk {
 }
 
 impl Settle for Desk {
-    fn settle(&self, receipt: Arc<Receipt>) {
+    fn settle(&self, mut receipt: Arc<Receipt>) {
+        let kept = Arc::get_mut(&mut receipt).and_then(|receipt| receipt.kept.take());
         self.count(&receipt);
         if tracing::enabled!(target: "request", tracing::Level::INFO) {
             match &self.lines {
@@ -127,9 +136,9 @@ impl Settle for Desk {
             }
         }
         if let Some(decisions) = &self.decisions {
-            decisions.add(Settled(receipt.clone()));
+            decisions.add(Decided(receipt.clone()));
         }
-        self.recorder.record(Settled(receipt));
+        self.recorder.record(Settled { receipt, kept });
     }
 }
 
@@ -216,12 +225,12 @@ fn event(receipt: &Receipt) {
 impl Settled {
     /// What is kept of the request's texts, as this instant's settings want them. Behind the path.
     pub fn bodies(&self, house: &House) -> Option<Bodies> {
-        bodies::of(&self.0, house)
+        bodies::of(&self.receipt, self.kept.as_ref()?, house)
     }
 
     /// The row of the request, charged by this instant's prices. Behind the path.
     pub fn row(&self, house: &House) -> Row {
-        let receipt = &*self.0;
+        let receipt = &*self.receipt;
         let usage = receipt.usage;
         Row {
             bodies: None,

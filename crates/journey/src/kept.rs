@@ -131,7 +131,8 @@ impl Story {
 
     /// Whether an event brings more of the text that the last one brought.
     fn goes_on(&self, event: &Event) -> bool {
-        let (Some(Event::Delta { choice, block, delta }), Event::Delta { choice: c, block: b, delta: d }) = (self.events.last(), event) else {
+        let (Some(Event::Delta { choice, block, delta }), Event::Delta { choice: c, block: b, delta: d }) = (self.events.last(), event)
+        else {
             return false;
         };
         let is_same = matches!(
@@ -148,7 +149,9 @@ impl Story {
         let goes_on = self.goes_on(event);
         match (self.events.last_mut(), event) {
             (
-                Some(Event::Delta { delta: Delta::Text(all) | Delta::Reasoning(all) | Delta::Refusal(all) | Delta::Arguments(all), .. }),
+                Some(Event::Delta {
+                    delta: Delta::Text(all) | Delta::Reasoning(all) | Delta::Refusal(all) | Delta::Arguments(all), ..
+                }),
                 Event::Delta { delta: Delta::Text(more) | Delta::Reasoning(more) | Delta::Refusal(more) | Delta::Arguments(more), .. },
             ) if goes_on => all.push_str(more),
             _ => self.events.push(event.clone()),

@@ -21,8 +21,8 @@ use crate::{Courtesy, Error, logs, pieces::write_lines};
 pub const WAITING_MAX: usize = 16_384;
 /// How long entries come together before they are written: every round wakes a thread, which costs as much as many entries.
 const GATHER: Duration = Duration::from_millis(100);
-/// Entries that are not waited with.
-const MANY: usize = 2048;
+/// Entries that are not waited with: what they hold is still in the processor's memory then.
+const MANY: usize = 256;
 /// Bytes of lines that are made before they are written.
 const BATCH_BYTES: usize = 64 * 1024;
 

@@ -28,7 +28,8 @@ pub(crate) fn build() -> Result<()> {
     // Every kind of request that `bench` makes, whole and streamed, passed on and translated.
     let folder = watched.parent().context("the program is in a folder")?;
     let mut load = shell::cargo("run");
-    load.args(["--release", "--locked", "--quiet", "-p", "bench", "--", "gateway", "--rounds", "1", "--dur", "2", "--programs"]).arg(folder);
+    load.args(["--release", "--locked", "--quiet", "-p", "bench", "--", "gateway", "--rounds", "1", "--dur", "2", "--programs"])
+        .arg(folder);
     shell::run(&mut load)?;
     let seen = training.join("seen.profdata");
     shell::run(shell::command(profdata).args(["merge", "-o"]).arg(&seen).arg(training.join("seen")))?;
@@ -50,7 +51,8 @@ struct Compiler {
 impl Compiler {
     fn look() -> Result<Self> {
         let said = shell::output(shell::command("rustc").arg("-vV"))?;
-        let value = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).context("rustc says no host or no LLVM");
+        let value =
+            |name: &str| said.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).context("rustc says no host or no LLVM");
         let llvm = value("LLVM version:")?;
         Ok(Self { host: value("host:")?.to_owned(), llvm: llvm.split('.').next().unwrap_or(llvm).to_owned() })
     }

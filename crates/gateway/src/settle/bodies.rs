@@ -24,13 +24,10 @@ const SECRET_LETTERS: usize = 16;
 /// Shorter credentials are words like any other.
 const SECRET_BYTES_MIN: usize = 8;
 
-/// The texts of a request and of its answer; `None` where nothing was kept.
-pub fn of(receipt: &Receipt, house: &House) -> Option<Bodies> {
-    let kept = receipt.kept.as_ref()?;
+/// The texts of a request and of its answer, of what was kept of them.
+pub fn of(receipt: &Receipt, kept: &Kept, house: &House) -> Option<Bodies> {
     let (answer, is_told_cut) = match &kept.far.as_ref().map(|far| far.kept()) {
-        Some(far) if let Said::Told(story) = &far.answer => {
-            (Cow::Owned(told(receipt, story.events(), &kept.answer)), far.is_answer_cut)
-        }
+        Some(far) if let Said::Told(story) = &far.answer => (Cow::Owned(told(receipt, story.events(), &kept.answer)), far.is_answer_cut),
         _ => (answer(kept, receipt.operation, &receipt.request_id), false),
     };
     let secrets = Secrets::of(receipt, kept, house);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 use telemetry::chronicle::Tell;
 
-use super::{Settled, decision};
+use super::{Decided, decision};
 
 /// What every line begins with; its other members follow.
 #[derive(Serialize)]
@@ -167,7 +167,7 @@ fn rounded(ms: f64) -> f64 {
     (ms * 1e3).round() / 1e3
 }
 
-impl Tell for Settled {
+impl Tell for Decided {
     fn tell(&self, out: &mut Vec<u8>) {
         let receipt = &*self.0;
         let mut writer = Writer { out, receipt };
