@@ -9,6 +9,7 @@ pub mod load;
 pub mod mock;
 pub mod node;
 pub mod peers;
+pub mod soak;
 
 mod clock;
 mod figures;

@@ -29,7 +29,7 @@ pub use stream::{StreamArgs, StreamFigures};
 pub use target::{Api, TargetRow};
 pub use unary::{ClosedArgs, UnaryArgs, UnaryFigures};
 
-use target::Target;
+pub(crate) use target::Target;
 
 /// Longest wait for one answer outside of a measured round.
 const SAMPLE_LIMIT: Duration = Duration::from_secs(30);

@@ -22,6 +22,8 @@ enum Verb {
     Fleet(bench::fleet::Options),
     /// The dashboard's figures over a million records of requests.
     History(bench::history::Options),
+    /// An hour of everything mixed: memory, sockets and counters afterwards.
+    Soak(bench::soak::Options),
     /// A fake provider.
     MockUpstream(bench::mock::Options),
     /// The load generator.
@@ -35,6 +37,7 @@ fn main() -> Result<()> {
         Verb::Node(options) => bench::node::run(&options),
         Verb::Fleet(options) => bench::fleet::run(&options),
         Verb::History(options) => bench::history::run(&options),
+        Verb::Soak(options) => bench::soak::run(&options),
         Verb::MockUpstream(options) => bench::mock::serve(&options),
         Verb::Loadgen(options) => bench::load::run(&options),
     }

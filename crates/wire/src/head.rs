@@ -33,7 +33,7 @@ struct Members<'a> {
     #[serde(borrow)]
     stream_options: Option<&'a RawValue>,
     #[serde(borrow)]
-    messages: Option<&'a RawValue>,
+    messages: Option<Vec<Message<'a>>>,
     #[serde(borrow)]
     prompt: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -68,6 +68,14 @@ struct Members<'a> {
     max_completion_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
     max_output_tokens: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    role: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -131,7 +139,7 @@ impl Head {
         let text = std::str::from_utf8(body)
             .map_err(|e| Failure::new(Code::InvalidRequest, format!("the body is not UTF-8: a wrong byte at {}", e.valid_up_to())))?;
         let members: Members<'_> = serde_json::from_str(text).map_err(|e| match e.classify() {
-            serde_json::error::Category::Data => Failure::new(Code::InvalidRequest, format!("the body is not usable: {e}")),
+            serde_json::error::Category::Data => unusable(text, &e),
             _ => json::broken(&e),
         })?;
         let span = |value: &RawValue| {
@@ -147,7 +155,7 @@ impl Head {
         }
         let options: Option<crate::chat::types::StreamOptions> =
             typed(members.stream_options, "stream_options", "an object such as {\"include_usage\": true}")?;
-        let messages = members.messages.map(check_messages).transpose()?;
+        let messages = members.messages.as_deref().map(check_messages).transpose()?;
         let controls = [members.models, members.provider, members.route, members.cache, members.timeout_ms, members.guardrails];
         Ok(Self {
             model: model.map(|m| m.trim().to_owned()).filter(|m| !m.is_empty()),
@@ -249,21 +257,28 @@ impl Head {
     }
 }
 
-/// Counts messages, and refuses those that no dialect could mean: not a list, an empty one, no objects, content that is neither text nor parts.
-fn check_messages(messages: &RawValue) -> Result<u32, Failure> {
+/// A member has a type that nothing can be made of: the messages, or one that is there twice.
+fn unusable(body: &str, error: &serde_json::Error) -> Failure {
     #[derive(Deserialize)]
-    struct Message<'a> {
+    struct Members<'a> {
         #[serde(borrow)]
-        role: Option<&'a RawValue>,
-        #[serde(borrow)]
-        content: Option<&'a RawValue>,
+        messages: Option<&'a RawValue>,
     }
-    if !messages.get().starts_with('[') {
-        return Err(Failure::invalid("messages", format!("`messages` must be a list of messages, not {}", kind_of(messages))));
+    match serde_json::from_str(body) {
+        Ok(Members { messages: Some(messages) }) if !messages.get().starts_with('[') => {
+            Failure::invalid("messages", format!("`messages` must be a list of messages, not {}", kind_of(messages)))
+        }
+        Ok(Members { messages: Some(messages) }) if serde_json::from_str::<Vec<Message<'_>>>(messages.get()).is_err() => {
+            Failure::invalid("messages", "`messages` must be a list of objects such as {\"role\": \"user\", \"content\": \"…\"}")
+        }
+        // What serde says of the messages would quote them.
+        Err(error) if error.classify() != serde_json::error::Category::Data => json::broken(&error),
+        _ => Failure::new(Code::InvalidRequest, format!("the body is not usable: {error}")),
     }
-    let list: Vec<Message<'_>> = serde_json::from_str(messages.get()).map_err(|_| {
-        Failure::invalid("messages", "`messages` must be a list of objects such as {\"role\": \"user\", \"content\": \"…\"}")
-    })?;
+}
+
+/// Counts messages, and refuses those that no dialect could mean: none, or content that is neither text nor parts.
+fn check_messages(list: &[Message<'_>]) -> Result<u32, Failure> {
     if list.is_empty() {
         return Err(Failure::invalid("messages", "`messages` is empty: at least one message is needed"));
     }
@@ -411,6 +426,9 @@ mod tests {
             (r#"{"model":"a","model":"b"}"#, None, "duplicate"),
             (r#"{"stream":"yes"}"#, Some("stream"), "true or false"),
             (r#"{"messages":"hi"}"#, Some("messages"), "a string"),
+            (r#"{"messages":"hi","#, None, "EOF"),
+            (r#"{"messages":[{"role":"a","role":"b"}]}"#, Some("messages"), "objects"),
+            (r#"{"messages":[],"messages":[]}"#, None, "duplicate"),
             (r#"{"messages":[]}"#, Some("messages"), "empty"),
             (r#"{"messages":["hi"]}"#, Some("messages"), "objects"),
             (r#"{"messages":[{"role":"user","content":5}]}"#, Some("messages[0].content"), "a number"),

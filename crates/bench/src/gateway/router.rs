@@ -101,7 +101,7 @@ impl Router {
         let until = Instant::now() + BOOKS_LIMIT;
         loop {
             let (counted, sent) = (self.counted()? - before.0, forwarded(bed)? - before.1);
-            let dropped = self.metric("router_dropped_rows_total")?;
+            let dropped = block_on(self.metric("router_dropped_rows_total"))??;
             if (counted - sent).abs() < 0.5 || Instant::now() > until {
                 return Ok(format!("books: {sent} requests forwarded, {counted} counted, {dropped} records dropped"));
             }
@@ -110,12 +110,16 @@ impl Router {
     }
 
     fn counted(&self) -> Result<f64> {
-        self.metric("router_requests_total")
+        block_on(self.metric("router_requests_total"))?
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.process.pid()
     }
 
     /// The sum of a metric's samples.
-    fn metric(&self, name: &str) -> Result<f64> {
-        let text = block_on(get(&self.address.to_string(), "/metrics"))??;
+    pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
+        let text = get(&self.address.to_string(), "/metrics").await?;
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         Ok(text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }

@@ -40,7 +40,7 @@ pub struct TargetRow {
 }
 
 /// A target ready to be asked.
-pub(super) struct Target {
+pub(crate) struct Target {
     pub(super) name: String,
     /// `host:port`.
     pub(super) address: String,
@@ -50,14 +50,19 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn new(row: TargetRow) -> Result<Self> {
+    pub(crate) fn new(row: TargetRow) -> Result<Self> {
         let rest = row.url.strip_prefix("http://").with_context(|| format!("{}: only http:// is measured", row.name))?;
         let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
         Ok(Self { name: row.name.clone(), address: address.into(), path: format!("/{path}"), pids: row.pids.clone(), row })
     }
 
+    /// `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// A request with a prompt of that length; `salt` tells the connections apart.
-    pub(super) fn request(&self, prompt_bytes: usize, is_stream: bool, salt: usize) -> Vec<u8> {
+    pub(crate) fn request(&self, prompt_bytes: usize, is_stream: bool, salt: usize) -> Vec<u8> {
         let mut headers: Vec<_> = self.row.headers.clone().into_iter().collect();
         if !self.row.keys.is_empty() {
             headers.push(("authorization".into(), format!("Bearer {}", self.row.keys[salt % self.row.keys.len()])));
