@@ -1,7 +1,6 @@
 //! The house as a whole: built once, shared by everybody.
 
 use std::{
-    collections::HashMap,
     net::SocketAddr,
     path::PathBuf,
     sync::{
@@ -29,7 +28,7 @@ use wire::{Code, Failure};
 
 use crate::{
     admin::{oidc::Door, session::Sessions},
-    books::{Books, PURGE_INTERVAL},
+    books::Books,
     discovery::{Discovery, Lists},
     first_run::{self, FirstRun},
     recall::Answered,
@@ -42,15 +41,13 @@ use crate::{
     vault::Vault,
 };
 
+mod background;
 mod configuration;
 
 pub use configuration::{Configured, Terms, Wanted};
 
 /// How long an answer waits to learn whether somebody else has changed the store.
 const LOOK_TIME_MAX: Duration = Duration::from_millis(200);
-
-/// How often counts are brought to where others see them.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why the house cannot be opened, in words for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -65,15 +62,6 @@ pub enum StartError {
     Settings(String),
     #[error(transparent)]
     Io(#[from] std::io::Error),
-}
-
-/// What was last stored of the use of keys.
-#[derive(Default)]
-struct Noted {
-    /// When each was used, unix milliseconds.
-    uses: HashMap<Arc<str>, i64>,
-    /// Dollars of those with a budget.
-    spent: HashMap<Arc<str>, f64>,
 }
 
 /// Everything that lives as long as the process.
@@ -250,132 +238,14 @@ impl App {
         Ok((app, made))
     }
 
-    fn spawn_background(self: &Arc<Self>, mut changes: tokio::sync::watch::Receiver<u64>) {
-        let registry = self.registry.clone();
-        self.tasks.spawn(async move {
-            if let Err(error) = registry.resume().await {
-                tracing::error!(%error, "downloads and conversions that were interrupted could not be taken up");
-            }
-        });
-        self.spawn_shared();
-        let (app, stop) = (self.clone(), self.stop.clone());
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = app.fleet.tend() => {}
-                () = stop.cancelled() => app.fleet.save().await,
-            }
-        });
-        let (app, stop) = (self.clone(), self.stop.clone());
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = Discovery::tend(&app) => {}
-                () = stop.cancelled() => {}
-            }
-        });
-        let (app, stop) = (self.clone(), self.stop.clone());
-        self.tasks.spawn(async move {
-            loop {
-                let changed = tokio::select! {
-                    changed = changes.changed() => changed,
-                    () = stop.cancelled() => return,
-                };
-                if changed.is_err() {
-                    return;
-                }
-                if let Err(error) = app.refresh().await {
-                    tracing::error!(%error, "what is stored could not be read again; what was stays in force");
-                }
-            }
-        });
-        let (app, stop) = (self.clone(), self.stop.clone());
-        self.tasks.spawn(async move {
-            let mut tick = tokio::time::interval(PURGE_INTERVAL);
-            let purging = async {
-                loop {
-                    tick.tick().await;
-                    app.books.purge(&app.house().config.history).await;
-                }
-            };
-            tokio::select! {
-                () = purging => {}
-                () = stop.cancelled() => {}
-            }
-        });
-        let (app, stop) = (self.clone(), self.stop.clone());
-        self.tasks.spawn(async move {
-            let mut tick = tokio::time::interval(LOOK_INTERVAL);
-            let mut noted = Noted::default();
-            loop {
-                tokio::select! {
-                    _ = tick.tick() => {
-                        app.look_at_ledger();
-                        app.look_at_redis();
-                        app.metrics.cache_bytes.set(app.answered.bytes());
-                        app.note(&mut noted).await;
-                    }
-                    () = stop.cancelled() => return app.note(&mut noted).await,
-                }
-            }
-        });
-    }
-
-    /// What is counted together with other routers.
-    fn spawn_shared(self: &Arc<Self>) {
-        if let Some(shared) = self.shared.clone() {
-            let (app, stop) = (self.clone(), self.stop.clone());
-            self.tasks.spawn(async move {
-                tokio::select! {
-                    () = app.purses.tend() => {}
-                    () = shared.tend(&stop) => app.purses.tell().await,
-                }
-            });
-        }
-    }
-
-    /// Stores what is known of the use of keys; `noted` is what was stored before.
-    async fn note(&self, noted: &mut Noted) {
-        self.note_uses(&mut noted.uses).await;
-        self.purses.save(&self.store, &mut noted.spent).await;
-    }
-
-    /// Stores when keys were last used; `noted` is what was stored before.
-    async fn note_uses(&self, noted: &mut HashMap<Arc<str>, i64>) {
-        let uses = self.tally.last_uses();
-        let is_new = |(id, at_ms): &&(Arc<str>, i64)| noted.get(id) != Some(at_ms);
-        let rows: Vec<_> = uses.iter().filter(is_new).map(|(id, at_ms)| (id.to_string(), *at_ms)).collect();
-        if rows.is_empty() {
-            return;
-        }
-        match store::keys::touch(&self.store, &rows).await {
-            Ok(()) => *noted = uses.into_iter().collect(),
-            Err(error) => tracing::warn!(%error, "the last uses of keys can't be stored"),
-        }
-    }
-
     /// The newest file of the log, if there is one.
     pub fn log_path(&self) -> Option<PathBuf> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Logs::path)
     }
 
-    fn look_at_redis(&self) {
-        if let Some(shared) = &self.shared {
-            let counted = self.metrics.redis_failures.get();
-            self.metrics.redis_failures.inc_by(shared.redis.failures().saturating_sub(counted));
-        }
-    }
-
     /// Whether the shared Redis can be used; `None` where there is none.
     pub fn redis_is_up(&self) -> Option<bool> {
         self.shared.as_ref().map(|shared| shared.redis.is_up())
-    }
-
-    fn look_at_ledger(&self) {
-        self.books.show(&self.metrics);
-        let decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lost) = decisions.as_ref().map(|d| d.chronicle().lost()) {
-            let counted = self.metrics.dropped_decisions.get();
-            self.metrics.dropped_decisions.inc_by(lost.saturating_sub(counted));
-        }
     }
 
     /// The control plane's paths.
