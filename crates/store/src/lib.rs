@@ -8,6 +8,7 @@
 //! The database file holds the secrets with which the router proves itself to its nodes in readable form (it has to present them), so it is
 //! created with mode 0600 in a directory of mode 0700. Keys, node tokens and passwords are stored as hashes only.
 
+mod chunks;
 mod column;
 mod error;
 mod facets;

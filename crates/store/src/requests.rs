@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, QueryBuilder, Row as _, Sqlite, query::Query, sqlite::
 use crate::{
     Store, StoreError, Text,
     bodies::{self, Place},
+    chunks::{Statement, chunks},
     facets::Facet,
     history,
     open::Durability,
@@ -109,7 +110,7 @@ pub struct Filter {
 /// Most rows that one call returns.
 pub const ROWS_MAX: u32 = 1000;
 /// Rows that one statement inserts, the most first: each statement is a round trip to SQLite's thread. All stay prepared.
-const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
+static INSERTS: LazyLock<[Statement; 5]> = LazyLock::new(|| [256, 64, 16, 4, 1].map(|rows| (rows, insert_statement(rows))));
 
 const COLUMNS: [&str; 33] = [
     "id",
@@ -146,8 +147,6 @@ const COLUMNS: [&str; 33] = [
     "bodies_offset",
     "cost_nano",
 ];
-
-static INSERTS: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| CHUNKS.map(insert_statement));
 
 fn insert_statement(rows: usize) -> String {
     let places = format!("(?, ?, {})", vec!["?"; COLUMNS.len()].join(", "));
@@ -195,8 +194,7 @@ pub async fn insert_marked(store: &Store, rows: &[Row], mark: Option<Mark<'_>>) 
         facets.push(facet);
     }
     let mut numbers = (first..).zip(facets);
-    for chunk in sums::chunks(rows, &CHUNKS) {
-        let statement = CHUNKS.iter().zip(&*INSERTS).find(|(size, _)| **size == chunk.len()).map_or("", |(_, statement)| statement);
+    for (chunk, statement) in chunks(rows, &*INSERTS) {
         // Built from constants only.
         let query = sqlx::query(AssertSqlSafe(statement));
         let query = chunk.iter().zip(&mut numbers).fold(query, |query, (row, (seq, facet))| bind(query.bind(seq).bind(facet), row));

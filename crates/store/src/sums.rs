@@ -3,12 +3,13 @@
 //! With a thousand keys nearly every row has two sums of its own, which costs more than the row: they are written for some thousand rows at a
 //! time. What was not written yet is read from the rows behind a mark; readers ask the view `request_sums_now`, which has both.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::LazyLock};
 
 use sqlx::{AssertSqlSafe, Sqlite, Transaction};
 
 use crate::{
     Store, StoreError,
+    chunks::{Statement, chunks},
     facets::{COLUMNS as FACET_COLUMNS, Known},
     open::Durability,
     requests::{self, Row},
@@ -20,7 +21,7 @@ pub(crate) const DAY: i64 = 24;
 const MINUTE_MS: i64 = 60_000;
 
 /// Sums that one statement writes, the most first: each statement is a round trip to SQLite's thread. All stay prepared.
-const CHUNKS: [usize; 4] = [64, 16, 4, 1];
+static UPSERTS: LazyLock<[Statement; 4]> = LazyLock::new(|| [64, 16, 4, 1].map(|rows| (rows, upsert(rows))));
 
 /// Rows that may wait for their sums: whoever asks reads them all.
 const ROWS_BEHIND_MAX: i64 = if cfg!(test) { 50 } else { 4096 };
@@ -115,9 +116,9 @@ impl Batch {
         let mut all: Vec<_> = hours.chain(days).collect();
         // In the order of the table: neighbours lie on the same page.
         all.sort_unstable_by_key(|(width, start, facet, _)| (*width, *start, *facet));
-        for chunk in chunks(&all, &CHUNKS) {
+        for (chunk, statement) in chunks(&all, &*UPSERTS) {
             // Built from constants only.
-            let mut query = sqlx::query(AssertSqlSafe(upsert(chunk.len())));
+            let mut query = sqlx::query(AssertSqlSafe(statement));
             for (width, start, facet, figures) in chunk {
                 query = query.bind(width).bind(start).bind(facet);
                 query = figures.values().into_iter().fold(query, sqlx::query::Query::bind);
@@ -126,16 +127,6 @@ impl Batch {
         }
         Ok(())
     }
-}
-
-/// A slice in pieces of these sizes, the greatest first and 1 the last: each size is one statement, which stays prepared.
-pub(crate) fn chunks<'a, T>(mut left: &'a [T], sizes: &'a [usize]) -> impl Iterator<Item = &'a [T]> {
-    std::iter::from_fn(move || {
-        let size = sizes.iter().find(|size| **size <= left.len())?;
-        let (chunk, rest) = left.split_at(*size);
-        left = rest;
-        Some(chunk)
-    })
 }
 
 /// What the newest rows add to the sums and is not written yet.
@@ -423,13 +414,6 @@ mod tests {
             let used = usage::used(&store, &usage::Span::default(), usage::Group::Key).await.unwrap();
             assert_eq!(used[0].requests, 60 * round);
         }
-    }
-
-    #[test]
-    fn slices_are_cut_into_known_sizes() {
-        let all: Vec<_> = (0..23).collect();
-        assert_eq!(chunks(&all, &[16, 4, 1]).map(<[_]>::len).collect::<Vec<_>>(), [16, 4, 1, 1, 1]);
-        assert_eq!(chunks(&all, &[16, 4, 1]).flatten().copied().collect::<Vec<_>>(), all);
     }
 
     #[test]
