@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::task::{LocalSet, spawn_local};
@@ -50,6 +50,9 @@ pub struct Options {
     /// Seconds of load for each number of nodes.
     #[arg(long, default_value_t = 5)]
     pub seconds: u64,
+    /// Only these parts. Without it: all.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub only: Vec<Part>,
     /// A file for all figures as JSON.
     #[arg(long)]
     pub out: Option<PathBuf>,
@@ -58,36 +61,64 @@ pub struct Options {
     pub programs: Option<PathBuf>,
 }
 
-#[derive(Debug, Serialize)]
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Choosing among many nodes, in this process: no other program is needed.
+    Picks,
+    /// The list of many nodes.
+    List,
+    /// What the way to a node adds.
+    Hop,
+    /// What a second node brings.
+    Second,
+    /// How soon the loss of a node is known.
+    Loss,
+}
+
+/// What was measured.
+#[derive(Debug, Default, Serialize)]
 struct Figures {
     machine: String,
     picks: Vec<(&'static str, Summary)>,
-    list: Summary,
-    direct: Summary,
-    through_router: Summary,
-    one_node_per_s: f64,
-    two_nodes_per_s: f64,
-    loss: loss::Loss,
+    list: Option<Summary>,
+    /// Straight to a node, and through the router to it.
+    hop: Option<[Summary; 2]>,
+    /// Answers per second of one node and of two.
+    nodes_per_s: Option<[f64; 2]>,
+    loss: Option<loss::Loss>,
 }
 
-/// Runs everything and prints the table.
+/// Runs what is wanted and prints the table.
 pub fn run(options: &Options) -> Result<()> {
+    let is_wanted = |part: Part| options.only.is_empty() || options.only.contains(&part);
     let programs = match &options.programs {
         Some(programs) => programs.clone(),
+        None if options.only == [Part::Picks] => PathBuf::new(),
         None => release_dir(&["llm-router", "llm-node"], true)?,
     };
     let machine = Machine::look();
     eprintln!("{}", machine.describe());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let picks = runtime.block_on(picks::measure(options.nodes, options.picks))?;
     let dir = tempfile::Builder::new().prefix("llm-fleet-bench-").tempdir()?;
-    let list = runtime.block_on(listing(machine, &programs, dir.path(), options.nodes))?;
-    let (direct, through_router) = runtime.block_on(hop(machine, &programs, dir.path(), options.requests))?;
-    let load = Duration::from_secs(options.seconds);
-    let one_node_per_s = LocalSet::new().block_on(&runtime, throughput(machine, &programs, dir.path(), 1, load))?;
-    let two_nodes_per_s = LocalSet::new().block_on(&runtime, throughput(machine, &programs, dir.path(), 2, load))?;
-    let loss = LocalSet::new().block_on(&runtime, loss::measure(machine, &programs, dir.path()))?;
-    let figures = Figures { machine: machine.describe(), picks, list, direct, through_router, one_node_per_s, two_nodes_per_s, loss };
+    let mut figures = Figures { machine: machine.describe(), ..Figures::default() };
+    if is_wanted(Part::Picks) {
+        figures.picks = runtime.block_on(picks::measure(options.nodes, options.picks))?;
+    }
+    if is_wanted(Part::List) {
+        figures.list = Some(runtime.block_on(listing(machine, &programs, dir.path(), options.nodes))?);
+    }
+    if is_wanted(Part::Hop) {
+        figures.hop = Some(runtime.block_on(hop(machine, &programs, dir.path(), options.requests))?);
+    }
+    if is_wanted(Part::Second) {
+        let load = Duration::from_secs(options.seconds);
+        let per_s = |count| LocalSet::new().block_on(&runtime, throughput(machine, &programs, dir.path(), count, load));
+        figures.nodes_per_s = Some([per_s(1)?, per_s(2)?]);
+    }
+    if is_wanted(Part::Loss) {
+        figures.loss = Some(LocalSet::new().block_on(&runtime, loss::measure(machine, &programs, dir.path()))?);
+    }
     print(&figures, options.nodes);
     if let Some(path) = &options.out {
         std::fs::write(path, serde_json::to_string_pretty(&figures)?).with_context(|| format!("cannot write {}", path.display()))?;
@@ -173,7 +204,7 @@ async fn listing(machine: Machine, programs: &Path, dir: &Path, count: u16) -> R
 }
 
 /// The same requests to a node and through the router to it, in turns.
-async fn hop(machine: Machine, programs: &Path, dir: &Path, requests: u32) -> Result<(Summary, Summary)> {
+async fn hop(machine: Machine, programs: &Path, dir: &Path, requests: u32) -> Result<[Summary; 2]> {
     let router = Router::start(machine, programs, &dir.join("hop"), false)?;
     let alone = ScriptedNode::start(machine, programs, &dir.join("alone"), MODEL, None)?;
     let joined = ScriptedNode::start(machine, programs, &dir.join("joined"), MODEL, Some(&router.address))?;
@@ -199,7 +230,7 @@ async fn hop(machine: Machine, programs: &Path, dir: &Path, requests: u32) -> Re
         }
     }
     drop((alone, joined));
-    Ok((times[0].summary(), times[1].summary()))
+    Ok(times.map(|times| times.summary()))
 }
 
 /// Answers per second of so many nodes, each with two slots and twenty milliseconds a word, asked by more callers than they have slots.
@@ -252,26 +283,29 @@ fn print(figures: &Figures, nodes: u16) {
             picks.p50_us, picks.p99_us
         );
     }
-    let list_ms = figures.list.p50_us / 1e3;
-    println!(
-        "| `GET /api/nodes` with {nodes} nodes, p50 | {list_ms:.1} ms | ≤ {LIST_P50_MS_MAX} ms | {} |",
-        verdict(list_ms <= LIST_P50_MS_MAX)
-    );
-    let added = tenths(figures.through_router.p50_us - figures.direct.p50_us);
-    println!("| added by router and hop to a node, p50 | {added} µs | ≤ {HOP_P50_US_MAX} µs | {} |", verdict(added <= HOP_P50_US_MAX));
-    let ratio = figures.two_nodes_per_s / figures.one_node_per_s;
-    let (one, two) = (figures.one_node_per_s, figures.two_nodes_per_s);
-    println!(
-        "| two nodes over one, answers/s | {two} / {one} = {ratio:.2} | ≥ {TWO_OVER_ONE_MIN} | {} |",
-        verdict(ratio >= TWO_OVER_ONE_MIN)
-    );
-    let loss = figures.loss;
-    println!(
-        "| kill -9 of a node under load: the last request sent to it began after | {} ms ({} of {} sent there, {} failed) | ≤ {LAST_PICK_MS_MAX} ms | {} |",
-        loss.last_pick_ms,
-        loss.moved,
-        loss.asked,
-        loss.failed,
-        verdict(loss.last_pick_ms <= LAST_PICK_MS_MAX && loss.failed == 0)
-    );
+    if let Some(list) = &figures.list {
+        let list_ms = list.p50_us / 1e3;
+        let met = verdict(list_ms <= LIST_P50_MS_MAX);
+        println!("| `GET /api/nodes` with {nodes} nodes, p50 | {list_ms:.1} ms | ≤ {LIST_P50_MS_MAX} ms | {met} |");
+    }
+    if let Some([direct, through_router]) = &figures.hop {
+        let added = tenths(through_router.p50_us - direct.p50_us);
+        let met = verdict(added <= HOP_P50_US_MAX);
+        println!("| added by router and hop to a node, p50 | {added} µs | ≤ {HOP_P50_US_MAX} µs | {met} |");
+    }
+    if let Some([one, two]) = figures.nodes_per_s {
+        let ratio = two / one;
+        let met = verdict(ratio >= TWO_OVER_ONE_MIN);
+        println!("| two nodes over one, answers/s | {two} / {one} = {ratio:.2} | ≥ {TWO_OVER_ONE_MIN} | {met} |");
+    }
+    if let Some(loss) = figures.loss {
+        println!(
+            "| kill -9 of a node under load: the last request sent to it began after | {} ms ({} of {} sent there, {} failed) | ≤ {LAST_PICK_MS_MAX} ms | {} |",
+            loss.last_pick_ms,
+            loss.moved,
+            loss.asked,
+            loss.failed,
+            verdict(loss.last_pick_ms <= LAST_PICK_MS_MAX && loss.failed == 0)
+        );
+    }
 }

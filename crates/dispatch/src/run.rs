@@ -336,11 +336,16 @@ async fn nodes_once(
         }
     };
     trail.waited_ms += queued.map_or(0.0, |queued| queued.wait_ms);
+    let before = faults.len();
     let mut guard = Some(guard);
     for candidate in std::iter::once(first).chain(rest) {
         let is_lost = ask.request.upload.as_ref().is_some_and(|form| !form.is_whole());
         if is_lost || called(faults) >= d.rules.attempts_max {
             break;
+        }
+        // The first of the others is asked at once; where that fails too, a moment may help more than haste.
+        if called(&faults[before..]) > 1 {
+            tokio::time::sleep(d.rules.backoff_min).await;
         }
         let Some(guard) = guard.take().or_else(|| candidate.begin()) else { continue };
         let pick = pick_of(candidate.picked, queued);

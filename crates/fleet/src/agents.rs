@@ -100,7 +100,7 @@ impl Fleet {
         let waiting = queue_length.unwrap_or_else(|| record.live.active());
         let now_ms = self.clock.unix_ms();
         remember(record, &Load::default(), waiting, now_ms);
-        record.live.report(Load::default(), waiting);
+        record.live.report(&Load::default(), waiting);
         record.beat = Some(wire::fleet::node::Heartbeat { node_id: id.to_string(), active_requests: waiting, ..Default::default() });
         record.beat_at_ms = Some(now_ms);
         let learned = speaks != Speaks::Unknown;

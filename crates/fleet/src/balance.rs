@@ -1,8 +1,13 @@
 //! Which node first: pure functions over what is known of each candidate at one instant.
 
+mod rank;
+
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use rank::{NOT_DRAWN, NOT_LOADED, Rank, Rule, flag};
+pub(crate) use rank::{Usage, incapability};
 
 /// How nodes are put in order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,16 +78,53 @@ pub struct Facts {
 
 /// CPU above which a node counts as overloaded.
 const CPU_PERCENT_MAX: f64 = 80.0;
-/// Scores nearer than this are equal.
-const SCORE_STEP: f64 = 1e-4;
-/// Percent of one step in which `auto` compares loads: exact decimals would decide nearly always.
-const LOAD_STEP: f64 = 10.0;
-/// Bits of an answer time that do not count: what is left are eight steps from one power of two to the next.
-const ANSWER_TIME_BITS: u32 = 49;
 
-/// What decided, and by what it was compared: the first place where two candidates differ decides between them.
-const CRITERIA: usize = 11;
-type Marks = [i64; CRITERIA];
+/// What a policy asks of a candidate. Of most it asks little: what is not asked is not looked up.
+pub(crate) trait Known {
+    fn is_loaded(&self) -> bool;
+    fn is_measured(&self) -> bool;
+    fn active(&self) -> u32;
+    fn usage(&self) -> Usage;
+    /// Smaller is more capable; see [`incapability`].
+    fn incapability(&self) -> u64;
+    fn average_ms(&self) -> Option<f64>;
+    fn assigned(&self) -> u64;
+    fn last_turn(&self) -> u64;
+}
+
+impl Known for &Facts {
+    fn is_loaded(&self) -> bool {
+        self.loaded
+    }
+
+    fn is_measured(&self) -> bool {
+        self.measured
+    }
+
+    fn active(&self) -> u32 {
+        self.active
+    }
+
+    fn usage(&self) -> Usage {
+        Usage::of([Some(self.cpu), Some(self.memory), self.gpu, self.gpu_memory])
+    }
+
+    fn incapability(&self) -> u64 {
+        incapability(self.capability)
+    }
+
+    fn average_ms(&self) -> Option<f64> {
+        self.average_ms
+    }
+
+    fn assigned(&self) -> u64 {
+        self.assigned
+    }
+
+    fn last_turn(&self) -> u64 {
+        self.last_turn
+    }
+}
 
 /// What a policy chose, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,160 +139,57 @@ impl Balancer {
     /// The best candidates, at most `places` of them. A pure function of one instant: the same facts and the same `dice` choose the same, so that
     /// a policy can be tried out in a simulation. `dice` is any number that differs from call to call.
     pub fn choose(self, facts: &[Facts], places: usize, dice: u64) -> Choice {
-        let policy = Policy::of(self, facts, dice);
-        let mut best: Vec<(Marks, usize)> = Vec::with_capacity(places.min(facts.len()) + 1);
-        for (i, candidate) in facts.iter().enumerate() {
-            let marks = policy.marks(i, candidate);
-            if best.len() == places && best.last().is_some_and(|(worst, _)| *worst <= marks) {
+        self.choose_of(facts.iter(), places, dice)
+    }
+
+    /// The same of candidates that are looked at where they are. Gone through once or twice.
+    pub(crate) fn choose_of<K: Known>(self, known: impl ExactSizeIterator<Item = K> + Clone, places: usize, dice: u64) -> Choice {
+        let of = known.len();
+        let places = places.min(of);
+        let rule = Rule::of(self, known.clone());
+        let drawn = if self == Self::P2c { draw(known.clone(), dice) } else { None };
+        let mut best: Vec<(Rank, usize)> = Vec::with_capacity(places + 1);
+        for (i, candidate) in known.enumerate() {
+            let head = rule.head(&candidate)
+                | flag(!candidate.is_loaded(), NOT_LOADED)
+                | flag(drawn.is_some_and(|(first, second)| i != first && i != second), NOT_DRAWN);
+            let worst = if best.len() == places { best.last().map(|(rank, _)| rank) } else { None };
+            // Most go no further than this.
+            if places == 0 || worst.is_some_and(|worst| worst[0] < head) {
                 continue;
             }
-            let place = best.partition_point(|(better, _)| *better <= marks);
-            best.insert(place, (marks, i));
+            let [second, third, last] = rule.rest(&candidate);
+            let rank = [head, second, third, last];
+            if worst.is_some_and(|worst| *worst <= rank) {
+                continue;
+            }
+            let place = best.partition_point(|(better, _)| *better <= rank);
+            best.insert(place, (rank, i));
             best.truncate(places);
         }
         let reason = match best.as_slice() {
             [] => "nobody can be asked",
-            [_] if facts.len() == 1 => "the only one that can be asked",
+            [_] if of == 1 => "the only one that can be asked",
             [_] => "best by its policy",
-            [(first, _), (second, _), ..] => {
-                let differs = first.iter().zip(second).position(|(a, b)| a != b);
-                differs.map_or("equal to others", |criterion| policy.criteria[criterion])
-            }
+            [(first, _), (second, _), ..] => rule.difference(first, second).unwrap_or("equal to others"),
         };
         Choice { order: best.into_iter().map(|(_, i)| i).collect(), reason }
     }
 }
 
-/// How candidates are compared at this instant.
-struct Policy {
-    marks: fn(&Facts) -> Marks,
-    criteria: [&'static str; CRITERIA],
-    /// The two that the dice took.
-    drawn: Option<(usize, usize)>,
-}
-
-impl Policy {
-    fn of(balancer: Balancer, facts: &[Facts], dice: u64) -> Self {
-        let overloaded = |f: &Facts| f.cpu > CPU_PERCENT_MAX;
-        let (marks, said): (fn(&Facts) -> Marks, &[&'static str]) = match balancer {
-            Balancer::Metrics if facts.iter().filter(|f| f.measured).all(overloaded) => {
-                (by_turn, &["its turn, as nobody reports a load below 80 % CPU"])
-            }
-            Balancer::Metrics => (by_score, &["it reports its load", "lowest score", "most capable", "its turn"]),
-            Balancer::Auto if !facts.iter().all(|f| f.measured) => {
-                (by_requests_and_capability, &["fewest requests", "most capable", "its turn"])
-            }
-            Balancer::Auto if facts.iter().all(overloaded) => {
-                (by_usage, &["least CPU, with all overloaded", "least memory", "least GPU", "least GPU memory", "most capable", "its turn"])
-            }
-            Balancer::Auto => (
-                by_all,
-                &[
-                    "its CPU is below 80 %",
-                    "fewest requests",
-                    "least CPU",
-                    "least memory",
-                    "least GPU",
-                    "least GPU memory",
-                    "most capable",
-                    "answers soonest",
-                    "asked least so far",
-                    "its turn",
-                ],
-            ),
-            Balancer::RoundRobin => (by_turn, &["its turn"]),
-            Balancer::LeastBusy | Balancer::P2c => (by_requests, &["drawn", "fewest requests", "its turn"]),
-        };
-        let mut criteria = ["equal to others"; CRITERIA];
-        criteria[0] = "the model is in its memory";
-        criteria[1..].iter_mut().zip(said).for_each(|(place, said)| *place = said);
-        let drawn = if balancer == Balancer::P2c { draw(facts, dice) } else { None };
-        Self { marks, criteria, drawn }
-    }
-
-    fn marks(&self, i: usize, facts: &Facts) -> Marks {
-        let mut marks = (self.marks)(facts);
-        // A node that would have to load the model first comes after those that have it.
-        marks[0] = i64::from(!facts.loaded);
-        if let Some((first, second)) = self.drawn {
-            marks[1] = i64::from(i != first && i != second);
-        }
-        marks
-    }
-}
-
 /// Two different ones of those that would come first, each pair as likely as any other.
-fn draw(facts: &[Facts], dice: u64) -> Option<(usize, usize)> {
-    let any_loaded = facts.iter().any(|f| f.loaded);
-    let may = |f: &Facts| f.loaded || !any_loaded;
-    let n = facts.iter().filter(|f| may(f)).count() as u64;
+fn draw<K: Known>(known: impl Iterator<Item = K> + Clone, dice: u64) -> Option<(usize, usize)> {
+    let any_loaded = known.clone().any(|k| k.is_loaded());
+    let may = |k: &K| k.is_loaded() || !any_loaded;
+    let n = known.clone().filter(may).count() as u64;
     if n < 2 {
         return None;
     }
     let dice = mix(dice);
     let first = dice % n;
     let second = (first + 1 + (dice >> 32) % (n - 1)) % n;
-    let nth = |n: u64| facts.iter().enumerate().filter(|(_, f)| may(f)).nth(n as usize).map(|(i, _)| i);
+    let nth = |n: u64| known.clone().enumerate().filter(|(_, k)| may(k)).nth(n as usize).map(|(i, _)| i);
     Some((nth(first)?, nth(second)?))
-}
-
-/// The marks after the first, which is the same for all policies.
-fn after_loaded<const N: usize>(said: [i64; N]) -> Marks {
-    let mut marks = [0; CRITERIA];
-    marks[1..=N].copy_from_slice(&said);
-    marks
-}
-
-fn by_turn(f: &Facts) -> Marks {
-    after_loaded([turn(f)])
-}
-
-fn by_requests(f: &Facts) -> Marks {
-    after_loaded([0, i64::from(f.active), turn(f)])
-}
-
-fn by_requests_and_capability(f: &Facts) -> Marks {
-    after_loaded([i64::from(f.active), incapability(f), turn(f)])
-}
-
-fn by_score(f: &Facts) -> Marks {
-    let score = f.cpu + f.memory + f.gpu.unwrap_or(0.0) + f.gpu_memory.unwrap_or(0.0) + f64::from(f.active) * 10.0;
-    after_loaded([i64::from(!f.measured), if f.measured { steps(score, SCORE_STEP) } else { 0 }, incapability(f), turn(f)])
-}
-
-fn by_usage(f: &Facts) -> Marks {
-    let [cpu, memory, gpu, gpu_memory] = usage(f);
-    after_loaded([cpu, memory, gpu, gpu_memory, incapability(f), turn(f)])
-}
-
-fn by_all(f: &Facts) -> Marks {
-    let [cpu, memory, gpu, gpu_memory] = usage(f);
-    let assigned = i64::try_from(f.assigned).unwrap_or(i64::MAX);
-    let overloaded = i64::from(f.cpu > CPU_PERCENT_MAX);
-    after_loaded([overloaded, i64::from(f.active), cpu, memory, gpu, gpu_memory, incapability(f), answer_time(f), assigned, turn(f)])
-}
-
-/// CPU, memory, GPU, GPU memory in steps; unknown is worse than any known value.
-fn usage(f: &Facts) -> [i64; 4] {
-    let unknown_last = |percent: Option<f64>| percent.map_or(i64::MAX, |p| (p / LOAD_STEP).floor() as i64);
-    [unknown_last(Some(f.cpu)), unknown_last(Some(f.memory)), unknown_last(f.gpu), unknown_last(f.gpu_memory)]
-}
-
-fn turn(f: &Facts) -> i64 {
-    i64::try_from(f.last_turn).unwrap_or(i64::MAX)
-}
-
-fn incapability(f: &Facts) -> i64 {
-    f.capability.map_or(i64::MAX, |c| steps(c, SCORE_STEP).saturating_neg())
-}
-
-/// Answer times in steps of about ten percent; a node that has answered nothing yet comes first, so that it gets its measure.
-fn answer_time(f: &Facts) -> i64 {
-    f.average_ms.map_or(i64::MIN, |ms| i64::try_from(ms.max(1.0).to_bits() >> ANSWER_TIME_BITS).unwrap_or(i64::MAX))
-}
-
-fn steps(value: f64, step: f64) -> i64 {
-    (value / step).round() as i64
 }
 
 /// Spreads neighbouring numbers over all 64 bits (the finaliser of SplitMix64).
@@ -404,24 +343,67 @@ mod tests {
         assert!("fastest".parse::<Balancer>().expect_err("no such name").contains("least-busy"));
     }
 
+    /// The policies as they read in words, over all candidates at once: what [`Balancer::choose`] is to come to.
+    fn plain(balancer: Balancer, facts: &[Facts], dice: u64) -> Vec<usize> {
+        let step = |percent: Option<f64>| percent.map_or(f64::INFINITY, |p| (p / 10.0).floor());
+        let usage = |f: &Facts| vec![step(Some(f.cpu)), step(Some(f.memory)), step(f.gpu), step(f.gpu_memory)];
+        let incapable = |f: &Facts| f.capability.map_or(f64::INFINITY, |c| -(c * 1e4).round());
+        let overloaded = |f: &Facts| f.cpu > 80.0;
+        let (active, turn) = (|f: &Facts| f64::from(f.active), |f: &Facts| f.last_turn as f64);
+        let answers = |f: &Facts| f.average_ms.map_or(0.0, |ms| (ms.max(1.0).to_bits() >> 49) as f64);
+        let score = |f: &Facts| ((f.cpu + f.memory + f.gpu.unwrap_or(0.0) + f.gpu_memory.unwrap_or(0.0)) * 1e4).round() + active(f) * 1e5;
+        let (measured, drawn) = (facts.iter().all(|f| f.measured), draw(facts.iter(), dice));
+        let none_below = facts.iter().filter(|f| f.measured).all(overloaded);
+        let criteria = |(i, f): (usize, &Facts)| match balancer {
+            Balancer::Metrics if none_below => vec![turn(f)],
+            Balancer::Metrics if f.measured => vec![0.0, score(f), incapable(f), turn(f)],
+            Balancer::Metrics => vec![1.0, 0.0, incapable(f), turn(f)],
+            Balancer::Auto if !measured => vec![active(f), incapable(f), turn(f)],
+            Balancer::Auto if none_below => [usage(f), vec![incapable(f), turn(f)]].concat(),
+            Balancer::Auto => {
+                let first = vec![f64::from(u8::from(overloaded(f))), active(f)];
+                [first, usage(f), vec![incapable(f), answers(f), f.assigned as f64, turn(f)]].concat()
+            }
+            Balancer::RoundRobin => vec![turn(f)],
+            Balancer::LeastBusy => vec![active(f), turn(f)],
+            Balancer::P2c => {
+                vec![f64::from(u8::from(drawn.is_some_and(|(first, second)| i != first && i != second))), active(f), turn(f)]
+            }
+        };
+        let mut all: Vec<_> = facts.iter().enumerate().map(|(i, f)| (!f.loaded, criteria((i, f)), i)).collect();
+        all.sort_by(|a, b| a.partial_cmp(b).expect("no criterion is without order"));
+        all.into_iter().map(|(.., i)| i).collect()
+    }
+
+    /// Percentages, some of them alike, and now and then none.
+    fn percent() -> impl Strategy<Value = f64> {
+        prop_oneof![Just(50.0), Just(80.0), Just(100.0), 0.0..=100.0]
+    }
+
+    prop_compose! {
+        fn facts()(
+            (cpu, memory, gpu, gpu_memory) in (percent(), percent(), proptest::option::of(percent()), proptest::option::of(percent())),
+            (capability, average_ms) in (proptest::option::of(prop_oneof![Just(8.0), 0.0..99.0]), proptest::option::of(prop_oneof![Just(100.0), 0.1..9e5])),
+            (active, measured, loaded) in (0..4_u32, proptest::bool::weighted(0.9), proptest::bool::weighted(0.8)),
+            (assigned, last_turn) in (0..3_u64, 0..9_u64),
+        ) -> Facts {
+            Facts { cpu, memory, gpu, gpu_memory, capability, active, measured, average_ms, assigned, last_turn, loaded }
+        }
+    }
+
     proptest! {
         #[test]
-        fn every_candidate_comes_exactly_once(
-            raw in proptest::collection::vec((0.0..200.0_f64, 0.0..100.0_f64, 0..20_u32, any::<bool>(), any::<bool>(), proptest::option::of(0.0..100.0_f64), 0..9_u64), 0..12),
+        fn the_choice_is_that_of_the_plain_policies(
+            facts in proptest::collection::vec(facts(), 0..12),
             which in 0..5_usize,
             dice in any::<u64>(),
         ) {
-            let facts: Vec<Facts> = raw.into_iter().map(|(cpu, memory, active, measured, loaded, other, last_turn)| {
-                Facts { cpu, memory, active, measured, loaded, gpu: other, gpu_memory: other, capability: other, average_ms: other, assigned: last_turn, last_turn }
-            }).collect();
             let balancer = Balancer::NAMES[which].parse::<Balancer>().expect("a listed name");
-            let mut got = order(balancer, &facts, dice);
-            for places in 1..=facts.len() {
+            let all = plain(balancer, &facts, dice);
+            for places in 0..=facts.len() {
                 let best = balancer.choose(&facts, places, dice).order;
-                prop_assert_eq!(&best, &got[..places], "fewer places, the same order");
+                prop_assert_eq!(&best, &all[..places], "{:?}", &facts);
             }
-            got.sort_unstable();
-            prop_assert_eq!(got, (0..facts.len()).collect::<Vec<_>>());
         }
     }
 }

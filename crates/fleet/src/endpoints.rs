@@ -182,7 +182,7 @@ impl Fleet {
         let active = pulled.running.saturating_add(pulled.waiting);
         let load = Load { gpu_memory: pulled.cache_share.map(|share| share * 100.0), ..Load::default() };
         remember(record, &load, active, now_ms);
-        record.live.report(load, active);
+        record.live.report(&load, active);
         let changed = was != (record.shown(self.clock.tick_ms(), self.timeout_ms()), record.models.clone());
         record.beat = Some(Heartbeat {
             node_id: id.to_owned(),

@@ -79,10 +79,9 @@ impl Fleet {
             gpu_memory: beat.gpu_memory_usage.map(percent),
             capability: beat.gpu_capability_score.filter(|score| score.is_finite()),
             measured: true,
-            ..Load::default()
         };
         remember(record, &load, beat.active_requests, now_ms);
-        record.live.report(load, beat.active_requests);
+        record.live.report(&load, beat.active_requests);
         record.beat = Some(beat);
         record.beat_at_ms = Some(now_ms);
     }

@@ -121,10 +121,15 @@ impl Instance {
         self.is_shut.store(!breaker.is_open(), Relaxed);
     }
 
-    /// It answered, or what it was is over: nothing speaks against it any more.
-    pub(crate) fn is_well(&self) {
-        let mut breaker = self.breaker();
-        breaker.succeeded();
+    /// It answered: nothing speaks against it now.
+    pub(crate) fn is_well(&self, now_tick_ms: i64) {
+        self.breaker().succeeded(now_tick_ms);
+        self.is_shut.store(false, Relaxed);
+    }
+
+    /// Nothing of what it was is true any more.
+    pub(crate) fn begins_anew(&self) {
+        *self.breaker() = Breaker::default();
         self.is_shut.store(false, Relaxed);
     }
 

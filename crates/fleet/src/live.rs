@@ -9,11 +9,10 @@ use std::{
     time::Instant,
 };
 
-use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use crate::{
-    balance::Facts,
+    balance::{Known, Usage, incapability},
     breaker::Admission,
     clock::Clock,
     instance::Instance,
@@ -24,7 +23,7 @@ use crate::{
 /// A report of load older than this says nothing any more.
 const LOAD_AGE_MS_MAX: i64 = 120_000;
 
-/// A node's last report of load. Percentages are 0..=100.
+/// A node's report of load. Percentages are 0..=100.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Load {
     pub(crate) cpu: f64,
@@ -32,35 +31,42 @@ pub(crate) struct Load {
     pub(crate) gpu: Option<f64>,
     pub(crate) gpu_memory: Option<f64>,
     pub(crate) capability: Option<f64>,
-    /// Requests there that are not this router's.
-    pub(crate) others: u32,
-    /// Steady time of the report; `None` before the first.
-    pub(crate) at_ms: Option<i64>,
     /// Whether the report measures the machine (an agent's does not).
     pub(crate) measured: bool,
 }
 
-impl Load {
-    fn is_fresh(&self, now_tick_ms: i64) -> bool {
-        self.at_ms.is_some_and(|at| now_tick_ms - at <= LOAD_AGE_MS_MAX)
-    }
+/// What is looked at of every node for every request, in one line of the processor's cache. The last report is here as policies compare it.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Front {
+    seen_ms: AtomicI64,
+    /// When the load was reported; [`NEVER`] before the first report.
+    reported_ms: AtomicI64,
+    /// The same of the last report that measured the machine.
+    measured_ms: AtomicI64,
+    usage: AtomicU64,
+    incapability: AtomicU64,
+    last_turn: AtomicU64,
+    active: AtomicU32,
+    /// Requests there that are not this router's, as last reported.
+    others: AtomicU32,
+    suspect: AtomicBool,
+    /// Nobody listens at its address.
+    cut_off: AtomicBool,
 }
+
+/// Before every time, and far from where subtracting would overflow.
+const NEVER: i64 = i64::MIN / 2;
 
 /// Shared by the registry, every view and every request in flight.
 #[derive(Debug)]
 pub(crate) struct Live {
+    front: Front,
     clock: Clock,
     /// Turns of all nodes: what "in turn" counts by.
     turns: Arc<AtomicU64>,
-    seen_ms: AtomicI64,
-    load: ArcSwap<Load>,
-    active: AtomicU32,
     assigned: AtomicU64,
-    last_turn: AtomicU64,
     tally: Tally,
-    suspect: AtomicBool,
-    /// Nobody listens at its address.
-    cut_off: AtomicBool,
     /// There was a sign of life all the same.
     stirred: Notify,
     failed_at_ms: AtomicI64,
@@ -70,33 +76,41 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) fn new(clock: Clock, turns: Arc<AtomicU64>, seen_ms: i64) -> Self {
+        let (never, unknown) = (|| AtomicI64::new(NEVER), incapability(None));
+        let front = Front {
+            seen_ms: AtomicI64::new(seen_ms),
+            reported_ms: never(),
+            measured_ms: never(),
+            usage: AtomicU64::default(),
+            incapability: AtomicU64::new(unknown),
+            last_turn: AtomicU64::default(),
+            active: AtomicU32::default(),
+            others: AtomicU32::default(),
+            suspect: AtomicBool::default(),
+            cut_off: AtomicBool::default(),
+        };
         Self {
+            front,
             clock,
             turns,
-            seen_ms: AtomicI64::new(seen_ms),
-            load: ArcSwap::default(),
-            active: AtomicU32::new(0),
-            assigned: AtomicU64::new(0),
-            last_turn: AtomicU64::new(0),
+            assigned: AtomicU64::default(),
             tally: Tally::default(),
-            suspect: AtomicBool::new(false),
-            cut_off: AtomicBool::new(false),
             stirred: Notify::new(),
-            failed_at_ms: AtomicI64::new(i64::MIN),
+            failed_at_ms: never(),
             instances: Mutex::default(),
         }
     }
 
     /// Steady time of the last sign of life.
     pub(crate) fn seen_ms(&self) -> i64 {
-        self.seen_ms.load(Relaxed)
+        self.front.seen_ms.load(Relaxed)
     }
 
     /// A sign of life: whatever made the node suspect is over. That it can be reached is for its next connection to prove.
     pub(crate) fn seen(&self) {
-        self.seen_ms.store(self.clock.tick_ms(), Relaxed);
-        self.suspect.store(false, Relaxed);
-        if self.cut_off.load(Relaxed) {
+        self.front.seen_ms.store(self.clock.tick_ms(), Relaxed);
+        self.front.suspect.store(false, Relaxed);
+        if self.front.cut_off.load(Relaxed) {
             self.stirred.notify_one();
         }
     }
@@ -111,30 +125,34 @@ impl Live {
         if cut_off {
             self.failed_at_ms.store(self.clock.tick_ms(), Relaxed);
         }
-        self.cut_off.swap(cut_off, Relaxed)
+        self.front.cut_off.swap(cut_off, Relaxed)
     }
 
     /// A report: `active` as the node counts it, this router's own requests included.
-    pub(crate) fn report(&self, mut load: Load, active: u32) {
+    pub(crate) fn report(&self, load: &Load, active: u32) {
+        let (front, now_ms) = (&self.front, self.clock.tick_ms());
         // What this router has in flight there now is in the node's figure too: counting both would weigh it double.
-        load.others = active.saturating_sub(self.own_active());
-        load.at_ms = Some(self.clock.tick_ms());
-        self.load.store(Arc::new(load));
+        front.others.store(active.saturating_sub(self.own_active()), Relaxed);
+        front.usage.store(Usage::of([Some(load.cpu), Some(load.memory), load.gpu, load.gpu_memory]).0, Relaxed);
+        front.incapability.store(incapability(load.capability), Relaxed);
+        front.measured_ms.store(if load.measured { now_ms } else { NEVER }, Relaxed);
+        front.reported_ms.store(now_ms, Relaxed);
     }
 
     /// The node begins anew: what was reported of it and what failed there is forgotten.
     pub(crate) fn begins_anew(&self) {
-        self.load.store(Arc::default());
-        self.instances().values().for_each(|instance| instance.is_well());
+        self.report(&Load::default(), 0);
+        self.front.reported_ms.store(NEVER, Relaxed);
+        self.instances().values().for_each(|instance| instance.begins_anew());
     }
 
     pub(crate) fn own_active(&self) -> u32 {
-        self.active.load(Relaxed)
+        self.front.active.load(Relaxed)
     }
 
     /// Requests in flight, this router's and others'.
     pub(crate) fn active(&self) -> u32 {
-        self.own_active() + self.load.load().others
+        self.own_active().saturating_add(self.front.others.load(Relaxed))
     }
 
     pub(crate) fn average_ms(&self) -> Option<f64> {
@@ -178,7 +196,7 @@ impl Live {
     }
 
     pub(crate) fn is_suspect(&self) -> bool {
-        self.suspect.load(Relaxed) || self.cut_off.load(Relaxed)
+        self.front.suspect.load(Relaxed) || self.front.cut_off.load(Relaxed)
     }
 
     /// Silent for longer than heartbeats may be apart, but not so long that it counts as gone.
@@ -197,60 +215,47 @@ impl Live {
     }
 
     pub(crate) fn has_fresh_load(&self, now_tick_ms: i64) -> bool {
-        self.load.load().is_fresh(now_tick_ms)
+        now_tick_ms - self.front.reported_ms.load(Relaxed) <= LOAD_AGE_MS_MAX
     }
 
-    pub(crate) fn facts(&self, loaded: bool, now_tick_ms: i64) -> Facts {
-        let load = self.load.load();
-        Facts {
-            cpu: load.cpu,
-            memory: load.memory,
-            gpu: load.gpu,
-            gpu_memory: load.gpu_memory,
-            capability: load.capability,
-            active: self.own_active() + load.others,
-            measured: load.measured && load.is_fresh(now_tick_ms),
-            average_ms: self.tally.average_ms(),
-            assigned: self.assigned.load(Relaxed),
-            last_turn: self.last_turn.load(Relaxed),
-            loaded,
-        }
+    /// The node as policies look at it.
+    pub(crate) fn known(&self, is_loaded: bool, now_tick_ms: i64) -> KnownLive<'_> {
+        KnownLive { live: self, is_loaded, now_tick_ms }
     }
 
-    /// Counts a request in. `None`: there is no room, the breaker is shut, or its one trial is taken; `anyway` passes all that (when every node is
-    /// shut, one must be tried).
-    pub(crate) fn begin(self: &Arc<Self>, instance: &Arc<Instance>, anyway: bool) -> Option<InFlight> {
-        if !instance.enter(anyway) {
+    /// Counts a request in. `None`: there is no room, the breaker is shut, or its one trial is taken; `pass` says which of these it passes.
+    pub(crate) fn begin(self: &Arc<Self>, instance: &Arc<Instance>, pass: Pass) -> Option<InFlight> {
+        if !instance.enter(pass == Pass::Everything) {
             return None;
         }
-        let Some(trial) = instance.pass_breaker(self.clock.tick_ms(), anyway) else {
+        let Some(trial) = instance.pass_breaker(self.clock.tick_ms(), pass != Pass::Nothing) else {
             instance.left();
             return None;
         };
-        self.active.fetch_add(1, Relaxed);
+        self.front.active.fetch_add(1, Relaxed);
         self.assigned.fetch_add(1, Relaxed);
-        self.last_turn.store(self.turns.fetch_add(1, Relaxed) + 1, Relaxed);
+        self.front.last_turn.store(self.turns.fetch_add(1, Relaxed) + 1, Relaxed);
         Some(InFlight { live: self.clone(), instance: instance.clone(), begun: Instant::now(), end: End::Cancelled, trial })
     }
 
     /// It did not answer when it was asked how it is.
     pub(crate) fn doubted(&self) {
-        self.suspect.store(true, Relaxed);
+        self.front.suspect.store(true, Relaxed);
         self.failed_at_ms.store(self.clock.tick_ms(), Relaxed);
     }
 
     fn ended(&self, instance: &Instance, end: End, took_ms: f64, trial: bool) {
-        self.active.fetch_sub(1, Relaxed);
+        self.front.active.fetch_sub(1, Relaxed);
         self.tally.count(end, took_ms);
         match end {
             End::Success => {
-                self.suspect.store(false, Relaxed);
-                instance.is_well();
+                self.front.suspect.store(false, Relaxed);
+                instance.is_well(self.clock.tick_ms());
             }
-            End::Refused => instance.is_well(),
+            End::Refused => instance.is_well(self.clock.tick_ms()),
             End::Failed | End::Broken => {
                 if end == End::Broken {
-                    self.suspect.store(true, Relaxed);
+                    self.front.suspect.store(true, Relaxed);
                 }
                 let now_ms = self.clock.tick_ms();
                 self.failed_at_ms.store(now_ms, Relaxed);
@@ -263,6 +268,58 @@ impl Live {
         instance.tally().count(end, took_ms);
         instance.left();
     }
+}
+
+/// See [`Live::known`].
+#[derive(Clone, Copy)]
+pub(crate) struct KnownLive<'a> {
+    live: &'a Live,
+    is_loaded: bool,
+    now_tick_ms: i64,
+}
+
+impl Known for KnownLive<'_> {
+    fn is_loaded(&self) -> bool {
+        self.is_loaded
+    }
+
+    fn is_measured(&self) -> bool {
+        self.now_tick_ms - self.live.front.measured_ms.load(Relaxed) <= LOAD_AGE_MS_MAX
+    }
+
+    fn active(&self) -> u32 {
+        self.live.active()
+    }
+
+    fn usage(&self) -> Usage {
+        Usage(self.live.front.usage.load(Relaxed))
+    }
+
+    fn incapability(&self) -> u64 {
+        self.live.front.incapability.load(Relaxed)
+    }
+
+    fn average_ms(&self) -> Option<f64> {
+        self.live.average_ms()
+    }
+
+    fn assigned(&self) -> u64 {
+        self.live.assigned.load(Relaxed)
+    }
+
+    fn last_turn(&self) -> u64 {
+        self.live.front.last_turn.load(Relaxed)
+    }
+}
+
+/// What a request may pass where a node would not have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pass {
+    Nothing,
+    /// A shut breaker, as too many others are shut too.
+    Breaker,
+    /// That and full places: nobody is well, and one must be tried.
+    Everything,
 }
 
 /// One request on a node, counted as long as this lives. Dropped without [`InFlight::end`], it counts as cancelled.
@@ -303,26 +360,26 @@ mod tests {
     }
 
     /// A request for the one model.
-    fn begin(live: &Arc<Live>, anyway: bool) -> Option<InFlight> {
-        live.begin(&live.instance("m", &Queue::default()), anyway)
+    fn begin(live: &Arc<Live>, pass: Pass) -> Option<InFlight> {
+        live.begin(&live.instance("m", &Queue::default()), pass)
     }
 
     #[test]
     fn own_requests_do_not_count_twice() {
         let (_, live) = live();
-        let mine = begin(&live, false).expect("a new breaker is open");
-        live.report(Load::default(), 3);
+        let mine = begin(&live, Pass::Nothing).expect("a new breaker is open");
+        live.report(&Load::default(), 3);
         assert_eq!(live.active(), 3, "two of others and mine");
         drop(mine);
         assert_eq!(live.active(), 2, "mine left before the node reported again");
-        live.report(Load::default(), 0);
+        live.report(&Load::default(), 0);
         assert_eq!(live.active(), 0);
     }
 
     #[test]
     fn a_broken_connection_makes_suspect_until_a_sign_of_life() {
         let (_, live) = live();
-        begin(&live, false).expect("open").end(End::Broken);
+        begin(&live, Pass::Nothing).expect("open").end(End::Broken);
         assert!(live.is_suspect());
         live.seen();
         assert!(!live.is_suspect());
@@ -332,7 +389,7 @@ mod tests {
     fn client_errors_and_hang_ups_never_shut_the_breaker() {
         let (_, live) = live();
         for end in [End::Refused, End::Cancelled] {
-            (0..20).for_each(|_| begin(&live, false).expect("open").end(end));
+            (0..20).for_each(|_| begin(&live, Pass::Nothing).expect("open").end(end));
         }
         assert!(!live.is_degraded(0));
         assert_eq!(live.totals(), Totals { total: 40, successful: 0, failed: 20, cancelled: 20 });
@@ -341,14 +398,14 @@ mod tests {
     #[test]
     fn a_shut_breaker_lets_one_trial_through() {
         let (clock, live) = live();
-        (0..3).for_each(|_| begin(&live, false).expect("open").end(End::Failed));
-        assert!(begin(&live, false).is_none());
-        assert!(begin(&live, true).is_some(), "the last resort passes");
-        clock.advance(Duration::from_secs(5));
-        let trial = begin(&live, false).expect("the pause is over");
-        assert!(begin(&live, false).is_none(), "one trial at a time");
+        (0..3).for_each(|_| begin(&live, Pass::Nothing).expect("open").end(End::Failed));
+        assert!(begin(&live, Pass::Nothing).is_none());
+        assert!(begin(&live, Pass::Everything).is_some(), "the last resort passes");
+        clock.advance(Duration::from_secs(6));
+        let trial = begin(&live, Pass::Nothing).expect("the pause is over");
+        assert!(begin(&live, Pass::Nothing).is_none(), "one trial at a time");
         drop(trial);
-        begin(&live, false).expect("the trial was cancelled, another may try").end(End::Success);
+        begin(&live, Pass::Nothing).expect("the trial was cancelled, another may try").end(End::Success);
         assert!(!live.is_degraded(0));
     }
 
@@ -370,7 +427,7 @@ mod tests {
             let mut ended = [0; 3];
             for (node, what, end) in steps {
                 if what < 4 {
-                    held.push((node, begin(&nodes[node], true).expect("forced")));
+                    held.push((node, begin(&nodes[node], Pass::Everything).expect("forced")));
                 } else if !held.is_empty() {
                     let (node, guard) = held.swap_remove(what * 7 % held.len());
                     ended[node] += 1;

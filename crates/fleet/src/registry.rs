@@ -212,7 +212,7 @@ impl Registry {
         self.records.len()
     }
 
-    pub(crate) fn in_order(&self) -> impl Iterator<Item = &Record> {
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = &Record> + Clone {
         self.records.values()
     }
 

@@ -1,6 +1,9 @@
 //! What the control plane shows: nodes, their last reports, sums, histories.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
@@ -12,6 +15,7 @@ use wire::fleet::{
 use crate::{
     Fleet,
     clock::rfc3339,
+    live::Live,
     record::{Kind, Point, Record, Status},
     tally::Totals,
 };
@@ -124,7 +128,7 @@ impl Fleet {
 
     /// What this router knows of every model on every node, and how many requests wait for each model.
     pub fn instances(&self) -> (Vec<InstanceView>, Vec<(Arc<str>, usize)>) {
-        let lives: Vec<_> = self.registry().in_order().map(|r| (r.shown_name(), r.live.clone())).collect();
+        let lives = distinct(self.registry().in_order());
         let mut views = Vec::new();
         for (node, live) in lives {
             let mut instances = live.all_instances();
@@ -199,6 +203,17 @@ impl Mean {
     fn value(self) -> Option<f64> {
         (self.1 > 0).then(|| self.0 / f64::from(self.1))
     }
+}
+
+/// Nodes by names of their own: those of one machine are told apart by their ports.
+fn distinct<'a>(records: impl Iterator<Item = &'a Record> + Clone) -> Vec<(Arc<str>, Arc<Live>)> {
+    let mut bearers = HashMap::<Arc<str>, u32>::new();
+    records.clone().for_each(|r| *bearers.entry(r.shown_name()).or_default() += 1);
+    let own_name = |r: &Record| match r.shown_name() {
+        name if bearers.get(&name).is_some_and(|n| *n > 1) => format!("{name}:{}", r.runtime_port).into(),
+        name => name,
+    };
+    records.map(|r| (own_name(r), r.live.clone())).collect()
 }
 
 fn node_view(r: &Record, now_tick_ms: i64, timeout_ms: i64) -> NodeView {

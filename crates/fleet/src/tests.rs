@@ -83,7 +83,7 @@ impl World {
     fn begin(&self, node: &Node) -> Option<crate::InFlight> {
         let view = self.fleet.view();
         let peer = view.peer(&node.registered.node_id).expect("it is registered");
-        peer.live.begin(&peer.live.known_instance(&node.models[0]).expect("it has it"), false)
+        peer.live.begin(&peer.live.known_instance(&node.models[0]).expect("it has it"), crate::live::Pass::Nothing)
     }
 
     /// Names in the order of asking.

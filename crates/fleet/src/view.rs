@@ -14,7 +14,7 @@ use crate::{
     breaker::Admission,
     clock::Clock,
     instance::Instance,
-    live::{InFlight, Live},
+    live::{InFlight, KnownLive, Live, Pass},
     queue::{Queue, Queued},
     record::{Kind, Record, Speaks, Status},
 };
@@ -44,7 +44,7 @@ pub struct Peer {
 
 impl Peer {
     fn is_silent(&self, now: Now) -> bool {
-        self.status == Status::Offline || now.tick_ms - self.live.seen_ms() > now.timeout_ms
+        self.status == Status::Offline || self.live.seen_ms() < now.silent_before_ms
     }
 
     /// Milliseconds since its last sign of life.
@@ -60,13 +60,13 @@ impl Peer {
         u128::try_from(now.tick_ms - self.live.seen_ms()).is_ok_and(|ms| ms > MEMORY.as_millis())
     }
 
-    fn is_ready(&self, now: Now) -> bool {
-        self.status == Status::Online && !self.initializing && !self.is_silent(now)
+    /// As it was last heard of.
+    fn serves(&self) -> bool {
+        self.status == Status::Online && !self.initializing
     }
 
-    /// A connection to it broke, or it has missed so many heartbeats that something is wrong with it: not asked while others are well.
-    fn is_suspect(&self, now: Now) -> bool {
-        self.live.is_suspect() || self.live.is_late(now.tick_ms, now.timeout_ms)
+    fn is_ready(&self, now: Now) -> bool {
+        self.serves() && !self.is_silent(now)
     }
 
     /// Requests in flight there, this router's and others'.
@@ -79,7 +79,10 @@ impl Peer {
 #[derive(Debug, Clone, Copy)]
 struct Now {
     tick_ms: i64,
-    timeout_ms: i64,
+    /// Whoever was seen last before this is gone.
+    silent_before_ms: i64,
+    /// Whoever was seen last before this has missed so many heartbeats that something is wrong with it.
+    late_before_ms: i64,
 }
 
 /// Why a node was taken, from what the balancer knew at that instant; for the request's record.
@@ -100,15 +103,14 @@ pub struct Picked {
 pub struct Candidate {
     pub peer: Arc<Peer>,
     instance: Arc<Instance>,
-    /// It failed lately, and so did all others: better than nothing.
-    pub last_resort: bool,
+    pub(crate) pass: Pass,
     pub picked: Picked,
 }
 
 impl Candidate {
     /// Counts a request in. `None`: it has no room, it failed meanwhile, or somebody else is trying whether it is well again; take the next.
     pub fn begin(&self) -> Option<InFlight> {
-        self.peer.live.begin(&self.instance, self.last_resort)
+        self.peer.live.begin(&self.instance, self.pass)
     }
 }
 
@@ -162,8 +164,12 @@ pub struct Listed {
 #[derive(Debug)]
 struct Holder {
     peer: Arc<Peer>,
+    /// The peer's.
+    live: Arc<Live>,
     instance: Arc<Instance>,
     loaded: bool,
+    /// Whether the peer is online and not loading.
+    serves: bool,
 }
 
 /// See the module.
@@ -213,7 +219,13 @@ impl FleetView {
     }
 
     fn hold(&mut self, model: &str, peer: &Arc<Peer>, loaded: bool, queue: &Queue) {
-        let holder = || Holder { peer: peer.clone(), instance: peer.live.instance(model, queue), loaded };
+        let holder = || Holder {
+            peer: peer.clone(),
+            live: peer.live.clone(),
+            instance: peer.live.instance(model, queue),
+            loaded,
+            serves: peer.serves(),
+        };
         match self.by_model.get_mut(model) {
             // Loaded ones come first for each peer, so one that is there already says more.
             Some(holders) if holders.last().is_some_and(|h| h.peer.id == peer.id) => {}
@@ -267,29 +279,30 @@ impl FleetView {
     fn ranked(&self, model: &str, places: usize) -> (Vec<Candidate>, bool) {
         let now = self.now();
         let holders = self.holders(model);
-        let (mut free, mut facts) = (Vec::with_capacity(holders.len()), Vec::with_capacity(holders.len()));
-        let (mut is_ready, mut is_well) = (false, false);
-        for holder in holders.iter().filter(|h| h.peer.is_ready(now)) {
-            is_ready = true;
-            if holder.peer.is_suspect(now) || holder.instance.admission(now.tick_ms) == Admission::Closed {
-                continue;
-            }
-            is_well = true;
-            if holder.instance.has_room() {
-                free.push(holder);
-                facts.push(holder.peer.live.facts(holder.loaded, now.tick_ms));
-            }
+        let look = Look::at(holders, now);
+        if look.well == 0 && look.ready > 0 {
+            return (last_resort(holders.iter().filter(|h| h.is_ready(now)).collect(), places, self.balancer), true);
         }
-        if is_ready && !is_well {
-            return (last_resort(holders.iter().filter(|h| h.peer.is_ready(now)).collect(), places, self.balancer), true);
+        let kept = if look.shut > look.shut_max() { look.kept(holders, now) } else { Vec::new() };
+        let mut free = look.free;
+        if !kept.is_empty() {
+            free.extend(kept.iter().filter(|&&i| holders[i as usize].instance.has_room()));
+            free.sort_unstable();
         }
-        let choice = self.balancer.choose(&facts, places, self.dice.fetch_add(1, Relaxed));
-        let candidate = |(place, i): (usize, usize)| {
-            let reason = if place == 0 { choice.reason } else { "the next after those before it" };
-            free[i]
-                .candidate(false, Picked { policy: self.balancer.name(), reason, candidates: count(facts.len()), active: facts[i].active })
+        let known = free.iter().map(|&i| holders[i as usize].known(now));
+        let choice = self.balancer.choose_of(known, places, self.dice.fetch_add(1, Relaxed));
+        let candidate = |(place, chosen): (usize, usize)| {
+            let (i, holder) = (free[chosen], &holders[free[chosen] as usize]);
+            let is_kept = kept.contains(&i);
+            let reason = match place {
+                0 if is_kept => "it failed lately, but half of a model's nodes are never left out for that",
+                0 => choice.reason,
+                _ => "the next after those before it",
+            };
+            let picked = Picked { policy: self.balancer.name(), reason, candidates: count(free.len()), active: holder.live.active() };
+            holder.candidate(if is_kept { Pass::Breaker } else { Pass::Nothing }, picked)
         };
-        (choice.order.iter().copied().enumerate().map(candidate).collect(), is_ready)
+        (choice.order.iter().copied().enumerate().map(candidate).collect(), look.ready > 0)
     }
 
     /// The best candidate with the request counted in.
@@ -316,7 +329,7 @@ impl FleetView {
     /// A model on the nodes that can be asked for it now.
     pub(crate) fn instances_of(&self, model: &str) -> impl Iterator<Item = &Arc<Instance>> {
         let now = self.now();
-        self.holders(model).iter().filter(move |h| h.peer.is_ready(now)).map(|h| &h.instance)
+        self.holders(model).iter().filter(move |h| h.is_ready(now)).map(|h| &h.instance)
     }
 
     /// The models of nodes that are there, by name. Those of offline nodes are known but not listed.
@@ -358,7 +371,9 @@ impl FleetView {
     }
 
     fn now(&self) -> Now {
-        Now { tick_ms: self.clock.tick_ms(), timeout_ms: self.timeout_ms }
+        let tick_ms = self.clock.tick_ms();
+        let late_ms = self.timeout_ms / 3 * 2 + self.timeout_ms % 3 * 2 / 3;
+        Now { tick_ms, silent_before_ms: tick_ms.saturating_sub(self.timeout_ms), late_before_ms: tick_ms.saturating_sub(late_ms) }
     }
 
     fn holders(&self, model: &str) -> &[Holder] {
@@ -367,8 +382,72 @@ impl FleetView {
 }
 
 impl Holder {
-    fn candidate(&self, last_resort: bool, picked: Picked) -> Candidate {
-        Candidate { peer: self.peer.clone(), instance: self.instance.clone(), last_resort, picked }
+    fn candidate(&self, pass: Pass, picked: Picked) -> Candidate {
+        Candidate { peer: self.peer.clone(), instance: self.instance.clone(), pass, picked }
+    }
+
+    fn is_ready(&self, now: Now) -> bool {
+        self.serves && self.live.seen_ms() >= now.silent_before_ms
+    }
+
+    /// A connection to it broke, or it is late: not asked while others are well.
+    fn is_suspect(&self, now: Now) -> bool {
+        self.live.is_suspect() || self.live.seen_ms() < now.late_before_ms
+    }
+
+    fn is_shut(&self, now: Now) -> bool {
+        self.instance.admission(now.tick_ms) == Admission::Closed
+    }
+
+    fn known(&self, now: Now) -> KnownLive<'_> {
+        self.live.known(self.loaded, now.tick_ms)
+    }
+}
+
+/// A model's nodes at one instant.
+#[derive(Debug, Default)]
+struct Look {
+    ready: usize,
+    /// Of these, those that nothing speaks against.
+    well: usize,
+    /// Those that only their breaker keeps out.
+    shut: usize,
+    /// Positions of the well ones that have room.
+    free: Vec<u32>,
+}
+
+impl Look {
+    fn at(holders: &[Holder], now: Now) -> Self {
+        let mut look = Self { free: Vec::with_capacity(holders.len()), ..Self::default() };
+        for (i, holder) in (0..).zip(holders).filter(|(_, h)| h.is_ready(now)) {
+            look.ready += 1;
+            if holder.is_suspect(now) {
+                continue;
+            }
+            if holder.is_shut(now) {
+                look.shut += 1;
+                continue;
+            }
+            look.well += 1;
+            if holder.instance.has_room() {
+                look.free.push(i);
+            }
+        }
+        look
+    }
+
+    /// How many breakers may leave out: when most fail it is seldom the fault of each, and the rest would drown in what all had to do.
+    fn shut_max(&self) -> usize {
+        self.ready / 2
+    }
+
+    /// Positions of those beyond that, whose failures are the longest ago: they stay in use.
+    fn kept(&self, holders: &[Holder], now: Now) -> Vec<u32> {
+        let is_out = |h: &Holder| h.is_ready(now) && !h.is_suspect(now) && h.is_shut(now);
+        let mut shut: Vec<(i64, u32)> = (0..).zip(holders).filter(|(_, h)| is_out(h)).map(|(i, h)| (h.live.failed_at_ms(), i)).collect();
+        shut.sort_unstable();
+        shut.truncate(self.shut.saturating_sub(self.shut_max()));
+        shut.into_iter().map(|(_, i)| i).collect()
     }
 }
 
@@ -377,7 +456,7 @@ fn last_resort(mut ready: Vec<&Holder>, places: usize, balancer: Balancer) -> Ve
     ready.sort_by_key(|h| h.peer.live.failed_at_ms());
     let reason = "all have failed lately, and it the longest time ago";
     let picked = |h: &Holder| Picked { policy: balancer.name(), reason, candidates: count(ready.len()), active: h.peer.active() };
-    ready.iter().take(places).map(|h| h.candidate(true, picked(h))).collect()
+    ready.iter().take(places).map(|h| h.candidate(Pass::Everything, picked(h))).collect()
 }
 
 fn count(n: usize) -> u32 {

@@ -140,8 +140,9 @@ impl Meter {
                 let mut last = if is_inside_frame { Vec::from(b"\n\n") } else { Vec::new() };
                 let receipt = permit.receipt();
                 receipt.outcome = Outcome::Error;
-                receipt.error_code = Some(Code::UpstreamError.as_str().to_owned());
-                last.extend_from_slice(&self.dialect.error_frame(&Failure::new(Code::UpstreamError, message), &receipt.request_id));
+                let code = if receipt.node.is_some() { Code::NodeLost } else { Code::UpstreamError };
+                receipt.error_code = Some(code.as_str().to_owned());
+                last.extend_from_slice(&self.dialect.error_frame(&Failure::new(code, message), &receipt.request_id));
                 last.into()
             }
             _ => rest,

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{Balancer, End, Presence};
+use crate::{Balancer, End, Presence, live::Pass};
 
 fn counted(names: &[String], name: &str) -> usize {
     names.iter().filter(|n| *n == name).count()
@@ -81,7 +81,7 @@ async fn three_failures_open_the_breaker_and_one_success_closes_it() {
     world.beat(&a, |_| {});
     assert_eq!((world.order("m"), world.seen(&a).state), (vec!["b".to_owned()], "degraded"), "a heartbeat says nothing about answers");
     assert!(world.begin(&a).is_none());
-    world.fleet.clock.advance(Duration::from_secs(5));
+    world.fleet.clock.advance(Duration::from_secs(6));
     let view = world.fleet.view();
     let candidates = view.candidates("m", ALL);
     assert_eq!(candidates.len(), 2);
@@ -113,9 +113,54 @@ async fn when_all_have_failed_the_one_that_failed_first_is_tried() {
         world.fleet.clock.advance(Duration::from_millis(10));
     }
     let candidates = world.fleet.view().candidates("m", ALL);
-    assert_eq!(candidates.iter().map(|c| (c.peer.name.as_ref(), c.last_resort)).collect::<Vec<_>>(), [("b", true), ("a", true)]);
+    assert_eq!(
+        candidates.iter().map(|c| (c.peer.name.as_ref(), c.pass)).collect::<Vec<_>>(),
+        [("b", Pass::Everything), ("a", Pass::Everything)]
+    );
     candidates[0].begin().expect("the last resort is not refused").end(End::Success);
     assert_eq!(world.order("m"), ["b"], "and what works is used again");
+}
+
+#[tokio::test]
+async fn breakers_never_leave_out_more_than_half_of_a_models_nodes() {
+    let world = World::with(FleetSettings { balancer: Balancer::LeastBusy, ..FleetSettings::default() }).await;
+    let mut nodes = Vec::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        nodes.push(world.node(name, &["m"]).await);
+    }
+    let sorted = || {
+        let mut names = world.order("m");
+        names.sort_unstable();
+        names
+    };
+    let left: Vec<Vec<String>> = nodes[..4]
+        .iter()
+        .map(|node| {
+            (0..3).for_each(|_| world.begin(node).expect("it is well").end(End::Failed));
+            world.fleet.clock.advance(Duration::from_millis(10));
+            sorted()
+        })
+        .collect();
+    // Of five, two may be left out: the others stay, those first whose failures are the longest ago.
+    assert_eq!(left, [vec!["b", "c", "d", "e"], vec!["c", "d", "e"], vec!["a", "d", "e"], vec!["a", "b", "e"]]);
+    let kept = world.fleet.view().candidates("m", ALL).into_iter().find(|c| &*c.peer.name == "a").expect("it is kept");
+    kept.begin().expect("its breaker does not keep it out").end(End::Failed);
+    assert_eq!(sorted(), ["b", "c", "e"], "whoever failed last is left out");
+    let kept = world.fleet.view().candidates("m", ALL).into_iter().find(|c| &*c.peer.name == "b").expect("it is kept");
+    kept.begin().expect("its breaker does not keep it out").end(End::Success);
+    assert_eq!(sorted(), ["b", "c", "e"], "one is well again, and one of three is kept");
+    assert_eq!(world.seen(&nodes[1]).state, "ready");
+}
+
+#[tokio::test]
+async fn a_request_that_comes_first_to_a_failed_node_says_why() {
+    let world = World::with(FleetSettings { balancer: Balancer::RoundRobin, ..FleetSettings::default() }).await;
+    let nodes = [world.node("a", &["m"]).await, world.node("b", &["m"]).await, world.node("c", &["m"]).await];
+    nodes[..2].iter().for_each(|node| (0..3).for_each(|_| world.begin(node).expect("it is well").end(End::Failed)));
+    let _held = world.ask("m", 1);
+    let picks: Vec<_> = (0..2).map(|_| world.fleet.view().candidates("m", 1).remove(0)).collect();
+    let said = picks.iter().find(|c| c.pass == Pass::Breaker).expect("of three, two may not be left out").picked.reason;
+    assert!(said.contains("half of a model's nodes"), "{said}");
 }
 
 #[tokio::test]
@@ -135,6 +180,16 @@ async fn requests_are_counted_by_their_ends() {
     assert!(sum.average_response_time_ms.is_some_and(|ms| ms >= 0.0));
     drop(held);
     assert_eq!(world.fleet.summary().total_active_requests, 0);
+}
+
+#[tokio::test]
+async fn nodes_of_one_machine_are_counted_apart() {
+    let world = World::new().await;
+    let nodes = [world.node("a", &["m"]).await, world.node("a", &["m"]).await, world.node("b", &["m"]).await];
+    world.begin(&nodes[1]).expect("it is well").end(End::Success);
+    let counted: Vec<_> = world.fleet.instances().0.into_iter().map(|i| (i.node.to_string(), i.successful_requests)).collect();
+    let [first, second] = [&nodes[0], &nodes[1]].map(|node| format!("a:{}", node.server.port - 1));
+    assert_eq!(counted, [(first, 0), (second, 1), ("b".to_owned(), 0)]);
 }
 
 #[tokio::test]

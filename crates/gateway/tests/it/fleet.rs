@@ -91,7 +91,7 @@ async fn a_node_that_dies_in_a_stream_is_not_picked_again() {
     beat_with(&router, &registered, MODEL, json!({"cpu_usage": 0.0})).await;
     drop(dying);
     let rest = stream.rest().await;
-    assert!(rest.contains("\"error\"") && !rest.contains("[DONE]"), "one error event and no end mark: {rest}");
+    assert!(rest.contains("\"node_lost\"") && !rest.contains("[DONE]"), "one error event and no end mark: {rest}");
     assert_eq!(state(&router, "dying").await, ("suspect".to_owned(), 0));
     for n in 0..20 {
         let id = format!("after-{n}");
