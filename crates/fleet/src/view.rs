@@ -44,7 +44,7 @@ pub struct Peer {
 
 impl Peer {
     fn is_silent(&self, now: Now) -> bool {
-        self.status == Status::Offline || self.live.seen_ms() < now.silent_before_ms
+        self.status == Status::Offline || self.live.seen_ms() < now.silent_before_tick
     }
 
     /// Milliseconds since its last sign of life.
@@ -80,9 +80,9 @@ impl Peer {
 struct Now {
     tick_ms: i64,
     /// Whoever was seen last before this is gone.
-    silent_before_ms: i64,
+    silent_before_tick: i64,
     /// Whoever was seen last before this has missed so many heartbeats that something is wrong with it.
-    late_before_ms: i64,
+    late_before_tick: i64,
 }
 
 /// Why a node was taken, from what the balancer knew at that instant; for the request's record.
@@ -373,7 +373,7 @@ impl FleetView {
     fn now(&self) -> Now {
         let tick_ms = self.clock.tick_ms();
         let late_ms = self.timeout_ms / 3 * 2 + self.timeout_ms % 3 * 2 / 3;
-        Now { tick_ms, silent_before_ms: tick_ms.saturating_sub(self.timeout_ms), late_before_ms: tick_ms.saturating_sub(late_ms) }
+        Now { tick_ms, silent_before_tick: tick_ms.saturating_sub(self.timeout_ms), late_before_tick: tick_ms.saturating_sub(late_ms) }
     }
 
     fn holders(&self, model: &str) -> &[Holder] {
@@ -387,12 +387,12 @@ impl Holder {
     }
 
     fn is_ready(&self, now: Now) -> bool {
-        self.serves && self.live.seen_ms() >= now.silent_before_ms
+        self.serves && self.live.seen_ms() >= now.silent_before_tick
     }
 
     /// A connection to it broke, or it is late: not asked while others are well.
     fn is_suspect(&self, now: Now) -> bool {
-        self.live.is_suspect() || self.live.seen_ms() < now.late_before_ms
+        self.live.is_suspect() || self.live.seen_ms() < now.late_before_tick
     }
 
     fn is_shut(&self, now: Now) -> bool {

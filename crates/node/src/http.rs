@@ -15,6 +15,7 @@ mod reply;
 mod rerank;
 mod sampling;
 pub mod server;
+mod stay;
 mod tokens;
 mod tools;
 

@@ -31,7 +31,7 @@ use crate::{
 };
 use backoff::History;
 use slot::Slot;
-pub use slot::{Lease, Loaded};
+pub use slot::{Lease, Loaded, Stay};
 
 /// A load may take so long, and more for large files, and as long as it gets on.
 const LOAD_BASE: Duration = Duration::from_mins(1);
@@ -124,9 +124,7 @@ impl Pool {
             is_closed: AtomicBool::new(false),
         };
         let inner = Arc::new(inner);
-        if let Some(timeout) = idle_timeout {
-            tokio::spawn(room::unload_idle(Arc::downgrade(&inner), timeout));
-        }
+        tokio::spawn(room::unload_idle(Arc::downgrade(&inner), idle_timeout));
         Self(inner)
     }
 

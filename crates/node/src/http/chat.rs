@@ -22,6 +22,7 @@ use super::{
     frames::{self, Collected, Count, Frames, finish_reason},
     reply::{self, Refusal, RequestId},
     sampling::{self, TOP_LOGPROBS_MAX, Wanted},
+    stay,
     tools::{self, Offer, tool_call},
 };
 use crate::{
@@ -41,7 +42,7 @@ pub(super) async fn chat(State(app): State<Arc<App>>, Extension(id): Extension<R
     let hints = Hints::of(request.headers());
     let body = reply::body(&app, request).await?;
     let request = ChatRequest::parse(&body)?;
-    let model = model_of(request.model.as_ref())?;
+    let (model, stay) = (model_of(request.model.as_ref())?, stay::wanted(&body)?);
     let (conversation, offer) = offered(&request)?;
     let tools = Arc::new(offer.tools);
     let mut plan = plan(&request, hints)?;
@@ -53,6 +54,7 @@ pub(super) async fn chat(State(app): State<Arc<App>>, Extension(id): Extension<R
         plan.constraint = Some(forced);
     }
     let lease = app.lease(&model).await?;
+    lease.stay(stay);
     plan.stop.extend(lease.template.stop().map(str::to_owned));
     let prompt = render(lease.clone(), conversation, body.len()).await?;
     let manner = manner(lease.template.speech(), mode, &prompt, tools, request.parallel_tool_calls != Some(false));

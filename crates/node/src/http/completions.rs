@@ -22,6 +22,7 @@ use super::{
     frames::{self, Collected, Count, Frames, finish_reason},
     reply::{self, Refusal, RequestId},
     sampling::{self, TOP_LOGPROBS_MAX, Wanted},
+    stay,
 };
 use crate::{answer::failure, engine::Bit, pool::Lease};
 
@@ -37,7 +38,7 @@ pub(super) async fn completions(
     let hints = Hints::of(request.headers());
     let body = reply::body(&app, request).await?;
     let request = CompletionRequest::parse(&body)?;
-    let model = model_of(request.model.as_ref())?;
+    let (model, stay) = (model_of(request.model.as_ref())?, stay::wanted(&body)?);
     let plan = plan(&request, hints)?;
     let prompts = prompts(request.prompt.ok_or_else(|| Failure::invalid("prompt", "`prompt` is missing"))?)?;
     let count = prompts.len() * plan.choices as usize;
@@ -45,6 +46,7 @@ pub(super) async fn completions(
         return Err(Failure::invalid("n", format!("{count} choices; at most {PROMPTS_MAX} are made at once")).into());
     }
     let lease = app.lease(&model).await?;
+    lease.stay(stay);
     let echoes = if request.echo == Some(true) { echoes(&lease, &prompts).await? } else { vec![String::new(); prompts.len()] };
     let steps = plan.start(&app, &lease, prompts);
     let include_usage = request.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false);

@@ -19,6 +19,7 @@ use super::{
     App,
     choices::model_of,
     reply::{self, Refusal},
+    stay,
 };
 use crate::{answer::failure, engine::EngineError, pool::Lease};
 
@@ -28,7 +29,7 @@ const INPUTS_MAX: usize = 2048;
 pub(super) async fn embeddings(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
     let _place = app.place()?;
     let body = reply::body(&app, request).await?;
-    let request = EmbeddingRequest::parse(&body)?;
+    let (request, stay) = (EmbeddingRequest::parse(&body)?, stay::wanted(&body)?);
     let named = request.model.as_ref().filter(|model| !model.trim().is_empty());
     let model = model_of(named.or(app.default_embedding_model.as_ref()))?;
     let is_base64 = match request.encoding_format.as_deref() {
@@ -40,6 +41,7 @@ pub(super) async fn embeddings(State(app): State<Arc<App>>, request: Request) ->
     };
     let inputs = inputs(request.input.ok_or_else(|| Failure::invalid("input", "`input` is missing"))?)?;
     let lease = app.lease(&model).await?;
+    lease.stay(stay);
     let (mut vectors, prompt_tokens) = embed(&app, lease, inputs).await?;
     if let Some(dimensions) = request.dimensions {
         vectors.iter_mut().try_for_each(|vector| cut(vector, dimensions as usize))?;

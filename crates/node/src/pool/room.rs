@@ -8,7 +8,7 @@ use std::{
 use tokio::time;
 use wire::{Code, Failure};
 
-use super::{DRAIN_MAX, Inner, slot::Slot};
+use super::{DRAIN_MAX, Inner, Stay, slot::Slot};
 use crate::memory::{Free, Measured};
 
 /// How long a load waits for others to finish what they do.
@@ -20,6 +20,8 @@ const RESERVE_SHARE: u64 = 20;
 const RETURN_TIME: Duration = Duration::from_secs(5);
 const RETURN_POLL: Duration = Duration::from_millis(250);
 const RETURN_PERCENT: u64 = 75;
+/// Between two looks for models that nobody uses any more, at most: a request may say that its model goes at once.
+const IDLE_LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// The memory that models can have.
 #[derive(Debug, Clone, Copy)]
@@ -122,7 +124,7 @@ impl Inner {
         let _ = time::timeout(RETURN_TIME, returned).await;
     }
 
-    fn all(&self) -> Vec<Arc<Slot>> {
+    pub(super) fn all(&self) -> Vec<Arc<Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
@@ -146,7 +148,8 @@ impl Inner {
     async fn unload_oldest(&self) -> Result<u64, Option<Instant>> {
         let now = Instant::now();
         let mut unused: Vec<_> = self.all().into_iter().filter_map(|slot| Some((slot.unused_since()?, slot))).collect();
-        unused.sort_by_key(|(since, _)| since.used);
+        // What is to stay for ever goes last.
+        unused.sort_by_key(|(since, _)| (since.stay == Some(Stay::ForEver), since.used));
         let mut not_before = None;
         for (since, slot) in unused {
             let may_go = since.loaded + self.options.min_residency;
@@ -168,16 +171,14 @@ async fn unload_if_unused(slot: &Slot) -> Option<u64> {
     Some(loaded.memory_bytes)
 }
 
-/// Unloads models that were not used for `timeout`, until the pool is gone.
-pub(super) async fn unload_idle(pool: Weak<Inner>, timeout: Duration) {
-    let every = (timeout / 4).clamp(Duration::from_millis(50), Duration::from_secs(10));
+/// Unloads models that were not used for `timeout`, or for as long as their last request said, until the pool is gone.
+pub(super) async fn unload_idle(pool: Weak<Inner>, timeout: Option<Duration>) {
+    let every = timeout.map_or(IDLE_LOOK_MAX, |timeout| (timeout / 4).clamp(Duration::from_millis(50), IDLE_LOOK_MAX));
     loop {
         time::sleep(every).await;
         let Some(pool) = pool.upgrade() else { return };
         for slot in pool.all() {
-            if slot.unused_since().is_some_and(|since| Instant::now().saturating_duration_since(since.used) >= timeout)
-                && unload_if_unused(&slot).await.is_some()
-            {
+            if slot.unused_since().is_some_and(|unused| unused.is_over(timeout)) && unload_if_unused(&slot).await.is_some() {
                 pool.freed.notify_one();
             }
         }

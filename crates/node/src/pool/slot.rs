@@ -25,6 +25,17 @@ struct View {
     loading_since: Option<Instant>,
     active: u32,
     last_used: Instant,
+    /// What its last request said of it.
+    stay: Option<Stay>,
+}
+
+/// How long a model stays in memory when nobody uses it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stay {
+    /// So long.
+    For(Duration),
+    /// Until there is no room for another model.
+    ForEver,
 }
 
 /// A model in memory.
@@ -48,6 +59,20 @@ pub(super) struct Unused {
     pub(super) used: Instant,
     /// When it was loaded.
     pub(super) loaded: Instant,
+    /// How long it is to stay, where its last request said so.
+    pub(super) stay: Option<Stay>,
+}
+
+impl Unused {
+    /// Whether its time is over; `otherwise` holds where nothing was said.
+    pub(super) fn is_over(self, otherwise: Option<Duration>) -> bool {
+        let time = match self.stay {
+            Some(Stay::For(time)) => Some(time),
+            Some(Stay::ForEver) => None,
+            None => otherwise,
+        };
+        time.is_some_and(|time| self.used.elapsed() >= time)
+    }
 }
 
 impl Loaded {
@@ -75,7 +100,7 @@ impl Loaded {
 
 impl Slot {
     pub(super) fn new(id: &str) -> Self {
-        let view = View { loaded: None, loading_since: None, active: 0, last_used: Instant::now() };
+        let view = View { loaded: None, loading_since: None, active: 0, last_used: Instant::now(), stay: None };
         Self { id: id.to_owned(), busy: Arc::default(), view: Mutex::new(view) }
     }
 
@@ -93,7 +118,7 @@ impl Slot {
     pub(super) fn unused_since(&self) -> Option<Unused> {
         let view = self.view();
         let loaded = view.loaded.as_ref().filter(|_| view.active == 0)?;
-        Some(Unused { used: view.last_used, loaded: loaded.since })
+        Some(Unused { used: view.last_used, loaded: loaded.since, stay: view.stay })
     }
 
     /// Estimated bytes of a living engine.
@@ -159,9 +184,16 @@ impl Lease {
     pub(super) fn put(pool: &Arc<Inner>, slot: &Arc<Slot>, loaded: Arc<Loaded>) -> Self {
         let mut view = slot.view();
         view.loaded = Some(loaded.clone());
-        view.active += 1;
+        (view.active, view.stay) = (view.active + 1, None);
         drop(view);
         Self { pool: pool.clone(), slot: slot.clone(), loaded }
+    }
+}
+
+impl Lease {
+    /// How long the model is to stay after this use; `None` is what the settings say.
+    pub(crate) fn stay(&self, stay: Option<Stay>) {
+        self.slot.view().stay = stay;
     }
 }
 

@@ -285,6 +285,29 @@ async fn unloading_waits_for_what_runs_and_idle_models_go_by_themselves() {
 }
 
 #[tokio::test]
+async fn a_request_may_say_how_long_its_model_stays() {
+    let test =
+        pool(&["a.gguf", "b.gguf", "c.gguf"], Options { idle_timeout: Some(Duration::from_millis(100)), loaded_max: Some(2), ..options() });
+    for (name, stay) in [("a", Some(Stay::ForEver)), ("b", Some(Stay::For(Duration::from_hours(1))))] {
+        test.pool.acquire(name).await.unwrap().stay(stay);
+    }
+    let kept =
+        |name: &str| test.pool.0.all().iter().find(|slot| slot.status().is_some_and(|s| s.id == name)).and_then(|s| s.unused_since());
+    assert!(["a", "b"].iter().all(|name| !kept(name).unwrap().is_over(Some(Duration::ZERO))), "longer than the settings say");
+    let lease = test.pool.acquire("c").await.unwrap();
+    assert_eq!(test.loaded().iter().filter(|id| *id == "a" || *id == "b").collect::<Vec<_>>(), ["a"], "b was used last, and a stays");
+    let ended = lease.engine.ended();
+    lease.stay(Some(Stay::For(Duration::ZERO)));
+    drop(lease);
+    timeout(Duration::from_secs(20), ended).await.unwrap();
+    let lease = test.pool.acquire("a").await.unwrap();
+    let ended = lease.engine.ended();
+    lease.stay(None);
+    drop(lease);
+    timeout(Duration::from_secs(20), ended).await.expect("a request that says nothing leaves it to the settings");
+}
+
+#[tokio::test]
 async fn dropping_a_generation_frees_its_place() {
     let test = pool(&["a+delay=5.gguf"], Options { slots: 1, ..options() });
     let lease = test.pool.acquire("a+delay=5").await.unwrap();
