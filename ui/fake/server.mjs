@@ -123,6 +123,13 @@ function minutes(state) {
   return list;
 }
 
+/** A figure lies between the ends that are asked for; one that is not known lies between none. */
+function within(query, before, after, figure) {
+  const [least, most] = ["min", "max"].map((end) => query.get(before + end + after));
+  if (least && most && Number(least) > Number(most)) no(400, "invalid_request", `\`${before}min${after}\` is more than \`${before}max${after}\``, `${before}min${after}`);
+  return (!least && !most) || (typeof figure === "number" && (!least || figure >= Number(least)) && (!most || figure <= Number(most)));
+}
+
 function filtered(state, query, rows = state.requests) {
   const has = (name) => query.get(name)?.toLowerCase() ?? "";
   const start = query.get("start_time");
@@ -137,6 +144,11 @@ function filtered(state, query, rows = state.requests) {
       (!has("key") || row.key_name.toLowerCase().includes(has("key")) || row.key_id === query.get("key")) &&
       (!has("account") || (row.target ?? "").toLowerCase().includes(has("account"))) &&
       (!has("search") || JSON.stringify(detail(row)).toLowerCase().includes(has("search"))) &&
+      (!has("cache") || (row.cache ?? "off") === query.get("cache")) &&
+      within(query, "first_byte_", "_ms", row.first_byte_ms) &&
+      within(query, "duration_", "_ms", row.duration_ms) &&
+      within(query, "tokens_", "", row.prompt_tokens === null && row.completion_tokens === null ? null : (row.prompt_tokens ?? 0) + (row.completion_tokens ?? 0)) &&
+      within(query, "cost_", "_usd", row.cost_usd) &&
       (!start || row.timestamp >= start) &&
       (!query.get("end_time") || row.timestamp <= query.get("end_time")),
   );

@@ -128,6 +128,7 @@ fn row(n: i64, started_at_ms: i64) -> Row {
         bytes_in: 2000,
         bytes_out: 700,
         decision: Some(format!("{{\"attempts\":[],\"note\":\"{}\"}}", "x".repeat(400)).into()),
+        cache: [None, None, Some("miss".into()), (n % 20 == 3).then(|| "hit".into())][n as usize % 4].clone(),
         cost_nano: Some(i64::try_from(tokens).unwrap_or_default()),
         ..Row::default()
     }
@@ -161,6 +162,18 @@ fn paths(now_ms: i64) -> Vec<String> {
         format!("&start_time={from}&end_time={to}&status=error"),
         format!("&key={key}&model=model-8&status=error"),
         "&model=nothing-like-it".to_owned(),
+        "&duration_min_ms=1000".to_owned(),
+        "&duration_min_ms=1000&page=5000".to_owned(),
+        "&duration_min_ms=90000".to_owned(),
+        "&duration_min_ms=90000&model=model-3".to_owned(),
+        "&tokens_min=1000&tokens_max=1050".to_owned(),
+        "&tokens_min=90000".to_owned(),
+        "&cost_min_usd=0.0000009".to_owned(),
+        "&cost_min_usd=1".to_owned(),
+        "&cache=hit".to_owned(),
+        "&cache=replayed".to_owned(),
+        "&first_byte_min_ms=100&duration_max_ms=900&tokens_min=300&cost_max_usd=0.01&cache=miss&status=success".to_owned(),
+        format!("&start_time={from}&duration_min_ms=90000"),
     ];
     all.extend(asked.map(|more| format!("{records}?per_page=50{more}")));
     for group in ["day", "key", "model", "account"] {

@@ -11,7 +11,7 @@ use store::{Store, Text, requests::Row};
 use wire::ir::Usage;
 
 /// Billionths of a dollar: what costs are kept in.
-const NANOS: f64 = 1e9;
+pub const NANOS: f64 = 1e9;
 
 /// Letters of a version.
 const VERSION_LENGTH: usize = 12;

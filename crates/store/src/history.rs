@@ -3,8 +3,11 @@
 //! What most questions ask for stands in the facet of a row. Sums tell in which hours there are such rows and how many, so that neither a page nor a
 //! count reads the rows in between.
 
+mod figures;
+
 use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
+pub use self::figures::{Cached, FIGURES_LOOK_BACK, Figures, Range};
 use crate::{
     Store, StoreError, bodies,
     requests::{self, ROWS_MAX, Stored},
@@ -30,6 +33,8 @@ pub struct Search {
     pub from_ms: Option<i64>,
     pub until_ms: Option<i64>,
     pub client_ip: Option<String>,
+    /// What it took, used and cost.
+    pub figures: Figures,
     /// A text in the request's id, its names, its error, or in what is kept of what was said.
     pub text: Option<String>,
     /// The records ([`Stored::seq`]) in which the text was said, where that is known already: see [`Search::looked`].
@@ -58,7 +63,17 @@ pub enum From {
 impl Search {
     /// Whether all that is asked for but the time stands in facets: sums tell where it is, and how often.
     fn is_of_facets(&self) -> bool {
+        self.is_of_index() && !self.figures.is_any()
+    }
+
+    /// Whether all that is asked for stands in facets and in the index of times: no row has to be read to know whether it matches.
+    fn is_of_index(&self) -> bool {
         self.client_ip.is_none() && self.text.is_none()
+    }
+
+    /// Whether what matches is counted in the index of times, piece by piece.
+    fn is_counted(&self) -> bool {
+        self.is_of_index() && self.figures.is_any()
     }
 
     /// Whether anything is asked for that stands in facets.
@@ -68,12 +83,26 @@ impl Search {
     }
 
     /// The same search with its text looked for in what was said, so that several pages need that only once. Unless it names a beginning, only
-    /// the newest [`LOOK_BACK`] records are looked through for a client's address, and the texts of as many.
+    /// the newest [`LOOK_BACK`] records are looked through for a client's address, and the texts of as many; for figures
+    /// alone, [`FIGURES_LOOK_BACK`].
     ///
     /// # Errors
     /// The database's; texts that can't be read.
     pub async fn looked(&self, store: &Store) -> Result<Self, StoreError> {
-        self.looked_after(store, 0).await
+        let mut looked = self.looked_after(store, 0).await?;
+        if self.from_ms.is_none() && self.figures.is_any() && self.is_of_index() {
+            looked.from_ms = figures::look_back_ms(store).await?;
+        }
+        Ok(looked)
+    }
+
+    /// Of how many of the newest records [`Search::looked`] looks at no more, if it does.
+    pub fn look_back(&self) -> Option<u32> {
+        match (self.from_ms, self.is_of_index(), self.figures.is_any()) {
+            (None, false, _) => Some(LOOK_BACK),
+            (None, true, true) => Some(FIGURES_LOOK_BACK),
+            _ => None,
+        }
     }
 
     async fn looked_after(&self, store: &Store, mut after_seq: i64) -> Result<Self, StoreError> {
@@ -116,6 +145,7 @@ impl Search {
 
     fn conditions_but_text(&self, query: &mut QueryBuilder<Sqlite>) {
         self.facets(query);
+        self.figures.conditions(query);
         if let Some(client_ip) = &self.client_ip {
             query.push(" AND client_ip = ").push_bind(client_ip.clone());
         }
@@ -202,6 +232,10 @@ impl Search {
 /// The database's.
 pub async fn page(store: &Store, search: &Search, from: From, limit: u32) -> Result<Vec<Stored>, StoreError> {
     let limit = limit.min(ROWS_MAX) as usize;
+    if let (From::Offset(offset), true) = (from, search.is_counted()) {
+        let looked = search.looked(store).await?;
+        return figures::page(store, &looked, figures::counts(store, &looked).await?, offset, limit).await;
+    }
     let mut time = search.time();
     if let From::After(started_at_ms, _) = from {
         time.until_ms = time.until_ms.min(started_at_ms);
@@ -209,7 +243,8 @@ pub async fn page(store: &Store, search: &Search, from: From, limit: u32) -> Res
     let is_far = matches!(from, From::Offset(rows) if rows > OFFSET_MAX);
     if !search.is_of_facets() || !(search.has_facets() || is_far) {
         let looked = search.looked(store).await?;
-        return rows(store, &looked, Time { is_by_number: looked.after_seq.is_some(), ..time }, from, limit).await;
+        let time = Time { from_ms: looked.time().from_ms, is_by_number: looked.after_seq.is_some(), ..time };
+        return rows(store, &looked, time, from, limit).await;
     }
     let kept_from_ms = requests::kept_from_ms(store).await?;
     let mut page = Gathered { store, search, from, limit, found: Vec::new() };
@@ -232,6 +267,21 @@ pub async fn page(store: &Store, search: &Search, from: From, limit: u32) -> Res
         page.is_full_after(older, None).await?;
     }
     Ok(page.found)
+}
+
+/// A page of records after so many others, and how many match.
+///
+/// # Errors
+/// The database's.
+pub async fn page_and_count(store: &Store, search: &Search, offset: u64, limit: u32) -> Result<(Vec<Stored>, u64), StoreError> {
+    if !search.is_counted() {
+        let total = count(store, search).await?;
+        return Ok((page(store, search, From::Offset(offset), limit).await?, total));
+    }
+    let looked = search.looked(store).await?;
+    let counts = figures::counts(store, &looked).await?;
+    let total = counts.iter().map(|(_, matching)| matching).sum();
+    Ok((figures::page(store, &looked, counts, offset, limit.min(ROWS_MAX) as usize).await?, total))
 }
 
 /// A page in the making.
@@ -327,6 +377,10 @@ pub async fn newest(store: &Store) -> Result<i64, StoreError> {
 /// # Errors
 /// The database's.
 pub async fn count(store: &Store, search: &Search) -> Result<u64, StoreError> {
+    if search.is_counted() {
+        let looked = search.looked(store).await?;
+        return Ok(figures::counts(store, &looked).await?.into_iter().map(|(_, matching)| matching).sum());
+    }
     let time = search.time();
     if !search.is_of_facets() || !search.has_facets() {
         return if (time.from_ms, time.until_ms, &search.client_ip, &search.text) == (i64::MIN, i64::MAX, &None, &None) {
@@ -489,6 +543,7 @@ mod tests {
             asked in proptest::collection::vec((0..4_usize, 0..4_usize, proptest::option::of(0..80 * HOUR_MS), 0..80 * HOUR_MS, 0..60_u64, 1..30_u32), 1..5),
             removed_ms in 0..60 * HOUR_MS,
             late in proptest::collection::vec(0..80 * HOUR_MS, 0..5),
+            figures in (proptest::option::of(0..4_usize), proptest::option::of(0..100_i64), proptest::option::of(0..100_i64), proptest::option::of(0..10_i64)),
         ) {
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
                 let all = |times: &[(i64, usize, usize)]| -> Vec<Row> {
@@ -497,6 +552,11 @@ mod tests {
                         started_at_ms: *at,
                         model_requested: Some(["alpha", "beta", "alphabet"][*model].into()),
                         outcome: ["success", "error", "cancelled"][*how].into(),
+                        duration_ms: at % 101,
+                        prompt_tokens: (at % 3 > 0).then_some(at.unsigned_abs() % 50),
+                        completion_tokens: (at % 5 > 0).then_some(at.unsigned_abs() % 60),
+                        cost_nano: (at % 7 > 0).then_some(at % 11),
+                        cache: [None, Some("hit".into()), Some("miss".into()), Some("replayed".into())][*at as usize % 4].clone(),
                         ..Row::default()
                     }).collect()
                 };
@@ -510,13 +570,23 @@ mod tests {
                         outcome: ["success", "error", "cancelled"].get(how).map(|&name| name.to_owned()),
                         from_ms,
                         until_ms: from_ms.map(|from| from + length),
+                        figures: Figures {
+                            cached: figures.0.map(|n| Cached::NAMES[n].1),
+                            duration_ms: Range { min: figures.1, max: None },
+                            tokens: Range { min: None, max: figures.2 },
+                            cost_nano: Range { min: figures.3, max: figures.3.map(|least| least + 4) },
+                            ..Figures::default()
+                        },
                         ..Search::default()
                     };
+                    let search = search.looked(&store).await.unwrap();
                     let every = rows(&store, &search, search.time(), From::Offset(0), 1000).await.unwrap();
                     assert_eq!(count(&store, &search).await.unwrap(), every.len() as u64, "{search:?}");
                     let seqs = |rows: &[Stored]| rows.iter().map(|row| row.seq).collect::<Vec<_>>();
                     let wanted: Vec<_> = seqs(&every).into_iter().skip(offset as usize).take(limit as usize).collect();
                     assert_eq!(seqs(&page(&store, &search, From::Offset(offset), limit).await.unwrap()), wanted, "{search:?}");
+                    let (both, total) = page_and_count(&store, &search, offset, limit).await.unwrap();
+                    assert_eq!((seqs(&both), total), (wanted, every.len() as u64), "{search:?}");
                     let Some(last) = every.get(offset as usize) else { continue };
                     let next = page(&store, &search, From::After(last.row.started_at_ms, last.seq), limit).await.unwrap();
                     let wanted: Vec<_> = seqs(&every).into_iter().skip(offset as usize + 1).take(limit as usize).collect();

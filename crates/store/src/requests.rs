@@ -332,6 +332,14 @@ pub(crate) async fn kept_from_ms(store: &Store) -> Result<i64, StoreError> {
 /// # Errors
 /// The database's; what was removed before stays removed.
 pub async fn purge(store: &Store, before_ms: i64, page: u32) -> Result<u64, StoreError> {
+    purge_told(store, before_ms, page, |_| ()).await
+}
+
+/// The same; `tell` hears how many were removed, now and then.
+///
+/// # Errors
+/// Those of [`purge`].
+pub async fn purge_told(store: &Store, before_ms: i64, page: u32, mut tell: impl FnMut(u64)) -> Result<u64, StoreError> {
     let mut removed = 0;
     loop {
         let mut writer = store.writer(Durability::Process).await?;
@@ -350,6 +358,7 @@ pub async fn purge(store: &Store, before_ms: i64, page: u32) -> Result<u64, Stor
         transaction.commit().await?;
         drop(writer);
         removed += rows;
+        tell(removed);
         if rows < u64::from(page.max(1)) {
             bodies::sweep(store, before_ms).await?;
             return Ok(removed);

@@ -36,7 +36,7 @@ const columns = (act: (action: Action) => void) => [
     meta: { grow: true },
     cell: ({ row: { original: key } }) => (
       <div className="min-w-0">
-        <span className="font-medium break-all">{key.name}</span>
+        <span className="font-medium break-words">{key.name}</span>
         {key.tags && key.tags.length > 0 && <span className="ml-2 inline-flex gap-1">{key.tags.map((tag) => <Tag key={tag}>{tag}</Tag>)}</span>}
         <span className="block font-mono text-xs text-muted">{key.prefix ? `${key.prefix}…` : key.id.slice(0, 8)}</span>
       </div>

@@ -56,11 +56,8 @@ export default function RequestPage() {
         {back}
         <h1 className="sr-only">Request</h1>
         {isGone ? (
-          <Empty title="There is no record of this request">
-            <p>
-              <code className="break-all">{id}</code> is not kept: it may be older than the history is kept for, or its row has not been written yet.
-            </p>
-            <Button onClick={() => void Promise.all([told.refetch(), kept.refetch()])}>Look again</Button>
+          <Empty title="There is no record of this request" action={<Button onClick={() => void Promise.all([told.refetch(), kept.refetch()])}>Look again</Button>}>
+            <code className="break-all">{id}</code> is not kept: it may be older than the history is kept for, or its row has not been written yet.
           </Empty>
         ) : (
           <ErrorNote what="The request" error={kept.error ?? told.error} retry={() => void Promise.all([told.refetch(), kept.refetch()])} />

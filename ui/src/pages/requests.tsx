@@ -39,7 +39,27 @@ const STATUSES: [string, string][] = [
   ["cancelled", "Cancelled"],
   ...[400, 401, 403, 404, 409, 413, 429, 499, 500, 502, 503, 504].map((status): [string, string] => [String(status), `Status ${status}`]),
 ];
-const FILTERS = ["model", "node", "status", "key", "account", "q", "ip", "span", "from", "to"];
+const CACHES: [string, string][] = [
+  ["", "Any cache"],
+  ["hit", "Cache: hit"],
+  ["miss", "Cache: miss"],
+  ["replayed", "Cache: replayed"],
+  ["off", "Cache: not asked"],
+];
+
+const whole = (value: number) => String(Math.round(value));
+const milliseconds = (seconds: number) => whole(seconds * 1000);
+
+/** Figures that lie between two ends: name in the address, heading, unit, name of an end for the router, and how it takes a value. */
+const RANGES: [string, string, string, (end: "min" | "max") => string, (value: number) => string][] = [
+  ["first", "First token", "s", (end) => `first_byte_${end}_ms`, milliseconds],
+  ["took", "Total", "s", (end) => `duration_${end}_ms`, milliseconds],
+  ["tokens", "Tokens", "", (end) => `tokens_${end}`, whole],
+  ["cost", "Cost", "$", (end) => `cost_${end}_usd`, String],
+];
+const ENDS = ["min", "max"] as const;
+const RANGE_NAMES = RANGES.flatMap(([name]) => ENDS.map((end) => `${name}_${end}`));
+const FILTERS = ["model", "node", "status", "key", "account", "q", "ip", "span", "from", "to", "cache", ...RANGE_NAMES];
 const NOTHING_FILTERED = Object.fromEntries(["page", ...FILTERS].map((name) => [name, ""]));
 
 /** What the address says, as the router is asked. */
@@ -62,7 +82,15 @@ export function question(filters: Filters, now: number): Query {
     // To the minute, so that the same question keeps its answer.
     start_time: minutes ? new Date(Math.floor(now / 60_000 - minutes) * 60_000).toISOString() : own("from"),
     end_time: own("to"),
+    cache: filters.cache,
+    ...Object.fromEntries(RANGES.flatMap(([name, , , asked, taken]) => ENDS.map((end) => [asked(end), figure(filters[`${name}_${end}`], taken)]))),
   };
+}
+
+/** A figure as the router takes it; what is none is not asked for. */
+function figure(text: string | undefined, taken: (value: number) => string): string | undefined {
+  const value = text ? Number(text) : Number.NaN;
+  return Number.isFinite(value) && value >= 0 ? taken(value) : undefined;
 }
 
 const total = (row: RequestRow) => (row.prompt_tokens === null && row.completion_tokens === null ? null : (row.prompt_tokens ?? 0) + (row.completion_tokens ?? 0));
@@ -83,12 +111,12 @@ const COLUMNS = [
     ),
   }),
   column.accessor((row) => row.node_machine_name ?? row.target, { id: "target", header: "Target", enableSorting: false, meta: { wide: "sm" }, cell: ({ getValue }) => getValue() ?? UNKNOWN }),
-  column.accessor("request_type", { header: "Kind", enableSorting: false, meta: { wide: "xl" }, cell: ({ row: { original } }) => <span className="text-muted">{original.request_type}{original.stream ? ", streamed" : ""}</span> }),
+  column.accessor("request_type", { header: "Kind", enableSorting: false, meta: { wide: "2xl" }, cell: ({ row: { original } }) => <span className="text-muted">{original.request_type}{original.stream ? ", streamed" : ""}</span> }),
   column.accessor("first_byte_ms", { header: "First token", enableSorting: false, meta: { right: true, wide: "lg" }, cell: ({ getValue }) => <span title={`${exact(getValue())} ms`}>{duration(getValue())}</span> }),
   column.accessor("duration_ms", { header: "Total", enableSorting: false, meta: { right: true }, cell: ({ getValue }) => <span title={`${exact(getValue())} ms`}>{duration(getValue())}</span> }),
   column.accessor(total, { id: "tokens", header: "Tokens", enableSorting: false, meta: { right: true, wide: "md" }, cell: ({ row: { original } }) => <span title={`${exact(original.prompt_tokens)} in, ${exact(original.completion_tokens)} out`}>{count(total(original))}</span> }),
   column.accessor("cost_usd", { header: "Cost", enableSorting: false, meta: { right: true, wide: "lg" }, cell: ({ getValue }) => <span title={getValue() === null || getValue() === undefined ? "no price is known" : `$${getValue()}`}>{money(getValue())}</span> }),
-  column.accessor("cache", { header: "Cache", enableSorting: false, meta: { wide: "2xl" }, cell: ({ getValue }) => <span className="text-muted">{getValue() ?? UNKNOWN}</span> }),
+  column.accessor("cache", { header: "Cache", enableSorting: false, meta: { wide: "xl" }, cell: ({ getValue }) => <span className="text-muted">{getValue() ?? UNKNOWN}</span> }),
   column.accessor((row) => row.key_name ?? row.key_id, { id: "key", header: "Key", enableSorting: false, meta: { wide: "lg" }, cell: ({ getValue }) => <span className="block max-w-32 truncate text-muted">{getValue() ?? UNKNOWN}</span> }),
   column.accessor("id", { header: "Request", enableSorting: false, meta: { wide: "2xl" }, cell: ({ getValue }) => <Id id={getValue()} /> }),
 ];
@@ -105,7 +133,7 @@ export default function RequestsPage() {
   const isAsking = !isTail || tail.state === "absent";
   const found = useQuery({ ...queries.requests({ ...asked, page: isTail ? 1 : page, per_page: perPage }, isTail ? TAIL_MS : page === 1 ? 5000 : undefined), enabled: isAsking });
   const records = isAsking || (tail.rows.length === 0 && found.data) ? (found.data?.records ?? []) : tail.rows;
-  const [more, setMore] = useState(false);
+  const [more, setMore] = useState(() => RANGE_NAMES.some((name) => filters[name]));
   const [chosen, setChosen] = useState<Record<string, boolean>>({});
   const two = Object.keys(chosen).filter((id) => chosen[id]);
   const isNew = useNewest(records, isTail);
@@ -118,14 +146,15 @@ export default function RequestsPage() {
       <div className="flex flex-wrap items-center gap-2">
         <Typed label="Search the text of requests" placeholder="Search text or id" value={filters.q} onChange={setFilter("q")} type="search" className="w-44 max-sm:w-full" />
         <Select label="Status" value={filters.status} onChange={setFilter("status")} options={STATUSES} />
-        {/* On a phone the rest waits until it is wanted. */}
-        <Button className="sm:hidden" icon={SlidersHorizontal} aria-label="More filters" aria-expanded={more} onClick={() => setMore(!more)} />
+        {/* On a phone the rest waits until it is wanted; figures do everywhere. */}
+        <Button className="sm:order-1" icon={SlidersHorizontal} aria-label="More filters" title="More filters" aria-expanded={more} onClick={() => setMore(!more)} />
         <div className={classes("flex flex-wrap items-center gap-2 sm:contents", !more && "max-sm:hidden")}>
           <Typed label="Model" placeholder="Model" value={filters.model} onChange={setFilter("model")} className="w-28" />
           <Select label="Node" value={filters.node} onChange={setFilter("node")} options={[["", "Any node"], ...nodes.map((node): [string, string] => [node.id, node.custom_name ?? node.machine_name])]} />
           <Typed label="Account" placeholder="Account" value={filters.account} onChange={setFilter("account")} className="w-24" />
           <Typed label="Key" placeholder="Key" value={filters.key} onChange={setFilter("key")} className="w-24" />
           <Typed label="Client address" placeholder="Address" value={filters.ip} onChange={setFilter("ip")} className="w-24" />
+          <Select label="Cache" value={filters.cache} onChange={setFilter("cache")} options={CACHES} />
           <Select label="Time" value={filters.span} onChange={setFilter("span")} options={[["", "All that is kept"], ...SPANS.map(([id, name]): [string, string] => [id, name]), [OWN_SPAN, "between…"]]} />
           {filters.span === OWN_SPAN &&
             (["from", "to"] as const).map((name) => (
@@ -133,11 +162,11 @@ export default function RequestsPage() {
             ))}
         </div>
         {isFiltered && (
-          <Button look="quiet" icon={X} onClick={() => change(NOTHING_FILTERED)}>
+          <Button look="quiet" icon={X} className="sm:order-2" onClick={() => change(NOTHING_FILTERED)}>
             Clear
           </Button>
         )}
-        <div className="ml-auto flex items-center gap-2">
+        <div className="ml-auto flex items-center gap-2 sm:order-3">
           {two.length > 0 && (
             <Button icon={Columns2} disabled={two.length !== 2} title={two.length === 2 ? undefined : "Choose two requests"} onClick={() => void navigate({ to: "/dashboard/requests/compare", search: { a: two[0], b: two[1] } as never })}>
               Compare {two.length} of 2
@@ -162,6 +191,7 @@ export default function RequestsPage() {
           />
         </div>
       </div>
+      {more && <Ranges filters={filters} onChange={setFilter} />}
       {found.error && !found.data && <ErrorNote what="Requests" error={found.error} retry={() => void found.refetch()} />}
       {found.error && found.data && <ErrorNote what="These requests" error={found.error} />}
       {isAsking && found.isPending && <TableSkeleton rows={12} />}
@@ -190,6 +220,35 @@ export default function RequestsPage() {
           )}
         </>
       )}
+    </div>
+  );
+}
+
+/** What requests took, used and cost, from the least to the most. */
+function Ranges({ filters, onChange }: { filters: Filters; onChange: (name: string) => (value: string) => void }) {
+  return (
+    <div className="flex flex-wrap gap-x-6 gap-y-2">
+      {RANGES.map(([name, heading, unit]) => (
+        <fieldset key={name} className="flex items-center gap-1.5">
+          <legend className="float-left mr-1 text-muted max-sm:w-24">
+            {heading}
+            {unit && `, ${unit}`}
+          </legend>
+          {ENDS.map((end) => (
+            <Typed
+              key={end}
+              label={`${heading}, ${end === "min" ? "at least" : "at most"}`}
+              placeholder={end === "min" ? "from" : "to"}
+              type="number"
+              min={0}
+              step="any"
+              value={filters[`${name}_${end}`]}
+              onChange={onChange(`${name}_${end}`)}
+              className="w-20"
+            />
+          ))}
+        </fieldset>
+      ))}
     </div>
   );
 }

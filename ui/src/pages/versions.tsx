@@ -54,7 +54,7 @@ export function Versions({ current, now }: { current: number | null; now: string
               <span className="text-muted">
                 <Ago time={version.created_at} />
               </span>
-              <span className="min-w-0 flex-1 break-words">{version.comment}</span>
+              <span className="min-w-0 flex-1 break-words max-sm:basis-full max-sm:empty:hidden">{version.comment}</span>
               {!isInForce(version) && (
                 <>
                   <Button onClick={() => setLooking(version)}>Compare</Button>

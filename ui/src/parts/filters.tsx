@@ -6,7 +6,7 @@ import { useEffect, useRef, useState } from "react";
 const TYPING_MS = 300;
 
 /** A field that is asked for when typing rests. */
-export function Typed({ label, value = "", onChange, className, ...rest }: { label: string; placeholder?: string; value?: string; type?: string; className?: string; onChange: (value: string) => void }) {
+export function Typed({ label, value = "", onChange, className, ...rest }: { label: string; placeholder?: string; value?: string; type?: string; min?: number; step?: string; className?: string; onChange: (value: string) => void }) {
   const [text, setText] = useState(value);
   const send = useRef(onChange);
   send.current = onChange;

@@ -90,6 +90,39 @@ test("requests: by status, address and a time of one's own, as a file", async ({
   await expect(page.getByText(`${span.total_count} in all`)).toBeVisible();
 });
 
+test("requests: by cache, times, tokens and cost", async ({ page, fake }) => {
+  await open(page, fake, "/dashboard/requests");
+  const counted = async (query: string) => (await api(page, fake, `/api/dashboard/request-responses?${query}`)).total_count as number;
+  const all = await counted("");
+  await page.getByLabel("Cache", { exact: true }).selectOption("miss");
+  const missed = await counted("cache=miss");
+  expect(missed).toBeGreaterThan(0);
+  expect(missed).toBeLessThan(all);
+  await expect(page.getByText(`${missed} in all`)).toBeVisible();
+  await page.getByRole("button", { name: "More filters" }).click();
+  await page.getByLabel("Total, at least").fill("1.5");
+  await page.getByLabel("Total, at most").fill("6");
+  await page.getByLabel("First token, at most").fill("0.9");
+  await page.getByLabel("Tokens, at least").fill("300");
+  await page.getByLabel("Cost, at least").fill("0.0005");
+  await expect(page).toHaveURL(/cost_min=0.0005/);
+  // The address alone tells it again.
+  await page.reload();
+  const like = await counted("cache=miss&duration_min_ms=1500&duration_max_ms=6000&first_byte_max_ms=900&tokens_min=300&cost_min_usd=0.0005");
+  expect(like).toBeGreaterThan(0);
+  expect(like).toBeLessThan(missed);
+  await expect(page.getByText(`${like} in all`)).toBeVisible();
+  await expect(page.getByLabel("Total, at most")).toHaveValue("6");
+  await page.screenshot({ path: "artefacts/pages/requests-figures.png" });
+  await page.getByLabel("Total, at most").fill("1");
+  await expect(page.getByText("is more than", { exact: false })).toBeVisible();
+  await page.getByLabel("Total, at most").fill("6");
+  await page.getByLabel("Cost, at least").fill("9000");
+  await expect(page.getByText("No request is like that")).toBeVisible();
+  await page.getByRole("button", { name: "Show all" }).click();
+  await expect(page.getByText(`${all} in all`)).toBeVisible();
+});
+
 test("feedback stays with the request", async ({ page, fake }) => {
   const id = fake.state.requests.find((row: { status: { type: string } }) => row.status.type === "success").id;
   await open(page, fake, `/dashboard/requests/${id}`);

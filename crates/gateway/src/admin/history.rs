@@ -1,5 +1,6 @@
 //! Records of requests: pages of those that are looked for, one with everything, all of them as a file, and new ones as they come.
 
+mod asked;
 pub mod export;
 pub mod live;
 mod shown;
@@ -11,65 +12,23 @@ use axum::{
     extract::{Path, Query, State},
 };
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::Value;
 use store::{
-    bodies, feedback,
-    history::{self, From, LOOK_BACK, Search},
+    Store, StoreError, bodies, feedback,
+    history::{self, Search},
     requests::{self, Stored},
 };
 use wire::{Code, Failure};
 
-pub use self::shown::{Opined, Showing, Whole};
+pub use self::{
+    asked::Asked,
+    shown::{Opined, Showing, Shown, Whole},
+};
 use super::{Answer, Reader};
 use crate::app::App;
 
 /// Records of a page: one of these, the first where something else is asked for.
 const PAGE_SIZES: [u32; 4] = [10, 25, 50, 100];
-
-/// The query of all these paths.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Asked {
-    page: Option<u64>,
-    per_page: Option<u32>,
-    limit: Option<u32>,
-    offset: Option<u64>,
-    model: Option<String>,
-    node_id: Option<String>,
-    account: Option<String>,
-    key: Option<String>,
-    status: Option<String>,
-    http_status: Option<u16>,
-    start_time: Option<String>,
-    end_time: Option<String>,
-    client_ip: Option<String>,
-    search: Option<String>,
-    format: Option<String>,
-    after: Option<i64>,
-}
-
-impl Asked {
-    fn search(&self) -> Result<Search, Failure> {
-        let outcome = outcome(&self.status)?;
-        let (from_ms, until_ms) = span(self.start_time.as_deref(), self.end_time.as_deref())?;
-        Ok(Search {
-            model: said(&self.model),
-            node_id: said(&self.node_id),
-            target: said(&self.account),
-            key: said(&self.key),
-            key_id: None,
-            outcome,
-            http_status: self.http_status,
-            from_ms,
-            until_ms,
-            client_ip: said(&self.client_ip),
-            text: said(&self.search),
-            said: None,
-            after_seq: None,
-        })
-    }
-}
 
 /// A word of a query; an empty one was not said.
 pub fn said(text: &Option<String>) -> Option<String> {
@@ -127,6 +86,15 @@ pub fn span(start: Option<&str>, end: Option<&str>) -> Result<(Option<i64>, Opti
         ("start_time" = Option<String>, Query, description = "RFC 3339"),
         ("end_time" = Option<String>, Query, description = "RFC 3339"),
         ("client_ip" = Option<String>, Query, description = "Where no `start_time` is given, of the newest 50,000 requests"),
+        ("cache" = Option<String>, Query, description = "hit, miss, replayed, or off: memory was not asked"),
+        ("first_byte_min_ms" = Option<u64>, Query, description = "Figures without a `start_time` are looked for in the newest 1,000,000 requests"),
+        ("first_byte_max_ms" = Option<u64>, Query),
+        ("duration_min_ms" = Option<u64>, Query),
+        ("duration_max_ms" = Option<u64>, Query),
+        ("tokens_min" = Option<u64>, Query, description = "Of prompt and answer together"),
+        ("tokens_max" = Option<u64>, Query),
+        ("cost_min_usd" = Option<f64>, Query, description = "What has no known price lies in no range"),
+        ("cost_max_usd" = Option<f64>, Query),
         ("search" = Option<String>, Query, description = "A text in ids, names, errors, and in what was said: where no `start_time` is given, in that of the newest 50,000 requests")
     ),
     responses((status = 200, description = "A page, newest first, and how many there are; `looked_back` is how many of the newest were looked through, where there are more", body = serde_json::Value)),
@@ -139,14 +107,25 @@ pub async fn list(State(app): State<Arc<App>>, _: Reader, Query(asked): Query<As
     let per_page = asked.limit.map_or(per_page, |limit| limit.clamp(1, requests::ROWS_MAX));
     let page = asked.page.unwrap_or(1).max(1);
     let offset = asked.offset.unwrap_or_else(|| (page - 1).saturating_mul(u64::from(per_page)));
-    let search = search.looked(&app.store).await?;
-    let total = history::count(&app.store, &search).await?;
-    let found = history::page(&app.store, &search, From::Offset(offset), per_page).await?;
+    let look_back = search.look_back().filter(|rows| *app.books.newest.borrow() > i64::from(*rows));
     let mut showing = Showing::new(&app);
-    let records: Vec<_> = found.into_iter().map(|stored| showing.shown(stored.row)).collect();
-    let is_bounded = search.from_ms.is_none() && (search.text.is_some() || search.client_ip.is_some());
-    let looked_back = (is_bounded && *app.books.newest.borrow() > i64::from(LOOK_BACK)).then_some(LOOK_BACK);
-    Ok(Json(serde_json::json!({"records": records, "total_count": total, "page": page, "per_page": per_page, "looked_back": looked_back})))
+    let (records, total) = listed(&app.store, &mut showing, &search, offset, per_page).await?;
+    Ok(Json(serde_json::json!({"records": records, "total_count": total, "page": page, "per_page": per_page, "looked_back": look_back})))
+}
+
+/// Records of a page as they are shown, and how many match.
+///
+/// # Errors
+/// The database's.
+pub async fn listed(
+    store: &Store,
+    showing: &mut Showing,
+    search: &Search,
+    offset: u64,
+    limit: u32,
+) -> Result<(Vec<Shown>, u64), StoreError> {
+    let (found, total) = history::page_and_count(store, &search.looked(store).await?, offset, limit).await?;
+    Ok((found.into_iter().map(|stored| showing.shown(stored.row)).collect(), total))
 }
 
 /// `GET /api/dashboard/request-responses/{id}`.

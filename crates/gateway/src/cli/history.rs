@@ -1,5 +1,5 @@
-//! `llm-router history`: records of requests as files, and their removal. On the store itself, whether a router runs on it or not; only a file can
-//! also be had from the running router that `LLM_ROUTER_URL` names.
+//! `llm-router history`: records of requests, as files too, and their removal. On the store itself, whether a router runs on it or not; lists and files
+//! can also be had from the running router that `LLM_ROUTER_URL` names.
 
 mod import;
 
@@ -14,22 +14,41 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use config::Config;
-use serde_json::json;
-use store::{InstanceLock, Store, StoreError, history::Search, requests};
+use http::Method;
+use serde_json::{Value, json};
+use store::{
+    InstanceLock, Store, StoreError,
+    history::{self, Search},
+    requests,
+};
 
 use super::{
     Failed, Sources, environment, out,
-    remote::{Remote, asked},
+    remote::{self, Remote},
 };
 use crate::{
     admin::file::{Format, Pages as _},
-    admin::history::{Showing, export::Export, span},
+    admin::history::{Asked, Showing, export::Export, listed},
     app::store_url,
     books::PURGE_ROWS,
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// List records of requests, the newest first.
+    #[command(after_help = "Example: llm-router history list --status error --duration-min-ms 2000 --limit 20")]
+    List {
+        #[command(flatten)]
+        sources: Sources,
+        #[command(flatten)]
+        asked: Asked,
+        /// Most records.
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(requests::ROWS_MAX)))]
+        limit: u32,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Write records with what was asked and answered to a file, or to standard output.
     #[command(after_help = "Example: llm-router history export --since 2027-01-31T00:00:00Z --output request_history.json")]
     Export(ExportArgs),
@@ -71,30 +90,8 @@ pub(super) struct ExportArgs {
     /// The form of the file.
     #[arg(long, value_enum, default_value_t = Form::Json)]
     format: Form,
-    /// Only records that began at this time (RFC 3339) or later.
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
-    /// Only records that began at this time (RFC 3339) or before.
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
-    /// Part of a model's name.
-    #[arg(long)]
-    model: Option<String>,
-    /// Id of a node.
-    #[arg(long)]
-    node: Option<String>,
-    /// Name of an account or node.
-    #[arg(long)]
-    account: Option<String>,
-    /// Id or name of a key.
-    #[arg(long)]
-    key: Option<String>,
-    /// How the requests ended.
-    #[arg(long, value_parser = ["success", "error", "cancelled"])]
-    status: Option<String>,
-    /// A text in ids, names, errors, and in what was said.
-    #[arg(long)]
-    search: Option<String>,
+    #[command(flatten)]
+    asked: Asked,
     /// What was written, as JSON; with --output only, since standard output has the records otherwise.
     #[arg(long, requires = "output")]
     json: bool,
@@ -109,6 +106,18 @@ enum Form {
     Csv,
 }
 
+impl Form {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+        }
+    }
+}
+
+/// Where a router tells of requests.
+const RECORDS: &str = "/api/dashboard/request-responses";
+
 fn age(text: &str) -> Result<Duration, String> {
     config::durations::parse_duration(text).ok_or_else(|| "give a time with its unit, such as 90m, 12h or 7d".to_owned())
 }
@@ -117,6 +126,7 @@ pub(super) fn run(command: Command) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         match command {
+            Command::List { sources, asked, limit, json } => list(&sources, asked.at_most(limit), limit, json).await,
             Command::Export(args) => export(args).await,
             Command::Import { sources, file, json } => {
                 let home = Home::open(&sources).await?;
@@ -166,16 +176,28 @@ impl Home {
 
 async fn export(args: ExportArgs) -> Result<(), Failed> {
     let environment = environment()?;
-    let search = args.search()?;
+    let search = args.asked.search().map_err(|failure| Failed(2, failure.message))?;
     let mut out = Out::open(args.output.as_deref())?;
+    // Beside records on the same terminal nobody could read it.
+    let mut bar = args.output.as_ref().map(|_| out::Bar::new("written"));
     let rows = match Remote::of(&environment) {
         Some(router) => {
-            router.copy(&args.query(), |piece| out.write(piece)).await?;
+            let mut bytes = 0;
+            let take = |piece: &[u8]| {
+                bytes += piece.len() as u64;
+                if let Some(bar) = &mut bar {
+                    bar.show_bytes(bytes);
+                }
+                out.write(piece)
+            };
+            router.copy(&path(&format!("{RECORDS}/export"), &args.asked.clone().as_file(args.format.name())), take).await?;
             None
         }
         None => {
             let home = Home::here(&args.sources, &environment).await?;
             let format = if args.format == Form::Csv { Format::Csv } else { Format::Json };
+            let search = search.looked(&home.store).await.context("the records could not be searched")?;
+            let total = history::count(&home.store, &search).await.context("the records could not be counted")?;
             let mut export = Export::new(home.store.clone(), search, format, home.showing().await?);
             loop {
                 let piece = export.next().await.context("the records could not be read")?;
@@ -183,11 +205,15 @@ async fn export(args: ExportArgs) -> Result<(), Failed> {
                     break;
                 }
                 out.write(&piece)?;
+                if let Some(bar) = &mut bar {
+                    bar.show(export.rows.count as f64 / total.max(1) as f64);
+                }
             }
             home.close().await;
             Some(export.rows.count)
         }
     };
+    drop(bar);
     out.finish()?;
     match (&args.output, args.json) {
         (Some(path), true) => out::json(&json!({"file": path.display().to_string(), "records": rows})),
@@ -198,40 +224,57 @@ async fn export(args: ExportArgs) -> Result<(), Failed> {
     }
 }
 
-impl ExportArgs {
-    fn search(&self) -> Result<Search, Failed> {
-        let (from_ms, until_ms) = span(self.since.as_deref(), self.until.as_deref()).map_err(|failure| Failed(2, failure.message))?;
-        Ok(Search {
-            model: self.model.clone(),
-            node_id: self.node.clone(),
-            target: self.account.clone(),
-            key: self.key.clone(),
-            outcome: self.status.clone(),
-            from_ms,
-            until_ms,
-            text: self.search.clone(),
-            ..Search::default()
-        })
-    }
+/// The path with what is asked for as its query.
+fn path(path: &str, asked: &Asked) -> String {
+    let pairs = asked.pairs();
+    remote::asked(path, pairs.iter().map(|(name, value)| (name.as_str(), Some(value.as_str()))))
+}
 
-    /// The same for a router that is asked.
-    fn query(&self) -> String {
-        let format = if self.format == Form::Csv { "csv" } else { "json" };
-        asked(
-            "/api/dashboard/request-responses/export",
-            [
-                ("format", Some(format)),
-                ("start_time", self.since.as_deref()),
-                ("end_time", self.until.as_deref()),
-                ("model", self.model.as_deref()),
-                ("node_id", self.node.as_deref()),
-                ("account", self.account.as_deref()),
-                ("key", self.key.as_deref()),
-                ("status", self.status.as_deref()),
-                ("search", self.search.as_deref()),
-            ],
-        )
+async fn list(sources: &Sources, asked: Asked, limit: u32, as_json: bool) -> Result<(), Failed> {
+    let environment = environment()?;
+    let page = match Remote::of(&environment) {
+        Some(router) => router.ask(Method::GET, &path(RECORDS, &asked), None).await?,
+        None => {
+            let search = asked.search().map_err(|failure| Failed(2, failure.message))?;
+            let home = Home::here(sources, &environment).await?;
+            let found = listed(&home.store, &mut home.showing().await?, &search, 0, limit).await;
+            let (records, total) = found.context("the records could not be read")?;
+            home.close().await;
+            json!({"records": records, "total_count": total})
+        }
+    };
+    if as_json {
+        return out::json(&page);
     }
+    let records = page["records"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let heads = ["TIME", "STATUS", "MODEL", "TARGET", "FIRST BYTE", "TOTAL", "TOKENS", "COST", "CACHE", "KEY", "ID"];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
+    rows.extend(records.iter().map(cells));
+    out::table(&rows)?;
+    out::remark(&format!("{} of {}", records.len(), page["total_count"]));
+    Ok(())
+}
+
+/// A record as a line of a table.
+fn cells(record: &Value) -> Vec<String> {
+    let unknown = || "-".to_owned();
+    let text = |name: &str| record[name].as_str().filter(|text| !text.is_empty()).map_or_else(unknown, str::to_owned);
+    let ms = |name: &str| record[name].as_i64().map_or_else(unknown, |ms| format!("{ms} ms"));
+    let (asked, served) = (text("model"), text("model_served"));
+    let tokens = [&record["prompt_tokens"], &record["completion_tokens"]].map(Value::as_u64);
+    vec![
+        text("timestamp"),
+        record["http_status"].as_u64().map_or_else(|| record["status"]["type"].as_str().unwrap_or("-").to_owned(), |n| n.to_string()),
+        if record["model_served"].is_null() || asked == served { asked } else { format!("{asked} → {served}") },
+        text("target"),
+        ms("first_byte_ms"),
+        ms("duration_ms"),
+        if tokens == [None, None] { unknown() } else { tokens.iter().flatten().sum::<u64>().to_string() },
+        record["cost_usd"].as_f64().map_or_else(unknown, |dollars| format!("${dollars:.6}")),
+        text("cache"),
+        text("key_name"),
+        text("id"),
+    ]
 }
 
 impl Home {
@@ -295,7 +338,12 @@ async fn purge(sources: &Sources, older_than: Option<Duration>, all: bool, as_js
     let age = older_than.unwrap_or(home.config.history.retention);
     let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
     let before_ms = if all { i64::MAX } else { store::now_ms().saturating_sub(age_ms) };
-    let removed = requests::purge(&home.store, before_ms, PURGE_ROWS).await.context("the records could not be removed")?;
+    let old = Search { until_ms: Some(before_ms.saturating_sub(1)), ..Search::default() };
+    let total = history::count(&home.store, &old).await.context("the records could not be counted")?;
+    let mut bar = out::Bar::new("removed");
+    let tell = |removed: u64| bar.show(removed as f64 / total.max(1) as f64);
+    let removed = requests::purge_told(&home.store, before_ms, PURGE_ROWS, tell).await.context("the records could not be removed")?;
+    bar.end();
     home.close().await;
     if as_json {
         return out::json(&json!({"removed": removed}));

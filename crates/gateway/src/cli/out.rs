@@ -52,10 +52,21 @@ impl Bar {
     /// `share`: 0 to 1.
     pub(super) fn show(&mut self, share: f64) {
         if self.is_terminal {
-            self.is_shown = true;
-            let mut error = io::stderr().lock();
-            let _ = write!(error, "\r{}", self.line(share)).and_then(|()| error.flush());
+            self.write(&self.line(share));
         }
+    }
+
+    /// So many bytes, where nobody knows how many there will be.
+    pub(super) fn show_bytes(&mut self, bytes: u64) {
+        if self.is_terminal {
+            self.write(&format!("{} {:.1} MB", self.what, bytes as f64 / 1e6));
+        }
+    }
+
+    fn write(&mut self, line: &str) {
+        self.is_shown = true;
+        let mut error = io::stderr().lock();
+        let _ = write!(error, "\r{line}").and_then(|()| error.flush());
     }
 
     fn line(&self, share: f64) -> String {

@@ -405,6 +405,63 @@ async fn records_go_out_to_a_file_and_in_again() {
 }
 
 #[tokio::test]
+async fn records_are_found_by_what_they_took_used_and_cost() {
+    let mut router = Setup::new().start();
+    router.stop();
+    let store = router.store().await;
+    let row = |n: i64, cache: Option<&'static str>| store::requests::Row {
+        id: format!("r{n}").into(),
+        started_at_ms: store::now_ms() - 1000 + n,
+        duration_ms: n * 1000,
+        first_byte_ms: Some(n * 100),
+        outcome: "success".into(),
+        status: 200,
+        model_requested: Some("m".into()),
+        prompt_tokens: Some(10 * n.unsigned_abs()),
+        completion_tokens: Some(n.unsigned_abs()),
+        cost_nano: (n > 1).then_some(n * 1_000_000),
+        cache: cache.map(Into::into),
+        ..Default::default()
+    };
+    store::requests::insert(&store, &[row(1, None), row(2, Some("hit")), row(3, Some("miss")), row(4, Some("replayed"))]).await.unwrap();
+    store.close().await;
+    let again = Setup::new().in_home_of(&router).start();
+    let remote = [("LLM_ROUTER_URL", again.url.as_str()), ("LLM_ROUTER_API_KEY", MASTER)];
+    for (query, flags, ids) in [
+        ("duration_min_ms=2000&duration_max_ms=3000", "--duration-min-ms 2000 --duration-max-ms 3000", "r3 r2"),
+        ("first_byte_max_ms=100", "--first-byte-max-ms 100", "r1"),
+        ("tokens_min=33&tokens_max=44", "--tokens-min 33 --tokens-max 44", "r4 r3"),
+        ("cost_min_usd=0.003", "--cost-min-usd 0.003", "r4 r3"),
+        ("cost_max_usd=1", "--cost-max-usd 1", "r4 r3 r2"),
+        ("cache=off", "--cache off", "r1"),
+        ("cache=hit&status=success", "--cache hit --status success", "r2"),
+        ("cache=miss&tokens_min=900", "--cache miss --tokens-min 900", ""),
+    ] {
+        let ids: Vec<&str> = ids.split_whitespace().collect();
+        let of = |found: &Value| found.as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+        let page = read(&again, &format!("{RECORDS}?{query}")).await;
+        assert_eq!(
+            (of(&page["records"]), page["total_count"].as_u64()),
+            (ids.iter().map(ToString::to_string).collect(), Some(ids.len() as u64))
+        );
+        assert_eq!(of(&read(&again, &format!("{RECORDS}/export?format=json&{query}")).await), ids, "{query}");
+        for environment in [&[][..], &remote] {
+            let told = |verb: &str, more: &[&str]| {
+                let arguments: Vec<&str> = ["history", verb].into_iter().chain(flags.split(' ')).chain(more.iter().copied()).collect();
+                again.runs(&arguments, environment)
+            };
+            let listed: Value = serde_json::from_str(&told("list", &["--json"])).unwrap();
+            assert_eq!(of(&listed["records"]), ids, "{flags}");
+            assert_eq!(told("list", &[]).lines().count(), ids.len() + 1, "{flags}");
+            assert_eq!(told("export", &["--format", "csv"]).lines().count(), ids.len() + 1, "{flags}");
+        }
+    }
+    for wrong in ["duration_min_ms=2&duration_max_ms=1", "cost_min_usd=-1", "cost_min_usd=much", "tokens_min=-4", "cache=warm"] {
+        assert_eq!(again.get(&format!("{RECORDS}?{wrong}")).key(MASTER).send().await.status, 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn old_records_are_removed() {
     let mut router = Setup::new().start();
     router.stop();

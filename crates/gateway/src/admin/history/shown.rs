@@ -19,7 +19,7 @@ pub(super) struct Status {
 
 /// A record as it is shown. Times are RFC 3339 with milliseconds, so that they sort as text.
 #[derive(Serialize)]
-pub(super) struct Shown {
+pub struct Shown {
     id: String,
     timestamp: String,
     completed_at: String,

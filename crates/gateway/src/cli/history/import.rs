@@ -6,6 +6,10 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader},
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -72,6 +76,20 @@ impl Done {
     }
 }
 
+/// A file, and how much of it was read.
+struct Counted<R> {
+    of: R,
+    taken: Arc<AtomicU64>,
+}
+
+impl<R: io::Read> io::Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.of.read(buffer)?;
+        self.taken.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(bytes)
+    }
+}
+
 /// What the reading thread hands over.
 enum Read {
     Row(Box<Row>, Option<Bodies>),
@@ -80,11 +98,16 @@ enum Read {
 
 /// Imports the records of a file, those that are there already left out.
 pub(super) async fn run(store: &Store, config: &Config, path: &Path) -> Result<Done, Failed> {
-    let reader: Box<dyn BufRead + Send> = if path.as_os_str() == "-" {
-        Box::new(BufReader::new(io::stdin()))
+    let taken = Arc::new(AtomicU64::new(0));
+    let (reader, bytes): (Box<dyn BufRead + Send>, _) = if path.as_os_str() == "-" {
+        (Box::new(BufReader::new(Counted { of: io::stdin(), taken: taken.clone() })), None)
     } else {
-        Box::new(BufReader::new(File::open(path).map_err(|e| Failed(1, format!("{}: {e}", path.display())))?))
+        let failed = |e: io::Error| Failed(1, format!("{}: {e}", path.display()));
+        let file = File::open(path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        (Box::new(BufReader::new(Counted { of: file, taken: taken.clone() })), Some(bytes))
     };
+    let mut bar = out::Bar::new("read");
     let (sender, mut rows) = mpsc::channel(BATCH_ROWS);
     let bodies = config.history.bodies;
     let reading = thread::spawn(move || read(reader, &|read| sender.blocking_send(read).is_ok(), bodies));
@@ -109,8 +132,14 @@ pub(super) async fn run(store: &Store, config: &Config, path: &Path) -> Result<D
         }
         if batch.len() == BATCH_ROWS {
             keep(store, &mut texts, &mut batch, oldest_ms, &mut done).await?;
+            let taken = taken.load(Ordering::Relaxed);
+            match bytes {
+                Some(bytes) => bar.show(taken as f64 / bytes.max(1) as f64),
+                None => bar.show_bytes(taken),
+            }
         }
     }
+    bar.end();
     keep(store, &mut texts, &mut batch, oldest_ms, &mut done).await?;
     let ended = reading.join().unwrap_or_else(|_| Err("the file could not be read".to_owned()));
     ended.map_err(|why| Failed(1, format!("{}: {why}; {} records before that were imported", path.display(), done.imported)))?;
