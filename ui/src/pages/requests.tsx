@@ -133,7 +133,7 @@ export default function RequestsPage() {
   const isAsking = !isTail || tail.state === "absent";
   const found = useQuery({ ...queries.requests({ ...asked, page: isTail ? 1 : page, per_page: perPage }, isTail ? TAIL_MS : page === 1 ? 5000 : undefined), enabled: isAsking });
   const records = isAsking || (tail.rows.length === 0 && found.data) ? (found.data?.records ?? []) : tail.rows;
-  const [more, setMore] = useState(() => RANGE_NAMES.some((name) => filters[name]));
+  const [more, setMore] = useState(() => ["cache", ...RANGE_NAMES].some((name) => filters[name]));
   const [chosen, setChosen] = useState<Record<string, boolean>>({});
   const two = Object.keys(chosen).filter((id) => chosen[id]);
   const isNew = useNewest(records, isTail);
@@ -154,7 +154,6 @@ export default function RequestsPage() {
           <Typed label="Account" placeholder="Account" value={filters.account} onChange={setFilter("account")} className="w-24" />
           <Typed label="Key" placeholder="Key" value={filters.key} onChange={setFilter("key")} className="w-24" />
           <Typed label="Client address" placeholder="Address" value={filters.ip} onChange={setFilter("ip")} className="w-24" />
-          <Select label="Cache" value={filters.cache} onChange={setFilter("cache")} options={CACHES} />
           <Select label="Time" value={filters.span} onChange={setFilter("span")} options={[["", "All that is kept"], ...SPANS.map(([id, name]): [string, string] => [id, name]), [OWN_SPAN, "between…"]]} />
           {filters.span === OWN_SPAN &&
             (["from", "to"] as const).map((name) => (
@@ -224,10 +223,11 @@ export default function RequestsPage() {
   );
 }
 
-/** What requests took, used and cost, from the least to the most. */
+/** Where answers came from; what requests took, used and cost, from the least to the most. */
 function Ranges({ filters, onChange }: { filters: Filters; onChange: (name: string) => (value: string) => void }) {
   return (
     <div className="flex flex-wrap gap-x-6 gap-y-2">
+      <Select label="Cache" value={filters.cache} onChange={onChange("cache")} options={CACHES} />
       {RANGES.map(([name, heading, unit]) => (
         <fieldset key={name} className="flex items-center gap-1.5">
           <legend className="float-left mr-1 text-muted max-sm:w-24">

@@ -117,7 +117,9 @@ export default function Playground() {
   };
   const body = (): Record<string, unknown> | null => {
     try {
-      const messages = current.threads[0] ?? [];
+      const thread = current.threads[0] ?? [];
+      // The call that was answered last, not one that ends with its own answer.
+      const messages = thread.slice(0, thread.findLastIndex(({ role }) => role !== "assistant") + 1);
       return bodyOf(current.models[0] ?? "", messages.length ? messages : [{ role: "user", content: "Hello" }], current.parameters);
     } catch {
       return null;

@@ -94,12 +94,12 @@ test("requests: by cache, times, tokens and cost", async ({ page, fake }) => {
   await open(page, fake, "/dashboard/requests");
   const counted = async (query: string) => (await api(page, fake, `/api/dashboard/request-responses?${query}`)).total_count as number;
   const all = await counted("");
+  await page.getByRole("button", { name: "More filters" }).click();
   await page.getByLabel("Cache", { exact: true }).selectOption("miss");
   const missed = await counted("cache=miss");
   expect(missed).toBeGreaterThan(0);
   expect(missed).toBeLessThan(all);
   await expect(page.getByText(`${missed} in all`)).toBeVisible();
-  await page.getByRole("button", { name: "More filters" }).click();
   await page.getByLabel("Total, at least").fill("1.5");
   await page.getByLabel("Total, at most").fill("6");
   await page.getByLabel("First token, at most").fill("0.9");
