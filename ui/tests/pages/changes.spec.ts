@@ -316,6 +316,8 @@ test("the playground opens with what was looked at, sends pictures, and keeps to
   await expect(page.getByText('{"answer": "yes", "sure": 0.9}')).toBeVisible();
   await page.getByRole("button", { name: "As code" }).click();
   await expect(page.getByRole("group", { name: "As curl" })).toContainText("response_format");
+  // The call that was answered, without its answer.
+  await expect(page.getByRole("group", { name: "As curl" })).not.toContainText("\"assistant\"");
 });
 
 test("a model gets another name", async ({ page, fake }) => {
