@@ -5,8 +5,8 @@ import { classes } from "./basics";
 
 export function Tabs<T extends string>({ label, tabs, chosen, onChoose, children }: { label: string; tabs: { id: T; name: string; count?: number }[]; chosen: T; onChoose: (id: T) => void; children: ReactNode }) {
   const base = useId();
-  // On a phone the chosen one may lie beyond the edge.
-  useEffect(() => document.getElementById(`${base}-${chosen}`)?.scrollIntoView({ block: "nearest", inline: "nearest" }), [base, chosen]);
+  // On a phone the chosen one may lie beyond the edge. What scrolling gives back is no way to undo it.
+  useEffect(() => void document.getElementById(`${base}-${chosen}`)?.scrollIntoView({ block: "nearest", inline: "nearest" }), [base, chosen]);
   const move = (event: KeyboardEvent<HTMLDivElement>) => {
     const at = tabs.findIndex((tab) => tab.id === chosen);
     const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: tabs.length - 1 }[event.key];
