@@ -72,7 +72,7 @@ enum Command {
     Mcp,
     /// Write records of requests to files, read those of files, and remove old ones.
     #[command(subcommand, after_help = "Example: llm-router history export --output request_history.json")]
-    History(history::Command),
+    History(Box<history::Command>),
     /// Print the description of all paths (OpenAPI).
     #[command(after_help = "Example: llm-router openapi > openapi.json")]
     Openapi,
@@ -153,7 +153,7 @@ pub fn main() -> ExitCode {
         Command::User(command) => users::run(command),
         Command::Model(command) => models::run(command),
         Command::Node(command) => nodes::run(command),
-        Command::History(command) => history::run(command),
+        Command::History(command) => history::run(*command),
         Command::AddModel(add) => models::run(add.into()),
         Command::RefreshOpenai(refresh) => models::run(refresh.into()),
         #[cfg(feature = "mcp")]

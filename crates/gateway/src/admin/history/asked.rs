@@ -85,11 +85,13 @@ pub struct Asked {
 
 impl Asked {
     /// The same, of these records, as a file of this form (`json`, `csv`).
+    #[must_use]
     pub fn as_file(self, format: &str) -> Self {
         Self { format: Some(format.to_owned()), ..self }
     }
 
     /// The same, so many of them.
+    #[must_use]
     pub fn at_most(self, limit: u32) -> Self {
         Self { limit: Some(limit), ..self }
     }
