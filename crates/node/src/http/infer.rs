@@ -60,11 +60,10 @@ fn as_chat(
     Ok(asked)
 }
 
-/// What is meant by a name that no file has: agents announce their models by names of their own, most of which begin with the word `local`.
+/// What is meant by a name that no file has: agents announce their models by names that begin with the word `local`. Any other is unknown.
 fn meant(name: &str, ids: &[String]) -> Option<String> {
-    let bare = name.strip_prefix("local").map(|rest| rest.trim_start_matches(['_', '-', '/', ':']));
-    let same = bare.and_then(|bare| ids.iter().find(|id| id.eq_ignore_ascii_case(bare)));
-    match (same, ids) {
+    let bare = name.strip_prefix("local")?.trim_start_matches(['_', '-', '/', ':']);
+    match (ids.iter().find(|id| id.eq_ignore_ascii_case(bare)), ids) {
         (Some(id), _) | (None, [id]) => Some(id.clone()),
         _ => None,
     }
@@ -96,6 +95,7 @@ mod tests {
         assert_eq!(meant_of("local_mistral-7b-instruct-q4", &["tiny"]).as_deref(), Some("tiny"), "it has no other");
         assert_eq!(meant_of("local_Second", &["first", "second"]).as_deref(), Some("second"));
         assert_eq!(meant_of("local/third", &["first", "second"]), None, "that is for the caller to say");
+        assert_eq!(meant_of("third", &["tiny"]), None, "a slip of the pen finds nothing");
         assert_eq!(read(json!({"model": "local:second", "messages": []}))["model"], "second");
         assert_eq!(read(json!({"model": "third", "messages": []}))["model"], "third");
     }
