@@ -1,5 +1,6 @@
 //! An account from an object of the file or of `ROUTER_SERVICES`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,12 +10,13 @@ use crate::base_url;
 use crate::config::RateLimit;
 use crate::env::Environment;
 use crate::error::ConfigError;
-use crate::fields::{Field, Fields, field};
+use crate::fields::{Field, Fields, Place, field};
 use crate::prices::{PRICE_FIELDS, Price};
 use crate::providers::{self, provider};
 use crate::secret::Secret;
 use crate::secret_ref::{self, Reference};
 use crate::setting::{Count, Interval};
+use crate::tree::{Entry, Node, Value};
 
 /// The keys of an account.
 pub(crate) const ACCOUNT_FIELDS: &[Field] = &[
@@ -86,6 +88,34 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) timeouts: Timeouts,
 }
 
+/// Keys of secrets: who reads them follows their references, and says which variable is missing.
+fn is_secret(key: &str) -> bool {
+    matches!(key, "api_key" | "api_version") || (key.starts_with("oauth_") && key != "oauth_token_url")
+}
+
+/// An object of which every value, not secrets alone, may stand in a variable: `base_url: env:NAME`, `api_base: os.environ/NAME`. Errors: it is not set.
+pub(crate) fn with_variables<'a>(node: &'a Node, path: &str, place: Place, env: &Environment) -> Result<Cow<'a, Node>, ConfigError> {
+    let refers =
+        |entry: &Entry| !is_secret(&entry.key) && entry.node.scalar().is_some_and(|text| secret_ref::variable(text.trim()).is_some());
+    if !node.entries().iter().any(refers) {
+        return Ok(Cow::Borrowed(node));
+    }
+    let mut node = node.clone();
+    let Value::Map(entries) = &mut node.value else { return Ok(Cow::Owned(node)) };
+    for entry in entries.iter_mut().filter(|entry| refers(entry)) {
+        let text = entry.node.scalar().unwrap_or_default();
+        let variable = secret_ref::variable(text.trim()).unwrap_or_default();
+        let Some(value) = env.get(variable) else {
+            let at = place.at(entry.line);
+            return Err(ConfigError::Invalid(format!("{at}: {path}.{}: the variable {variable} is not set", entry.key)));
+        };
+        let line = std::mem::take(&mut entry.node.line);
+        entry.node = Node::text(value);
+        entry.node.line = line;
+    }
+    Ok(Cow::Owned(node))
+}
+
 /// The account that an object describes. What is no error but should be said goes to `warn`.
 pub(crate) fn read(fields: &Fields, origin: AccountOrigin, around: &Surroundings, warn: &mut Vec<String>) -> Result<Account, ConfigError> {
     let service = matches!(origin, AccountOrigin::Services { .. });
@@ -132,7 +162,7 @@ pub(crate) fn read(fields: &Fields, origin: AccountOrigin, around: &Surroundings
 /// What the object says, else the provider's variable where the object names no address of its own.
 pub(crate) fn api_version(fields: &Fields, name: &str, around: &Surroundings) -> Result<Option<String>, ConfigError> {
     if let (Some(secret), _) = secret(fields, "api_version", around)? {
-        let node = fields.node("api_version").unwrap_or(&crate::tree::Node::NOTHING);
+        let node = fields.node("api_version").unwrap_or(&Node::NOTHING);
         let checked = checked_version(secret.expose());
         return checked.map(Some).ok_or_else(|| fields.wrong("api_version", node, VERSION_FORM.to_owned()));
     }
@@ -165,7 +195,7 @@ pub(crate) fn version_of_environment(known: &providers::Provider, env: &Environm
 fn address(fields: &Fields, provider: &str, api_version: Option<&str>) -> Result<String, ConfigError> {
     let path = providers::usual_path(provider, api_version);
     if let Some(text) = fields.optional::<String>("base_url")? {
-        let node = fields.node("base_url").unwrap_or(&crate::tree::Node::NOTHING);
+        let node = fields.node("base_url").unwrap_or(&Node::NOTHING);
         return base_url::normalised(&text, path).map_err(|why| fields.wrong("base_url", node, why.to_owned()));
     }
     let default = providers::provider(provider).map_or("", |p| p.default_base);

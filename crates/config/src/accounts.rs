@@ -35,12 +35,16 @@ pub(crate) fn collect(reader: &mut Reader, timeouts: Timeouts) -> Result<Vec<Acc
     let mut warnings = Vec::new();
     let mut accounts = Vec::new();
     for (i, node) in list(reader.root, "accounts", file)?.iter().enumerate() {
-        let fields = Fields::new(node, format!("accounts[{i}]"), ACCOUNT_FIELDS, file)?;
+        let path = format!("accounts[{i}]");
+        let told = account_fields::with_variables(node, &path, file, reader.env)?;
+        let fields = Fields::new(&told, path, ACCOUNT_FIELDS, file)?;
         accounts.push(account_fields::read(&fields, AccountOrigin::File { line: node.line }, &around, &mut warnings)?);
     }
     accounts.extend(crate::litellm::accounts(reader.root, file, &around, &mut warnings)?);
     for (i, node) in list(reader.root, "services", file)?.iter().enumerate() {
-        let fields = Fields::new(node, format!("services[{i}]"), ACCOUNT_FIELDS, file)?;
+        let path = format!("services[{i}]");
+        let told = account_fields::with_variables(node, &path, file, reader.env)?;
+        let fields = Fields::new(&told, path, ACCOUNT_FIELDS, file)?;
         let mut account = account_fields::read(&fields, AccountOrigin::Services { position: i }, &around, &mut warnings)?;
         account.origin = AccountOrigin::File { line: node.line };
         accounts.push(account);
@@ -101,7 +105,9 @@ fn services(env: &Environment, around: &Surroundings, warnings: &mut Vec<String>
     let place = Place { file: None, otherwise: "environment ROUTER_SERVICES" };
     let mut accounts = Vec::new();
     for (position, item) in items.iter().take(ACCOUNTS_MAX).enumerate() {
-        let fields = Fields::new(item, format!("{SERVICES}[{position}]"), ACCOUNT_FIELDS, place)?;
+        let path = format!("{SERVICES}[{position}]");
+        let told = account_fields::with_variables(item, &path, place, env)?;
+        let fields = Fields::new(&told, path, ACCOUNT_FIELDS, place)?;
         fields.required::<String>("name")?;
         accounts.push(account_fields::read(&fields, AccountOrigin::Services { position }, around, warnings)?);
     }

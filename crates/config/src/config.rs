@@ -1,6 +1,6 @@
 //! The router's configuration as the rest of the house sees it: typed, resolved, valid.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,6 +28,8 @@ pub struct Config {
     pub prices: BTreeMap<String, Price>,
     /// Names that stand for one or several targets, tried in order.
     pub aliases: BTreeMap<String, Vec<String>>,
+    /// Those of them that lists of models leave out.
+    pub hidden_aliases: BTreeSet<String>,
     /// By task, the models of each complexity.
     pub task_routes: BTreeMap<String, TaskRoute>,
     /// Models that stand in for others, as a LiteLLM file has them.
@@ -166,6 +168,8 @@ pub struct Server {
     pub data_dir: PathBuf,
     /// Most bytes of a JSON body.
     pub max_body_bytes: u64,
+    /// Most bytes of a form.
+    pub max_upload_bytes: u64,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<AddressBlock>,
     /// Whether open access may be bound to an address that is not loopback.

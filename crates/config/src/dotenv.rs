@@ -4,54 +4,61 @@
 pub(crate) const LINES_MAX: usize = 10_000;
 
 /// Names and values in the order written (a later line of the same name wins for the caller that collects them), or the
-/// 1-based number of the first line that is no assignment.
+/// 1-based number of the first line that is no assignment. What is quoted may go on over several lines.
 pub(crate) fn parse(text: &str) -> Result<Vec<(String, String)>, usize> {
     let mut found = Vec::new();
-    for (at, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        if at >= LINES_MAX {
-            return Err(at + 1);
+    let mut rest = text.trim_start_matches('\u{feff}');
+    let mut at = 0;
+    while !rest.is_empty() {
+        at += 1;
+        if at > LINES_MAX {
+            return Err(at);
         }
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
+        let (line, after) = rest.split_once('\n').unwrap_or((rest, ""));
+        if line.trim().is_empty() || line.trim_start().starts_with('#') {
+            rest = after;
             continue;
         }
-        let line = line.strip_prefix("export ").map_or(line, str::trim_start);
-        let (name, value) = line.split_once('=').ok_or(at + 1)?;
+        let name = line.split_once('=').ok_or(at)?.0;
+        let value = rest[name.len() + 1..].trim_start_matches([' ', '\t']);
         let name = name.trim();
+        let name = name.strip_prefix("export ").map_or(name, str::trim_start);
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(plain) {
-            return Err(at + 1);
+            return Err(at);
         }
-        found.push((name.to_owned(), unquote(value.trim()).ok_or(at + 1)?));
+        let (value, left) = unquoted(value).ok_or(at)?;
+        found.push((name.to_owned(), value));
+        at += rest[..rest.len() - left.len()].trim_end_matches('\n').matches('\n').count();
+        rest = left;
     }
     Ok(found)
 }
 
-/// A value without its quotes and comment; `None` where a quote is not closed or something but a comment follows it.
-fn unquote(value: &str) -> Option<String> {
-    match value.chars().next() {
-        Some('\'') => {
-            let (inside, rest) = value[1..].split_once('\'')?;
-            comment_only(rest).then(|| inside.to_owned())
-        }
-        Some('"') => double_quoted(&value[1..]),
+/// The value that a text begins with, without its quotes and comment, and the lines behind it; `None` where a quote is not closed or something
+/// but a comment follows it.
+fn unquoted(text: &str) -> Option<(String, &str)> {
+    let (inside, rest) = match text.chars().next() {
+        Some('\'') => text[1..].split_once('\'').map(|(inside, rest)| (inside.to_owned(), rest))?,
+        Some('"') => double_quoted(&text[1..])?,
         // In a bare value `#` starts a comment only after a blank: tokens may contain one.
         _ => {
-            let end = value
-                .char_indices()
-                .find(|&(i, c)| c == '#' && (i == 0 || value[..i].ends_with([' ', '\t'])))
-                .map_or(value.len(), |(i, _)| i);
-            Some(value[..end].trim_end().to_owned())
+            let (line, rest) = text.split_once('\n').unwrap_or((text, ""));
+            let starts_comment = |&(i, c): &(usize, char)| c == '#' && (i == 0 || line[..i].ends_with([' ', '\t']));
+            let end = line.char_indices().find(starts_comment).map_or(line.len(), |(i, _)| i);
+            return Some((line[..end].trim_end().to_owned(), rest));
         }
-    }
+    };
+    let (comment, rest) = rest.split_once('\n').unwrap_or((rest, ""));
+    comment_only(comment).then_some((inside, rest))
 }
 
-fn double_quoted(text: &str) -> Option<String> {
+fn double_quoted(text: &str) -> Option<(String, &str)> {
     let mut inside = String::new();
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {
         match c {
-            '"' => return comment_only(&text[at + 1..]).then_some(inside),
+            '"' => return Some((inside, &text[at + 1..])),
             '\\' => match chars.next()?.1 {
                 'n' => inside.push('\n'),
                 'r' => inside.push('\r'),
@@ -94,6 +101,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_quoted_goes_on_over_lines() {
+        let text = "# services\nLIST='[\n  {\"name\": \"a\"}, # no comment\n\n]' # one\r\nexport TWO=\"x\n=y\\nz\"\nB=2\nno\n";
+        assert_eq!(parse(text), Err(9), "lines go on being counted");
+        let all = parse(text.strip_suffix("no\n").unwrap()).unwrap();
+        let list = "[\n  {\"name\": \"a\"}, # no comment\n\n]";
+        let said: Vec<_> = all.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(said, [("LIST", list), ("TWO", "x\n=y\nz"), ("B", "2")]);
+    }
+
+    #[test]
     fn what_is_no_assignment_is_named_by_its_line() {
         for (text, line) in
             [("A=1\nnonsense\n", 2), ("=1", 1), ("1A=2", 1), ("A B=2", 1), ("A='open", 1), ("\n\nA=\"open", 3), ("A='x'y", 1)]
@@ -109,7 +126,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_quoted_comes_back(value in "[^'\n\r]{0,40}") {
+        fn what_is_quoted_comes_back(value in "[^']{0,40}") {
             prop_assert_eq!(parse(&format!("A='{value}'")), Ok(vec![("A".to_owned(), value)]));
         }
     }

@@ -17,6 +17,8 @@ pub(crate) const KEYS: &[Key] = &[
     Key::value("server.listen", "", "Several `address:port`; they replace host and port.").env(&["LLM_ROUTER_LISTEN"]),
     Key::value("server.data_dir", "~/.llm-router", "Base directory of database, logs, models and files.").env(&["LLM_ROUTER_DATA_DIR"]),
     Key::value("server.max_body", "64MiB", "Largest JSON body.").env(&["LLM_ROUTER_MAX_BODY"]),
+    Key::value("server.max_upload", "512MiB", "Largest form (sound, images); it passes as it comes and is never whole in memory.")
+        .env(&["LLM_ROUTER_MAX_UPLOAD"]),
     Key::value("server.trusted_proxies", "", "Addresses and blocks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.")
         .env(&["LLM_ROUTER_TRUSTED_PROXIES"]),
     Key::value("server.allow_insecure", "false", "Lets open access be bound to an address that is not loopback.")

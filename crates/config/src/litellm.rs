@@ -67,8 +67,9 @@ pub(crate) fn accounts(root: &Node, place: Place, around: &Surroundings, warn: &
         let model: String = entry.required("model_name")?;
         let name = name(&model, i, |name| taken.contains(name));
         taken.insert(name.clone());
-        let params = node.get("litellm_params").unwrap_or(&Node::NOTHING);
-        let params = Fields::lenient(params, format!("model_list[{i}].litellm_params"), PARAM_FIELDS, place, warn)?;
+        let path = format!("model_list[{i}].litellm_params");
+        let told = account_fields::with_variables(node.get("litellm_params").unwrap_or(&Node::NOTHING), &path, place, around.env)?;
+        let params = Fields::lenient(&told, path, PARAM_FIELDS, place, warn)?;
         let info = Fields::lenient(
             node.get("model_info").unwrap_or(&Node::NOTHING),
             format!("model_list[{i}].model_info"),

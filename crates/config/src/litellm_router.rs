@@ -1,7 +1,7 @@
 //! How LiteLLM's files say what is tried after what: retries, rests, fallbacks. `router_settings` is asked first, then `litellm_settings`,
 //! which LiteLLM documents for the same words. Ours of the same meaning win over both where they are written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::config::{Allowed, Breaker, Fallbacks, Strategy, Tries, TryBounds};
@@ -167,6 +167,13 @@ pub(crate) fn aliases(reader: &Reader, into: &mut BTreeMap<String, Vec<String>>)
     Ok(())
 }
 
+/// Further names that are not listed.
+pub(crate) fn hidden_aliases(reader: &Reader) -> BTreeSet<String> {
+    let is_hidden = |node: &Node| node.get("hidden").and_then(bool::from_node) == Some(true);
+    let entries = section_node(reader.root, "model_group_alias").map_or(&[][..], |(_, node)| node.entries());
+    entries.iter().filter(|entry| is_hidden(&entry.node)).map(|entry| entry.key.clone()).collect()
+}
+
 /// A model's name, or the one inside an object.
 fn named(node: &Node) -> Option<String> {
     node.get("model").unwrap_or(node).scalar()
@@ -304,6 +311,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!([&config.aliases["a"], &config.aliases["b"]], [&["m"], &["m"]]);
+        assert_eq!(config.hidden_aliases, BTreeSet::from(["b".to_owned()]));
         assert_eq!(
             (config.fallbacks.always("m"), config.fallbacks.always("other")),
             (&["x".to_owned(), "y".to_owned()][..], &["z".to_owned()][..])

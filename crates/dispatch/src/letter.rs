@@ -8,7 +8,7 @@ use upstream::Account;
 use wire::{Code, Dialect, Failure, capsule, head::Edits, json, losses::Losses};
 
 use crate::{
-    luggage::unseal,
+    luggage::{origin, unseal},
     memory::{Context, Scope},
     run::Dispatch,
 };
@@ -29,9 +29,8 @@ pub(crate) struct Address<'a> {
 impl Address<'_> {
     /// Whose conversation with whom.
     fn scope(&self) -> Scope {
-        let target = self.account.map_or("node", |account| &account.name);
         let caller = self.d.caller.cloned().unwrap_or_else(|| "anyone".into());
-        Scope { caller, origin: format!("{target}/{}", self.model).into() }
+        Scope { caller, origin: origin(self.account.map(|account| &*account.name), self.model).into() }
     }
 
     /// Tokens that the model writes at most, where the operator said so of one of its names.

@@ -20,5 +20,6 @@ mod tries;
 mod way;
 
 pub use health::{Breaker, Health, Resting, Vital, Why};
+pub use luggage::seal_as_sent;
 pub use memory::Memory;
 pub use run::{Dispatch, Rules, Trail, run};

@@ -79,6 +79,16 @@ impl Sealer {
     }
 }
 
+/// What `events` of an answer on `wire`, kept as they came, were to a caller: with the state of `target`'s model sealed. A node's target is `None`.
+pub fn seal_as_sent(caller: Dialect, wire: Dialect, target: Option<&str>, model: &str, events: &mut Vec<Event>) {
+    Sealer::new(caller, wire, &origin(target, model)).seal(events);
+}
+
+/// Where state was made: one account's is another's, nodes are alike.
+pub(crate) fn origin(target: Option<&str>, model: &str) -> String {
+    format!("{}/{model}", target.unwrap_or("node"))
+}
+
 /// Takes the state of `origin` out of its capsules. Thoughts that were made elsewhere go whole.
 pub(crate) fn unseal(request: &mut Request, origin: &str, losses: &mut Losses) {
     for (m, message) in request.messages.iter_mut().enumerate().filter(|(_, m)| m.role == Role::Assistant) {

@@ -21,6 +21,9 @@ use wire::{
 
 use crate::ears::Ears;
 
+/// How many pieces may pass before the clock is asked: an upstream that always has more never lets a stream wait, and its time would never be over.
+const PIECES_UNWATCHED: u32 = 16;
+
 /// The bytes of a stream whose first piece has been seen. Dropping it closes the upstream's connection at once.
 pub(crate) struct Committed {
     first: Option<Bytes>,
@@ -28,11 +31,12 @@ pub(crate) struct Committed {
     guard: Option<InFlight>,
     deadline: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
+    passed: u32,
 }
 
 impl Committed {
     pub(crate) fn new(first: Bytes, rest: Pin<Box<IdleTimeout<ResponseBody>>>, guard: Option<InFlight>, deadline: Instant) -> Self {
-        Self { first: Some(first), rest: Some(rest), guard, deadline, sleep: None }
+        Self { first: Some(first), rest: Some(rest), guard, deadline, sleep: None, passed: 0 }
     }
 
     fn end(&mut self, end: End) {
@@ -40,6 +44,11 @@ impl Committed {
         if let Some(guard) = self.guard.take() {
             guard.end(end);
         }
+    }
+
+    fn too_late(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.end(End::Failed);
+        Poll::Ready(Some(Err("the request's time is over".into())))
     }
 }
 
@@ -54,7 +63,13 @@ impl Body for Committed {
         }
         let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
         match rest.as_mut().poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(Some(Ok(frame))) => {
+                this.passed = this.passed.wrapping_add(1);
+                if this.passed.is_multiple_of(PIECES_UNWATCHED) && Instant::now() >= this.deadline {
+                    return this.too_late();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
             Poll::Ready(Some(Err(error))) => {
                 this.end(if error.timeout().is_some() { End::Failed } else { End::Broken });
                 Poll::Ready(Some(Err(error.into())))
@@ -66,8 +81,7 @@ impl Body for Committed {
             Poll::Pending => {
                 let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(this.deadline)));
                 ready!(sleep.as_mut().poll(cx));
-                this.end(End::Failed);
-                Poll::Ready(Some(Err("the request's time is over".into())))
+                this.too_late()
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::{
     peer::Peer,
     render::{self, Out},
     request,
-    shard::Shard,
+    shard::{Limits, Shard},
     ui,
 };
 
@@ -322,7 +322,7 @@ async fn called(shard: &Arc<Shard>, hall: Hall, peer: Peer, request_id: Arc<str>
     let received = Instant::now();
     let received_at = jiff::Timestamp::now();
     let (head, body) = request.into_parts();
-    let (body, upload) = match payload(operation, &head.headers, body, shard.limits.body_bytes_max).await {
+    let (body, upload) = match payload(operation, &head.headers, body, shard.limits).await {
         Ok(payload) => payload,
         Err(failure) => {
             shard.app.metrics.refused(failure.code.as_str());
@@ -357,39 +357,39 @@ async fn called(shard: &Arc<Shard>, hall: Hall, peer: Peer, request_id: Arc<str>
 }
 
 /// The body in memory, or a form that is passed on as it comes.
-async fn payload(operation: Operation, headers: &HeaderMap, body: Incoming, bytes_max: usize) -> Result<(Bytes, Option<Upload>), Failure> {
+async fn payload(operation: Operation, headers: &HeaderMap, body: Incoming, limits: Limits) -> Result<(Bytes, Option<Upload>), Failure> {
     let form = headers.get(header::CONTENT_TYPE).filter(|_| operation == Operation::Other);
     let Some((kind, scanner)) = form.and_then(|kind| Some((kind, Scanner::of(kind.to_str().ok()?)?))) else {
-        return Ok((body_of(headers, body, bytes_max).await?, None));
+        return Ok((body_of(headers, body, limits.body_bytes_max).await?, None));
     };
     let scanner = scanner?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|n| n > bytes_max as u64) {
-        return Err(refuse_large(headers, body, bytes_max).await);
+    if announced.is_some_and(|n| n > limits.form_bytes_max) {
+        return Err(refuse_large(headers, body, Failure::too_large(limits.form_bytes_max, "server.max_upload")).await);
     }
     let body = body.map_err(|e| net::Error::RequestBody(e.to_string()));
     let body = net::IdleTimeout::new(body, BODY_GAP_MAX).map_err(Into::into);
-    let upload = Upload::open(Box::pin(body), kind.clone(), scanner, announced, bytes_max as u64).await?;
+    let upload = Upload::open(Box::pin(body), kind.clone(), scanner, announced, limits.form_bytes_max).await?;
     Ok((Bytes::new(), Some(upload)))
 }
 
 fn too_large(bytes_max: usize) -> Failure {
-    Failure::new(Code::PayloadTooLarge, format!("the body is larger than {bytes_max} bytes, the most that is taken (`server.max_body`)"))
+    Failure::too_large(bytes_max as u64, "server.max_body")
 }
 
-async fn refuse_large(headers: &HeaderMap, body: Incoming, bytes_max: usize) -> Failure {
+async fn refuse_large(headers: &HeaderMap, body: Incoming, refusal: Failure) -> Failure {
     // A client that waits for "100 Continue" has sent nothing; any other is still writing and would not see the answer.
     if !headers.contains_key(header::EXPECT) {
         discard(body).await;
     }
-    too_large(bytes_max)
+    refusal
 }
 
 /// Reads a body within its bounds.
 async fn body_of(headers: &HeaderMap, mut body: Incoming, bytes_max: usize) -> Result<Bytes, Failure> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|n| n > bytes_max) {
-        return Err(refuse_large(headers, body, bytes_max).await);
+        return Err(refuse_large(headers, body, too_large(bytes_max)).await);
     }
     match timeout(BODY_TIME_MAX, Limited::new(&mut body, bytes_max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),

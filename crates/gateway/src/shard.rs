@@ -8,6 +8,7 @@ use crate::app::App;
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub body_bytes_max: usize,
+    pub form_bytes_max: u64,
     pub header_bytes_max: usize,
     pub header_timeout: Duration,
     /// How long a caller may take nothing of its answer.
@@ -32,6 +33,7 @@ impl Shard {
         let server = &house.config.server;
         let limits = Limits {
             body_bytes_max: usize::try_from(server.max_body_bytes).unwrap_or(usize::MAX),
+            form_bytes_max: server.max_upload_bytes,
             // hyper refuses less than 8 KiB.
             header_bytes_max: (server.max_header_bytes as usize).max(8 << 10),
             header_timeout: server.header_timeout,

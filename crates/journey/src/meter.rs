@@ -57,9 +57,9 @@ impl Source {
     }
 
     /// What was held back, and whether the client is inside a frame.
-    fn finish(&mut self) -> (Bytes, bool) {
+    fn finish(&mut self, is_clean: bool) -> (Bytes, bool) {
         match self {
-            Self::Raw(_, tap) => (tap.finish(), tap.is_inside_frame()),
+            Self::Raw(_, tap) => (tap.finish(is_clean), tap.is_inside_frame()),
             Self::Told(_) => (Bytes::new(), false),
         }
     }
@@ -126,7 +126,7 @@ impl Meter {
     /// The upstream's end: the normal one, or an error that the client must hear of.
     fn end(&mut self, error: Option<BodyError>) -> Option<Bytes> {
         self.is_over = true;
-        let (rest, is_inside_frame) = self.source.finish();
+        let (rest, is_inside_frame) = self.source.finish(error.is_none());
         let seen = self.source.seen();
         let message = match (&error, seen.done, &seen.error) {
             // The upstream's own error frame is all that the client should hear.
@@ -203,7 +203,7 @@ impl Drop for Meter {
         // Everything that the upstream had to say may have been read although the client took the last bytes and left.
         if self.permit.is_some() {
             match &mut self.source {
-                Source::Raw(_, tap) => drop(tap.finish()),
+                Source::Raw(_, tap) => drop(tap.finish(false)),
                 Source::Told(told) => told.as_mut().leave(),
             }
             self.note();

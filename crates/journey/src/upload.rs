@@ -77,8 +77,8 @@ impl Tape {
             let Some(piece) = piece else { continue };
             self.read += piece.len() as u64;
             if self.read > self.read_max {
-                let message = format!("the body is larger than {} bytes, the most that is taken (`server.max_body`)", self.read_max);
-                return Poll::Ready(Err(self.fail(Failure::new(Code::PayloadTooLarge, message))));
+                let refusal = Failure::too_large(self.read_max, "server.max_upload");
+                return Poll::Ready(Err(self.fail(refusal)));
             }
             return Poll::Ready(match self.scanner.feed(&piece) {
                 Ok(named) => Ok(Some((piece, named))),

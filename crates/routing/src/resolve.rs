@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use config::{account::Reach, config::Strategy};
+use config::{
+    account::{Reach, matches_model},
+    config::Strategy,
+};
 use journey::{Candidate, Plan, Target, When};
 use wire::{Code, Failure};
 
@@ -201,7 +204,11 @@ fn prefixed(map: &Map, view: &View<'_>, model: &str) -> Result<Option<Found>, Fa
         if rest.is_empty() {
             return Err(Failure::invalid("model", format!("`{model}` names a provider but no model: write {prefix}{mark}MODEL")));
         }
-        let candidates = named.into_iter().filter(|a| a.serves(rest)).map(|a| candidate(a, rest, rule)).collect::<Vec<_>>();
+        // A pattern that spells the prefix out is the operator's own word on such names.
+        let spelt = |p: &String| p.split_once(mark).is_some_and(|(before, _)| !before.contains('*')) && matches_model(p, model);
+        let own = accounts(map, model, rule, |a| !a.is_fallback() && a.models.iter().any(spelt));
+        let served = named.into_iter().filter(|a| a.serves(rest)).map(|a| candidate(a, rest, rule));
+        let candidates: Vec<Candidate> = own.into_iter().chain(served).collect();
         if !candidates.is_empty() {
             return Ok(Some((rule, ordered(map, view, candidates))));
         }
@@ -377,6 +384,18 @@ mod tests {
         ] {
             assert_eq!(ask(model), Ok((rule, wanted.into_iter().map(str::to_owned).collect())), "{model}");
         }
+    }
+
+    #[test]
+    fn a_pattern_with_a_prefix_goes_before_what_the_prefix_names() {
+        let environment = AccountRoutes { reach: Reach::Prefixed, ..account("openrouter", "openrouter", &[]) };
+        let mut own = account("openrouter/*", "openrouter", &["openrouter/*"]);
+        own.model_map.insert("openrouter/*".into(), "*".into());
+        let accounts = vec![environment, own, account("any", "custom", &["*"])];
+        let plan = plan(&Map::new(accounts, HashMap::new(), None), &Fake(&[]), "openrouter/meta/llama", &[], Dialect::Chat).unwrap();
+        let asked: Vec<_> = plan.candidates.iter().map(|c| (&c.target, &*c.model)).collect();
+        let account = |name: &str| Target::Account { name: name.into() };
+        assert_eq!(asked, [(&account("openrouter/*"), "meta/llama"), (&account("openrouter"), "meta/llama")]);
     }
 
     #[test]

@@ -122,6 +122,8 @@ fn verdict(status: u16, kind: Kind, said: &Said, also_retried: &[u16]) -> Verdic
         (408 | 425 | 429 | 500..=599, _) => Verdict::Retry,
         (409, _) if said.message_has("lock") => Verdict::Retry,
         (status, _) if also_retried.contains(&status) => Verdict::Retry,
+        // A credential and a prompt are not carried to wherever an answer points.
+        (..=399, _) => Verdict::NextTarget,
         (400..=499, Kind::Server | Kind::Overloaded | Kind::Timeout) => Verdict::Retry,
         (400..=499, Kind::ContextLength | Kind::ContentPolicy) => Verdict::GiveBack,
         // One request beyond the whole limit of a window will not fit later either.
@@ -156,7 +158,7 @@ fn kind(row: &Provider, status: u16, said: &Said) -> Kind {
         413 => Kind::TooLarge,
         425 | 429 => Kind::RateLimit,
         503 | 529 => Kind::Overloaded,
-        500..=599 => Kind::Server,
+        ..=399 | 500..=599 => Kind::Server,
         _ => Kind::Invalid,
     }
 }
@@ -232,7 +234,7 @@ mod tests {
         for code in [408, 425, 429, 500, 501, 502, 503, 504, 529, 418] {
             assert_eq!(judge(code, ""), Verdict::Retry, "{code}");
         }
-        for code in [401, 402, 403, 404] {
+        for code in [301, 302, 304, 307, 308, 401, 402, 403, 404] {
             assert_eq!(judge(code, ""), Verdict::NextTarget, "{code}");
         }
         for code in [400, 405, 409, 413, 415, 422] {

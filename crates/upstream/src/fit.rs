@@ -1,7 +1,9 @@
 //! Fits a translated body to a provider: what its server would refuse is dropped, what it calls otherwise is renamed. Bodies of the raw
 //! lane are never touched.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 use wire::{Dialect, ir::Reasoning, losses::Losses};
 
 use crate::catalog::{Chat, Effort, Provider, Refusal};
@@ -44,6 +46,7 @@ pub(crate) fn fit(row: &Provider, wire: Dialect, asked: &Reasoning, body: &mut V
     if wire == Dialect::Responses && !row.instructions.is_empty() {
         fit_stateless(row.instructions, body, &mut done);
     }
+    fit_user(wire, body, &mut done);
     if wire == Dialect::Chat {
         fit_chat(&row.chat, asked, body, losses, &mut done);
     }
@@ -55,6 +58,25 @@ pub(crate) fn fit(row: &Provider, wire: Dialect, asked: &Reasoning, body: &mut V
         }
     }
     done
+}
+
+/// Longest name of an end user that every server takes (OpenAI 64, Zhipu and OpenRouter 128 characters).
+const USER_CHARS_MAX: usize = 64;
+
+/// A name of an end user that is long, or that may be an address (Anthropic refuses those), goes as an opaque one: the same for the same.
+fn fit_user(wire: Dialect, body: &mut Map<String, Value>, done: &mut Vec<Fitted>) {
+    let (user, path) = match wire {
+        Dialect::Messages => (body.get_mut("metadata").and_then(|metadata| metadata.get_mut("user_id")), "metadata.user_id"),
+        Dialect::Chat | Dialect::Responses => (body.get_mut("user"), "user"),
+        Dialect::Gemini => return,
+    };
+    let is_plain = |name: &str| name.len() <= USER_CHARS_MAX && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if let Some(Value::String(name)) = user
+        && !is_plain(name)
+    {
+        *name = format!("user-{}", URL_SAFE_NO_PAD.encode(&Sha256::digest(name.as_bytes())[..24]));
+        done.push(Fitted { path: path.to_owned(), how: How::Changed });
+    }
 }
 
 /// Instructions are wanted, and nothing is stored.

@@ -120,6 +120,11 @@ impl Failure {
         Self::new(Code::InvalidRequest, message).at(param)
     }
 
+    /// A 413 that names the bound and its setting.
+    pub fn too_large(bytes_max: u64, setting: &str) -> Self {
+        Self::new(Code::PayloadTooLarge, format!("the body is larger than {bytes_max} bytes, the most that is taken (`{setting}`)"))
+    }
+
     /// Names the field that is to blame.
     #[must_use]
     pub fn at(mut self, param: impl Into<String>) -> Self {

@@ -52,6 +52,10 @@ struct Ending {
 #[derive(Deserialize)]
 struct Frame {
     #[serde(default)]
+    object: Option<String>,
+    #[serde(default)]
+    message: Option<serde_json::Value>,
+    #[serde(default)]
     usage: Option<Usage>,
     #[serde(default)]
     error: Option<serde_json::Value>,
@@ -181,10 +185,10 @@ impl Tap {
         }
     }
 
-    /// The stream has ended: what was held back.
-    pub fn finish(&mut self) -> Bytes {
+    /// The stream has ended: what was held back. `is_clean`: the upstream ended it, nothing broke.
+    pub fn finish(&mut self, is_clean: bool) -> Bytes {
         match self {
-            Self::Frames(frames) => frames.finish(),
+            Self::Frames(frames) => frames.finish(is_clean),
             Self::Events { decoder, seen, events, .. } => {
                 decoder.finish(events);
                 // Whether it was cut is the meter's to say.
@@ -231,6 +235,8 @@ pub struct Frames {
     skipping: bool,
     /// Usage may have any of its names.
     is_lenient: bool,
+    /// The last thing that was said is why the answer ended: some servers leave the end mark out.
+    is_said: bool,
     seen: Seen,
 }
 
@@ -249,11 +255,12 @@ impl Frames {
     }
 
     /// The stream has ended: what was held back, a frame without its end.
-    fn finish(&mut self) -> Bytes {
+    fn finish(&mut self, is_clean: bool) -> Bytes {
         let rest = self.held.split().freeze();
         if !rest.is_empty() {
             self.frame(&rest);
         }
+        self.seen.done |= is_clean && self.is_said;
         rest
     }
 
@@ -297,7 +304,8 @@ impl Frames {
             return false;
         }
         self.seen.frames += 1;
-        let may_end = memchr::memmem::find(data, b"\"finish_reason\":\"").is_some();
+        let was_said = std::mem::take(&mut self.is_said);
+        let may_end = may_end(data);
         let may_use = memchr::memmem::find(data, b"\"usage\":{").is_some() || memchr::memmem::find(data, b"\"usage\": {").is_some();
         let may_fail = memchr::memmem::find(data, b"\"error\"").is_some();
         if !(may_end || may_use || may_fail) {
@@ -306,10 +314,14 @@ impl Frames {
         let Ok(read) = serde_json::from_slice::<Frame>(data) else { return false };
         if let Some(error) = read.error.filter(|e| !e.is_null()) {
             self.seen.error = Some(message_of(&error));
+        } else if read.object.as_deref() == Some("error") {
+            self.seen.error = Some(message_of(&serde_json::json!({ "message": read.message })));
         }
         let no_choices = read.choices.as_ref().is_some_and(Vec::is_empty);
-        if let Some(reason) = read.choices.and_then(|c| c.into_iter().find_map(|c| c.finish_reason)) {
+        self.is_said = was_said && no_choices;
+        if let Some(reason) = read.choices.and_then(|c| c.into_iter().find_map(|c| c.finish_reason)).filter(|reason| !reason.is_empty()) {
             self.seen.finish = Some(reason);
+            self.is_said = true;
         }
         if let Some(usage) = read.usage {
             self.seen.usage = if self.is_lenient { usage_of_other(data).or(self.seen.usage) } else { Some(ir::Usage::from_chat(&usage)) };
@@ -318,6 +330,14 @@ impl Frames {
         false
     }
 }
+
+/// Whether a frame may say why its answer ended.
+fn may_end(data: &[u8]) -> bool {
+    let says = |at: usize| data[at + FINISH.len()..].trim_ascii_start().first() == Some(&b'"');
+    memchr::memmem::find_iter(data, FINISH).any(says)
+}
+
+const FINISH: &[u8] = b"\"finish_reason\":";
 
 fn may_be_usage_only(piece: &[u8]) -> bool {
     memchr::memmem::find(piece, b"\"usage\"").is_some()
@@ -362,7 +382,7 @@ mod tests {
         for part in parts {
             out.extend_from_slice(&tap.feed(Bytes::copy_from_slice(part)));
         }
-        out.extend_from_slice(&tap.finish());
+        out.extend_from_slice(&tap.finish(true));
         (out, tap.seen().clone())
     }
 
@@ -402,8 +422,30 @@ mod tests {
 
     #[test]
     fn sees_an_error_inside() {
-        let (_, seen) = run(false, &[b"data: {\"error\":{\"message\":\"out of memory\"}}\n\n"]);
-        assert_eq!((seen.error.as_deref(), seen.done), (Some("out of memory"), false));
+        for error in [r#"{"error":{"message":"out of memory"}}"#, r#"{"object": "error", "message": "out of memory", "code": 500}"#] {
+            let (_, seen) = run(false, &[format!("data: {error}\n\n").as_bytes()]);
+            assert_eq!((seen.error.as_deref(), seen.done), (Some("out of memory"), false), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_reason_at_the_end_is_as_good_as_an_end_mark() {
+        let spaced = LAST.replace(':', ": ");
+        for (frames, is_whole) in [
+            (&[TEXT, LAST][..], true),
+            (&[TEXT, &spaced], true),
+            (&[LAST, USAGE], true),
+            (&[TEXT], false),
+            (&[LAST, TEXT], false),
+            (&[USAGE], false),
+        ] {
+            for is_clean in [true, false] {
+                let mut tap = Tap::new(Dialect::Chat, false);
+                frames.iter().for_each(|frame| drop(tap.feed(format!("{frame}\n\n").into())));
+                tap.finish(is_clean);
+                assert_eq!(tap.seen().done, is_whole && is_clean, "{frames:?}");
+            }
+        }
     }
 
     proptest! {

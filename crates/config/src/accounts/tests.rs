@@ -295,3 +295,24 @@ fn a_dated_version_moves_azures_path() {
     assert!(load(&file(", api_version: 'a&b=c'"), &[]).is_err());
     assert!(load("", &[key, endpoint, ("OPENAI_API_VERSION", "a b")]).is_err());
 }
+
+#[test]
+fn every_value_of_an_account_may_stand_in_a_variable() {
+    let variables = &[("BASE", "https://mine.example/v1"), ("ORG", "org-1"), ("RPM", "7"), ("KEY", "k"), ("VERSION", "2024-10-21")][..];
+    let ours = "accounts:\n  - {name: a, base_url: env:BASE, organization: os.environ/ORG, project: env:ORG, priority: env:RPM, api_key: env:KEY}\n";
+    let account = &accounts(ours, variables)[0];
+    assert_eq!(
+        (&*account.base_url, account.organization.as_deref(), account.project.as_deref()),
+        ("https://mine.example/v1", Some("org-1"), Some("org-1"))
+    );
+    assert_eq!((account.priority, key(account), account.api_key_variable.as_deref()), (7, Some("k"), Some("KEY")));
+    let theirs = "model_list:\n  - model_name: m\n    litellm_params: {model: azure/m, api_base: os.environ/BASE, api_version: os.environ/VERSION, organization: os.environ/ORG, rpm: os.environ/RPM}\n";
+    let account = &accounts(theirs, variables)[0];
+    assert!(account.base_url.starts_with("https://mine.example"), "{}", account.base_url);
+    assert_eq!((account.organization.as_deref(), account.limits.rpm), (Some("org-1"), Some(7)));
+    let missing = load(theirs, &variables[1..]).unwrap_err().to_string();
+    assert!(
+        missing.contains("line 3") && missing.contains("model_list[0].litellm_params.api_base: the variable BASE is not set"),
+        "{missing}"
+    );
+}

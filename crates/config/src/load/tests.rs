@@ -36,7 +36,7 @@ fn sample(key: &Key) -> &'static str {
             "some-name"
         }
         "server.trusted_proxies" => "10.0.0.0/8",
-        "server.max_body" | "server.max_header" => "77KiB",
+        "server.max_body" | "server.max_upload" | "server.max_header" => "77KiB",
         "retry_statuses" => "500,503",
         "retry.backoff" => "1s..3s",
         "retry.retry_budget" => "7%",

@@ -149,7 +149,7 @@ fn all(app: &App) -> BTreeMap<String, Value> {
         let more = json!({"backend_type": "node", "nodes": [], "loaded": false, "ready": false, "size": manifest.bytes()});
         models.entry(row.name.clone()).or_insert_with(|| entry(&house, &row.name, "node", more));
     }
-    for (name, targets) in &house.map.aliases {
+    for (name, targets) in house.map.aliases.iter().filter(|(name, _)| !house.config.hidden_aliases.contains(*name)) {
         models.entry(name.clone()).or_insert_with(|| entry(&house, name, "llm-router", json!({"alias_of": targets})));
     }
     if house.map.default_model.is_some() {

@@ -26,8 +26,11 @@ const SECRET_BYTES_MIN: usize = 8;
 
 /// The texts of a request and of its answer, of what was kept of them.
 pub fn of(receipt: &Receipt, kept: &Kept, house: &House) -> Option<Bodies> {
+    let wire = kept.far.as_ref().map(|far| far.wire);
     let (answer, is_told_cut) = match &kept.far.as_ref().map(|far| far.kept()) {
-        Some(far) if let Said::Told(story) = &far.answer => (Cow::Owned(told(receipt, story.events(), &kept.answer)), far.is_answer_cut),
+        Some(far) if let Said::Told(story) = &far.answer => {
+            (Cow::Owned(told(receipt, wire, story.events(), &kept.answer)), far.is_answer_cut)
+        }
         _ => (answer(kept, receipt.operation, &receipt.request_id), false),
     };
     let secrets = Secrets::of(receipt, kept, house);
@@ -96,13 +99,17 @@ fn answer<'k>(kept: &'k Kept, operation: Operation, request_id: &str) -> Cow<'k,
 }
 
 /// What a translated stream told its caller, with the error that may have ended it.
-fn told(receipt: &Receipt, events: &[Event], end: &Said) -> Vec<u8> {
+fn told(receipt: &Receipt, wire: Option<Dialect>, events: &[Event], end: &Said) -> Vec<u8> {
     let mut events = events.to_vec();
     for event in &mut events {
         // Not every dialect says when it began.
         if let Event::Start { created: created @ 0, .. } = event {
             *created = receipt.received_at.as_second();
         }
+    }
+    if let (Some(wire), Some(model)) = (wire, &receipt.model_served) {
+        let account = receipt.target.as_deref().filter(|_| receipt.node.is_none());
+        dispatch::seal_as_sent(receipt.operation.dialect(), wire, account, model, &mut events);
     }
     if let (Said::Stream(frames), Operation::Generate(dialect)) = (end, receipt.operation) {
         events.extend(read(frames, dialect).unwrap_or_default());

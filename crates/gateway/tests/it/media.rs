@@ -149,7 +149,7 @@ async fn a_large_form_moves_on_where_nothing_of_it_was_sent() {
 #[tokio::test]
 async fn forms_have_their_bounds() {
     let upstream = FakeUpstream::start(Script::always(text()));
-    let router = Setup::new().upstream("mock", &upstream).set("server", json!({"max_body": "1MiB"})).start();
+    let router = Setup::new().upstream("mock", &upstream).set("server", json!({"max_upload": "1MiB"})).start();
     let kind = format!("multipart/form-data; boundary={BOUNDARY}");
     let large = form(&[("model", b"gpt-mock"), ("file", &sound(2 << 20))]);
     let path = "/v1/audio/transcriptions";

@@ -116,6 +116,19 @@ async fn a_caller_that_reads_slowly_holds_up_its_upstream_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_always_has_more_ends_with_its_time() {
+    let upstream = FakeUpstream::start(Script::always(much()));
+    let total = std::time::Duration::from_secs(1);
+    let router = Setup::new().upstream("mock", &upstream).set("timeouts", json!({"total": "1s"})).start();
+    let stream = router.chat("gpt-mock", json!({"stream": true})).header("x-request-id", "endless").open().await;
+    // Its time goes by; what is read then lies ready, so nothing ever has to be waited for.
+    tokio::time::sleep(total).await;
+    let said = stream.rest().await;
+    assert!(said.contains("the request's time is over") && !said.contains("[DONE]"), "{} bytes", said.len());
+    assert_eq!(&*router.record("endless").await.outcome, "error");
+}
+
+#[tokio::test]
 async fn a_caller_that_takes_nothing_is_left() {
     let upstream = FakeUpstream::start(Script::always(much()));
     let router = Setup::new().upstream("mock", &upstream).set("timeouts", json!({"idle": "1s"})).start();

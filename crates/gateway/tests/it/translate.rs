@@ -396,3 +396,40 @@ async fn every_frame_of_a_translated_stream_goes_on_at_once() {
         soon("the end", stream.rest()).await;
     }
 }
+
+#[tokio::test]
+async fn the_record_of_a_stream_has_state_as_the_caller_got_it() {
+    let piece = |parts: Value, more: Value| {
+        let mut chunk = json!({"responseId": "r", "modelVersion": "gemini-mock", "candidates": [{"index": 0, "content": {"role": "model", "parts": parts}}]});
+        chunk["candidates"][0].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        format!("data: {chunk}\n\n")
+    };
+    let thought = piece(json!([{"text": "Hm.", "thought": true, "thoughtSignature": "Z2VtaW5p"}]), json!({}));
+    let upstream =
+        FakeUpstream::start(Script::always(Reply::events([thought, piece(json!([{"text": "Blue."}]), json!({"finishReason": "STOP"}))])));
+    let router = house(&upstream);
+    let body = json!({"model": "gemini-mock", "max_tokens": 64, "stream": true, "messages": [{"role": "user", "content": "Which?"}]});
+    let told = router.ask(Method::POST, "/v1/messages").json(&body).header("x-request-id", "sealed").send().await.text();
+    let frames = told.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+    let sealed = frames.filter_map(|frame| frame["delta"]["signature"].as_str().map(str::to_owned)).collect::<String>();
+    assert!(!sealed.is_empty() && !told.contains("Z2VtaW5p"), "{told}");
+    router.record("sealed").await;
+    let kept = router.get("/api/dashboard/request-responses/sealed").send().await.json();
+    assert_eq!(kept["response_body"]["content"][0]["signature"], sealed, "{kept}");
+    assert!(kept["upstream_response_body"].to_string().contains("Z2VtaW5p"), "{kept}");
+}
+
+#[tokio::test]
+async fn a_long_name_of_an_end_user_goes_as_one_that_servers_take() {
+    let upstream = FakeUpstream::start(Script::default());
+    let router = house(&upstream);
+    let long = format!("user_{}_account__session_1", "0123456789abcdef".repeat(8));
+    let body =
+        json!({"model": "gpt-mock", "max_tokens": 9, "metadata": {"user_id": long}, "messages": [{"role": "user", "content": "hi"}]});
+    for _ in 0..2 {
+        let answer = router.ask(Method::POST, "/v1/messages").json(&body).send().await;
+        assert_eq!((answer.status, answer.header("x-llm-router-fidelity")), (200, "lossy; changed=user"), "{}", answer.text());
+    }
+    let (first, again) = (got(&upstream).await["user"].clone(), got(&upstream).await["user"].clone());
+    assert!(first == again && first.as_str().is_some_and(|name| name.len() <= 64 && name.starts_with("user-")), "{first} {again}");
+}

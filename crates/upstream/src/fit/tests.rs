@@ -42,6 +42,24 @@ fn openai_gets_its_own_words() {
 }
 
 #[test]
+fn an_end_users_name_is_short_and_no_address() {
+    let name = |wire, name: &str| {
+        let body = if wire == Dialect::Messages { json!({"metadata": {"user_id": name}}) } else { json!({"user": name}) };
+        let (after, losses, _) = fitted("openai-compatible", wire, body);
+        let after = if wire == Dialect::Messages { &after["metadata"]["user_id"] } else { &after["user"] };
+        (after.as_str().unwrap().to_owned(), losses.changed)
+    };
+    for wire in [Dialect::Chat, Dialect::Responses, Dialect::Messages] {
+        assert_eq!(name(wire, "team-7_Bob"), ("team-7_Bob".to_owned(), vec![]));
+        let (address, changed) = name(wire, "bob@example.com");
+        assert!(!address.contains('@') && !changed.is_empty(), "{address}");
+        assert_eq!(name(wire, "bob@example.com").0, address, "the same for the same");
+        let (long, _) = name(wire, &"x".repeat(65));
+        assert!(long.len() <= 64 && long != address, "{long}");
+    }
+}
+
+#[test]
 fn mistral_gets_ids_of_nine() {
     let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
     let body = json!({"model": "mistral-large-latest", "tool_choice": "required", "max_completion_tokens": 5, "reasoning_effort": "medium", "messages": [

@@ -10,7 +10,7 @@ fn run(dialect: Dialect, strip: bool, bytes: &[u8], at: &[usize]) -> (Vec<u8>, T
     for ends in at.windows(2) {
         out.extend_from_slice(&tap.feed(Bytes::copy_from_slice(&bytes[ends[0]..ends[1]])));
     }
-    out.extend_from_slice(&tap.finish());
+    out.extend_from_slice(&tap.finish(true));
     (out, tap)
 }
 

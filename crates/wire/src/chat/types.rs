@@ -253,12 +253,17 @@ pub struct ChatChunk {
 pub struct ChunkChoice {
     #[serde(default)]
     pub index: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_nothing")]
     pub delta: Delta,
     #[serde(default)]
     pub finish_reason: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<Logprobs>,
+}
+
+/// Some servers write `null` where they have nothing to say.
+fn null_as_nothing<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Option::deserialize(from).map(Option::unwrap_or_default)
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -131,12 +131,19 @@ impl Decoder {
     /// The bytes have ended; a stream that had no normal end gives [`Event::Failed`].
     pub fn finish(&mut self, out: &mut Vec<Event>) {
         let mut sse = std::mem::take(&mut self.sse);
+        let mut is_cut = false;
         sse.finish(|event| {
             // The beginning of a frame is no frame of another shape: it was cut off.
-            if event.data.trim() == "[DONE]" || serde_json::from_str::<serde::de::IgnoredAny>(&event.data).is_ok() {
+            is_cut = event.data.trim() != "[DONE]" && serde_json::from_str::<serde::de::IgnoredAny>(&event.data).is_err();
+            if !is_cut {
                 self.event(&event, out);
             }
         });
+        // Some servers leave the mark out behind the reason why they end.
+        let is_said = !self.choices.is_empty() && self.choices.values().all(|choice| choice.reason.is_some());
+        if !self.over && !is_cut && is_said {
+            self.end(out);
+        }
         if !self.over {
             self.fail("the upstream's stream ended before its end mark".to_owned(), Some("stream_truncated".to_owned()), out);
         }
@@ -159,7 +166,9 @@ impl Decoder {
             self.fail("the upstream sent a frame that is not JSON".to_owned(), None, out);
             return;
         };
-        if let Some(error) = value.get("error").filter(|e| !e.is_null()) {
+        // vLLM's own shape has the error's members at the top.
+        let is_error = value["object"] == "error";
+        if let Some(error) = value.get("error").filter(|e| !e.is_null()).or(Some(&value).filter(|_| is_error)) {
             let message = error["message"].as_str().or(error.as_str()).unwrap_or("the upstream reported an error").to_owned();
             let number = error["code"].as_u64().map(|n| n.to_string());
             let code = error["code"].as_str().or(error["type"].as_str()).map(str::to_owned).or(number);
@@ -261,7 +270,7 @@ impl OpenChoice {
             self.close(choice, out);
             self.calls.piece(choice, call, &rare.calls[at], &mut self.next, out)?;
         }
-        self.reason = finish_reason.or(self.reason.take());
+        self.reason = finish_reason.filter(|reason| !reason.is_empty()).or(self.reason.take());
         Ok(())
     }
 
