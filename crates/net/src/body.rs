@@ -17,6 +17,7 @@ use crate::{
     error::{BoxError, Error},
     h1::{Answer, Decoder, Sending},
     idle::IdleTimeout,
+    inflate::Inflate,
     pool::{Host, Line},
 };
 
@@ -95,14 +96,20 @@ pub struct ResponseBody {
     line: Option<(Line, Arc<Host>)>,
     /// The rest of the request, where the answer began before all of it was sent.
     sending: Option<Box<Sending>>,
+    /// Where it comes compressed.
+    inflate: Option<Box<Inflate>>,
 }
 
 impl ResponseBody {
     pub(crate) fn of(answer: Answer, line: Line, host: Arc<Host>) -> Response<Self> {
-        let Answer { response, first, decoder, keeps_alive, sending } = answer;
-        let mut body = Self { first, decoder, keeps_alive, line: Some((line, host)), sending };
+        let Answer { mut response, first, decoder, keeps_alive, sending } = answer;
+        let mut body = Self { first, decoder, keeps_alive, line: Some((line, host)), sending, inflate: None };
         if body.decoder.is_done() {
             body.settle();
+        }
+        // Nothing at all is no compressed nothing.
+        if !body.is_end_stream() {
+            body.inflate = Inflate::of(response.headers_mut());
         }
         response.map(|()| body)
     }
@@ -116,6 +123,26 @@ impl ResponseBody {
         let is_clean = self.keeps_alive && self.sending.is_none();
         if let Some((line, host)) = self.line.take().filter(|_| is_clean) {
             host.give_back(line);
+        }
+    }
+
+    /// The next piece as it was before it was compressed, if it was.
+    fn poll_inflated(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, String>> {
+        loop {
+            let piece = ready!(self.poll_piece(cx))?;
+            let Some(inflate) = &mut self.inflate else { return Poll::Ready(Ok(piece)) };
+            let is_end = piece.is_none();
+            let inflated = match piece {
+                Some(piece) => inflate.feed(&piece),
+                None => inflate.finish(),
+            };
+            let inflated = inflated.map_err(|e| format!("it is not compressed as it says: {e}"))?;
+            if is_end {
+                self.inflate = None;
+            }
+            if is_end || !inflated.is_empty() {
+                return Poll::Ready(Ok(Some(inflated).filter(|data| !data.is_empty())));
+            }
         }
     }
 
@@ -162,10 +189,11 @@ impl HttpBody for ResponseBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
-        Poll::Ready(match ready!(this.poll_piece(cx)) {
+        Poll::Ready(match ready!(this.poll_inflated(cx)) {
             Ok(piece) => piece.map(|data| Ok(Frame::data(data))),
             Err(cause) => {
                 this.line = None;
+                this.inflate = None;
                 this.decoder = Decoder::Done;
                 Some(Err(Error::Body(cause)))
             }
@@ -173,12 +201,13 @@ impl HttpBody for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_empty() && self.decoder.is_done()
+        self.first.is_empty() && self.decoder.is_done() && self.inflate.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
         let first = self.first.len() as u64;
         match self.decoder {
+            _ if self.inflate.is_some() => SizeHint::default(),
             Decoder::Sized(left) => SizeHint::with_exact(first + left),
             Decoder::Done => SizeHint::with_exact(first),
             Decoder::Chunked(_) | Decoder::ToEnd => SizeHint::default(),

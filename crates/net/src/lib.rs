@@ -12,6 +12,7 @@ mod fetch;
 mod guard;
 mod h1;
 mod idle;
+mod inflate;
 mod pool;
 mod proxy;
 mod stream;

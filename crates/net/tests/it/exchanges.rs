@@ -203,3 +203,21 @@ fn each_runtime_has_its_own_client() {
     }
     assert_eq!((upstream.requests().len(), upstream.connections()), (40, 2));
 }
+
+/// `{"said":"compressed"}` by gzip.
+const GZIPPED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\xff\xab\x56\x2a\x4e\xcc\x4c\x51\xb2\x52\x4a\xce\xcf\x2d\x28\x4a\x2d\x2e\x4e\x4d\x51\xaa\x05\x00\x9f\x19\xf0\xc7\x15\x00\x00\x00";
+
+#[tokio::test]
+async fn a_compressed_answer_is_read_and_the_next_takes_the_same_connection() {
+    let whole = || Reply::whole("application/json", GZIPPED).header("content-encoding", "gzip");
+    let cut = Reply::whole("application/json", &GZIPPED[..20]).header("content-encoding", "gzip");
+    let upstream = FakeUpstream::start(Script::sequence([whole(), whole().split_every(3), cut]));
+    let client = client();
+    for _ in 0..2 {
+        let response = client.send(post(&upstream, Bytes::from_static(b"{}")), &PATIENT).await.expect("an answer");
+        assert!(!response.headers().contains_key("content-encoding") && !response.headers().contains_key("content-length"));
+        assert_eq!(text(response).await.expect("a body"), "{\"said\":\"compressed\"}");
+    }
+    assert!(matches!(chat(&client, &upstream).await, Err(Error::Body(_))), "cut off");
+    assert_eq!(upstream.connections(), 1);
+}
