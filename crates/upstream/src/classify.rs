@@ -122,12 +122,13 @@ fn verdict(status: u16, kind: Kind, said: &Said, also_retried: &[u16]) -> Verdic
         (408 | 425 | 429 | 500..=599, _) => Verdict::Retry,
         (409, _) if said.message_has("lock") => Verdict::Retry,
         (status, _) if also_retried.contains(&status) => Verdict::Retry,
-        // A credential and a prompt are not carried to wherever an answer points.
-        (..=399, _) => Verdict::NextTarget,
         (400..=499, Kind::Server | Kind::Overloaded | Kind::Timeout) => Verdict::Retry,
         (400..=499, Kind::ContextLength | Kind::ContentPolicy) => Verdict::GiveBack,
-        // One request beyond the whole limit of a window will not fit later either.
-        (400..=499, Kind::Key | Kind::Model | Kind::RateLimit) | (400, Kind::Endpoint) | (401..=404, _) => Verdict::NextTarget,
+        // A credential and a prompt are not carried to wherever an answer points. One request beyond the whole limit of a window will not
+        // fit later either.
+        (..=399, _) | (400..=499, Kind::Key | Kind::Model | Kind::RateLimit) | (400, Kind::Endpoint) | (401..=404, _) => {
+            Verdict::NextTarget
+        }
         _ => Verdict::GiveBack,
     }
 }
