@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 use testkit::{FakeUpstream, Gate, Reply, Script};
 
-use crate::router::{Router, Setup, soon};
+use crate::router::{MASTER, Router, Setup, soon};
 
 /// One account for each wire, all at the same upstream.
 fn house(upstream: &FakeUpstream) -> Router {
@@ -414,7 +414,7 @@ async fn the_record_of_a_stream_has_state_as_the_caller_got_it() {
     let sealed = frames.filter_map(|frame| frame["delta"]["signature"].as_str().map(str::to_owned)).collect::<String>();
     assert!(!sealed.is_empty() && !told.contains("Z2VtaW5p"), "{told}");
     router.record("sealed").await;
-    let kept = router.get("/api/dashboard/request-responses/sealed").send().await.json();
+    let kept = router.get("/api/dashboard/request-responses/sealed").key(MASTER).send().await.json();
     assert_eq!(kept["response_body"]["content"][0]["signature"], sealed, "{kept}");
     assert!(kept["upstream_response_body"].to_string().contains("Z2VtaW5p"), "{kept}");
 }
