@@ -126,9 +126,7 @@ fn verdict(status: u16, kind: Kind, said: &Said, also_retried: &[u16]) -> Verdic
         (400..=499, Kind::ContextLength | Kind::ContentPolicy) => Verdict::GiveBack,
         // A credential and a prompt are not carried to wherever an answer points. One request beyond the whole limit of a window will not
         // fit later either.
-        (..=399, _) | (400..=499, Kind::Key | Kind::Model | Kind::RateLimit) | (400, Kind::Endpoint) | (401..=404, _) => {
-            Verdict::NextTarget
-        }
+        (..=399 | 401..=404, _) | (400..=499, Kind::Key | Kind::Model | Kind::RateLimit) | (400, Kind::Endpoint) => Verdict::NextTarget,
         _ => Verdict::GiveBack,
     }
 }
