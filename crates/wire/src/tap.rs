@@ -441,7 +441,9 @@ mod tests {
         ] {
             for is_clean in [true, false] {
                 let mut tap = Tap::new(Dialect::Chat, false);
-                frames.iter().for_each(|frame| drop(tap.feed(format!("{frame}\n\n").into())));
+                for frame in frames {
+                    tap.feed(format!("{frame}\n\n").into());
+                }
                 tap.finish(is_clean);
                 assert_eq!(tap.seen().done, is_whole && is_clean, "{frames:?}");
             }
