@@ -20,6 +20,7 @@ mod tokens;
 mod tools;
 
 use std::{
+    borrow::Cow,
     sync::{Arc, OnceLock, atomic::AtomicBool},
     time::{Duration, Instant},
 };
@@ -104,9 +105,22 @@ impl App {
 
     /// A use of a model, which is loaded first where it is not. Where that takes too long it goes on, and the caller is told to come back.
     async fn lease(&self, model: &str) -> Result<Lease, Failure> {
+        let model = &*self.meant(model).await;
         match tokio::time::timeout(self.load_patience, self.pool.acquire(model)).await {
             Ok(leased) => leased,
             Err(_elapsed) => Err(self.still_loading(&self.pool.find(model).await?.id)),
+        }
+    }
+
+    /// What is asked for; for an agent, which announces its models by names of its own, what that name leads to.
+    async fn meant<'a>(&self, model: &'a str) -> Cow<'a, str> {
+        if !self.access.is_agent() {
+            return Cow::Borrowed(model);
+        }
+        let shelf = self.pool.library().fresh().await;
+        match shelf.find(model) {
+            Some(_) => Cow::Borrowed(model),
+            None => announced(model, &shelf.ids()).map_or(Cow::Borrowed(model), Cow::Owned),
         }
     }
 
@@ -162,4 +176,27 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(reply::method_not_allowed)
         .layer(middleware::from_fn_with_state(app.clone(), reply::around))
         .with_state(app)
+}
+
+/// What is meant by an announced name that no file has: they begin with the word `local`, and what follows is a model's id, or there is only one.
+fn announced(name: &str, ids: &[String]) -> Option<String> {
+    let bare = name.strip_prefix("local")?.trim_start_matches(['_', '-', '/', ':']);
+    match (ids.iter().find(|id| id.eq_ignore_ascii_case(bare)), ids) {
+        (Some(id), _) | (None, [id]) => Some(id.clone()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announced_name_leads_to_its_model() {
+        let meant = |name: &str, ids: &[&str]| announced(name, &ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(meant("local_mistral-7b-instruct-q4", &["tiny"]).as_deref(), Some("tiny"), "it has no other");
+        assert_eq!(meant("local_Second", &["first", "second"]).as_deref(), Some("second"));
+        assert_eq!(meant("local/third", &["first", "second"]), None, "that is for the caller to say");
+        assert_eq!(meant("third", &["tiny"]), None, "a slip of the pen finds nothing");
+    }
 }

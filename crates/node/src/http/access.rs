@@ -38,6 +38,11 @@ impl Access {
         Self { is_agent: true, ..Self::default() }
     }
 
+    /// Whether this node joined as an agent: by names of its own choice.
+    pub(crate) fn is_agent(&self) -> bool {
+        self.is_agent
+    }
+
     /// The router's secret, from its answer to the registration.
     pub fn set_secret(&self, secret: Option<String>) {
         *self.secret.lock().unwrap_or_else(PoisonError::into_inner) = secret.filter(|secret| !secret.is_empty());

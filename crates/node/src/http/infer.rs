@@ -27,28 +27,17 @@ pub(super) async fn infer(State(app): State<Arc<App>>, id: Extension<RequestId>,
     let (mut head, body) = request.into_parts();
     let body = reply::body(&app, Request::from_parts(head.clone(), body)).await?;
     let asked: Map<String, Value> = wire::json::parse(&body)?;
-    let shelf = app.pool.library().shelf();
-    let asked = as_chat(asked, |name| shelf.find(name).is_some(), || shelf.ids())?;
+    let first = || app.pool.library().shelf().ids().into_iter().next();
+    let asked = as_chat(asked, first)?;
     head.headers.remove(CONTENT_LENGTH);
     chat(State(app), id, Request::from_parts(head, Body::from(Value::Object(asked).to_string()))).await
 }
 
 /// A request without a model is for the first there is.
-fn as_chat(
-    mut asked: Map<String, Value>,
-    is_here: impl Fn(&str) -> bool,
-    ids: impl Fn() -> Vec<String>,
-) -> Result<Map<String, Value>, Failure> {
-    let meant = match asked.get("model") {
-        None | Some(Value::Null) => {
-            let first = ids().into_iter().next();
-            Some(first.ok_or_else(|| Failure::new(Code::ModelNotFound, "there is no model here").at("model"))?)
-        }
-        Some(Value::String(name)) if !is_here(name) => meant(name, &ids()),
-        Some(_) => None,
-    };
-    if let Some(meant) = meant {
-        asked.insert("model".to_owned(), meant.into());
+fn as_chat(mut asked: Map<String, Value>, first: impl Fn() -> Option<String>) -> Result<Map<String, Value>, Failure> {
+    if asked.get("model").is_none_or(Value::is_null) {
+        let first = first().ok_or_else(|| Failure::new(Code::ModelNotFound, "there is no model here").at("model"))?;
+        asked.insert("model".to_owned(), first.into());
     }
     if !asked.contains_key("messages")
         && let Some(prompt) = asked.remove("prompt")
@@ -60,22 +49,13 @@ fn as_chat(
     Ok(asked)
 }
 
-/// What is meant by a name that no file has: agents announce their models by names that begin with the word `local`. Any other is unknown.
-fn meant(name: &str, ids: &[String]) -> Option<String> {
-    let bare = name.strip_prefix("local")?.trim_start_matches(['_', '-', '/', ':']);
-    match (ids.iter().find(|id| id.eq_ignore_ascii_case(bare)), ids) {
-        (Some(id), _) | (None, [id]) => Some(id.clone()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(asked: Value) -> Value {
         let Value::Object(asked) = asked else { unreachable!("tests give objects") };
-        as_chat(asked, |name| name == "m", || vec!["first".to_owned(), "second".to_owned()]).map(Value::Object).unwrap()
+        as_chat(asked, || Some("first".to_owned())).map(Value::Object).unwrap()
     }
 
     #[test]
@@ -86,17 +66,6 @@ mod tests {
         let chat = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
         assert_eq!(read(chat.clone()), chat);
         assert_eq!(read(json!({"model": "m", "prompt": "p", "max_tokens": 3}))["max_tokens"], 3);
-        assert!(as_chat(Map::new(), |_| false, Vec::new).is_err());
-    }
-
-    #[test]
-    fn a_name_of_the_agents_own_leads_to_its_model() {
-        let meant_of = |name: &str, ids: &[&str]| meant(name, &ids.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert_eq!(meant_of("local_mistral-7b-instruct-q4", &["tiny"]).as_deref(), Some("tiny"), "it has no other");
-        assert_eq!(meant_of("local_Second", &["first", "second"]).as_deref(), Some("second"));
-        assert_eq!(meant_of("local/third", &["first", "second"]), None, "that is for the caller to say");
-        assert_eq!(meant_of("third", &["tiny"]), None, "a slip of the pen finds nothing");
-        assert_eq!(read(json!({"model": "local:second", "messages": []}))["model"], "second");
-        assert_eq!(read(json!({"model": "third", "messages": []}))["model"], "third");
+        assert!(as_chat(Map::new(), || None).is_err());
     }
 }

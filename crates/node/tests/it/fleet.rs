@@ -201,6 +201,10 @@ fn an_agent_joins_by_name_and_answers_infer() {
     assert_eq!(text(&json!({"prompt": "one two"})), "one two");
     assert_eq!(text(&Node::body("tiny", "three", json!({}))), "three");
     assert_eq!(node.post("/infer", &json!({"model": "no", "prompt": "x"})).status, 404);
+    for path in ["/infer", "/v1/chat/completions"] {
+        let answer = node.post(path, &Node::body("local_mistral-7b-instruct-q4", "four", json!({}))).json();
+        assert_eq!(answer["choices"][0]["message"]["content"], "four", "an announced name, on {path}: {answer}");
+    }
 }
 
 #[test]
