@@ -114,14 +114,11 @@ impl App {
 
     /// What is asked for; for an agent, which announces its models by names of its own, what that name leads to.
     async fn meant<'a>(&self, model: &'a str) -> Cow<'a, str> {
-        if !self.access.is_agent() {
+        let library = self.pool.library();
+        if !self.access.is_agent() || library.find(model).await.is_some() {
             return Cow::Borrowed(model);
         }
-        let shelf = self.pool.library().fresh().await;
-        match shelf.find(model) {
-            Some(_) => Cow::Borrowed(model),
-            None => announced(model, &shelf.ids()).map_or(Cow::Borrowed(model), Cow::Owned),
-        }
+        announced(model, &library.fresh().await.ids()).map_or(Cow::Borrowed(model), Cow::Owned)
     }
 
     fn still_loading(&self, id: &str) -> Failure {

@@ -455,7 +455,7 @@ mod tests {
     use super::*;
     use crate::requests::Row;
 
-    async fn store(rows: &[Row]) -> (tempfile::TempDir, Store) {
+    pub(super) async fn store(rows: &[Row]) -> (tempfile::TempDir, Store) {
         let home = tempfile::tempdir().unwrap();
         let store = Store::open("", home.path()).await.unwrap();
         requests::insert(&store, rows).await.unwrap();

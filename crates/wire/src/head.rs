@@ -271,9 +271,10 @@ fn unusable(body: &str, error: &serde_json::Error) -> Failure {
         Ok(Members { messages: Some(messages) }) if serde_json::from_str::<Vec<Message<'_>>>(messages.get()).is_err() => {
             Failure::invalid("messages", "`messages` must be a list of objects such as {\"role\": \"user\", \"content\": \"…\"}")
         }
-        // What serde says of the messages would quote them.
-        Err(error) if error.classify() != serde_json::error::Category::Data => json::broken(&error),
-        _ => Failure::new(Code::InvalidRequest, format!("the body is not usable: {error}")),
+        Ok(_) => Failure::new(Code::InvalidRequest, format!("the body is not usable: {error}")),
+        // What was said first may be of the messages, and would quote them: what is said with them unread is told.
+        Err(error) if error.is_data() => Failure::new(Code::InvalidRequest, format!("the body is not usable: {error}")),
+        Err(error) => json::broken(&error),
     }
 }
 
@@ -440,6 +441,14 @@ mod tests {
             let failure = Head::scan(body.as_bytes()).unwrap_err();
             assert_eq!((failure.status(), failure.param.as_deref()), (400, param), "{body}: {failure}");
             assert!(failure.message.contains(word), "{body}: {failure}");
+        }
+    }
+
+    #[test]
+    fn what_a_user_wrote_is_in_no_error() {
+        for body in [r#"{"messages":"private","messages":[]}"#, r#"{"messages":["private"]}"#, r#"{"messages":"private","model""#] {
+            let failure = Head::scan(body.as_bytes()).unwrap_err();
+            assert!(!failure.message.contains("private"), "{body}: {failure}");
         }
     }
 

@@ -199,7 +199,10 @@ async fn export(args: ExportArgs) -> Result<(), Failed> {
             let home = Home::here(&args.sources, &environment).await?;
             let format = if args.format == Form::Csv { Format::Csv } else { Format::Json };
             let search = search.looked(&home.store).await.context("the records could not be searched")?;
-            let total = history::count(&home.store, &search).await.context("the records could not be counted")?;
+            let total = match &bar {
+                Some(_) => history::count(&home.store, &search).await.context("the records could not be counted")?,
+                None => 0,
+            };
             let mut export = Export::new(home.store.clone(), search, format, home.showing().await?);
             loop {
                 let piece = export.next().await.context("the records could not be read")?;

@@ -1,6 +1,7 @@
 //! `keep_alive` of a request: how long its model stays in memory when nobody uses it any more, as Ollama's clients say it.
 
 use config::durations::parse_duration;
+use memchr::memmem;
 use serde::Deserialize;
 use serde_json::Value;
 use wire::Failure;
@@ -21,7 +22,7 @@ struct Said {
 /// # Errors
 /// It is something else.
 pub(super) fn wanted(body: &[u8]) -> Result<Option<Stay>, Failure> {
-    if !body.windows(NAME.len()).any(|bytes| bytes == NAME) {
+    if memmem::find(body, NAME).is_none() {
         return Ok(None);
     }
     let Some(said) = wire::json::parse::<Said>(body)?.keep_alive else { return Ok(None) };

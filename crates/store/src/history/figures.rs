@@ -156,14 +156,10 @@ pub(super) async fn page(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{history, requests::Row};
-
-    async fn store(rows: &[Row]) -> (tempfile::TempDir, Store) {
-        let home = tempfile::tempdir().unwrap();
-        let store = Store::open("", home.path()).await.unwrap();
-        requests::insert(&store, rows).await.unwrap();
-        (home, store)
-    }
+    use crate::{
+        history::{self, tests::store},
+        requests::Row,
+    };
 
     #[tokio::test]
     async fn records_are_found_by_what_they_took_used_and_cost() {
