@@ -35,17 +35,15 @@ pub(crate) fn collect(reader: &mut Reader, timeouts: Timeouts) -> Result<Vec<Acc
     let mut warnings = Vec::new();
     let mut accounts = Vec::new();
     for (i, node) in list(reader.root, "accounts", file)?.iter().enumerate() {
-        let path = format!("accounts[{i}]");
-        let told = account_fields::with_variables(node, &path, file, reader.env)?;
-        let fields = Fields::new(&told, path, ACCOUNT_FIELDS, file)?;
-        accounts.push(account_fields::read(&fields, AccountOrigin::File { line: node.line }, &around, &mut warnings)?);
+        let origin = AccountOrigin::File { line: node.line };
+        let read = |fields: &Fields| account_fields::read(fields, origin, &around, &mut warnings);
+        accounts.push(with_fields(node, format!("accounts[{i}]"), file, reader.env, read)?);
     }
     accounts.extend(crate::litellm::accounts(reader.root, file, &around, &mut warnings)?);
     for (i, node) in list(reader.root, "services", file)?.iter().enumerate() {
-        let path = format!("services[{i}]");
-        let told = account_fields::with_variables(node, &path, file, reader.env)?;
-        let fields = Fields::new(&told, path, ACCOUNT_FIELDS, file)?;
-        let mut account = account_fields::read(&fields, AccountOrigin::Services { position: i }, &around, &mut warnings)?;
+        let origin = AccountOrigin::Services { position: i };
+        let read = |fields: &Fields| account_fields::read(fields, origin, &around, &mut warnings);
+        let mut account = with_fields(node, format!("services[{i}]"), file, reader.env, read)?;
         account.origin = AccountOrigin::File { line: node.line };
         accounts.push(account);
     }
@@ -63,6 +61,18 @@ pub(crate) fn collect(reader: &mut Reader, timeouts: Timeouts) -> Result<Vec<Acc
     }
     reader.warnings.append(&mut warnings);
     Ok(accounts)
+}
+
+/// What `read` makes of an account's object, whose keys are known and whose variables are filled in.
+fn with_fields<T>(
+    node: &Node,
+    path: String,
+    place: Place,
+    env: &Environment,
+    read: impl FnOnce(&Fields) -> Result<T, ConfigError>,
+) -> Result<T, ConfigError> {
+    let told = account_fields::with_variables(node, &path, place, env)?;
+    read(&Fields::new(&told, path, ACCOUNT_FIELDS, place)?)
 }
 
 /// The items of a list at the top of the file; anything but a list is an error.
@@ -105,11 +115,11 @@ fn services(env: &Environment, around: &Surroundings, warnings: &mut Vec<String>
     let place = Place { file: None, otherwise: "environment ROUTER_SERVICES" };
     let mut accounts = Vec::new();
     for (position, item) in items.iter().take(ACCOUNTS_MAX).enumerate() {
-        let path = format!("{SERVICES}[{position}]");
-        let told = account_fields::with_variables(item, &path, place, env)?;
-        let fields = Fields::new(&told, path, ACCOUNT_FIELDS, place)?;
-        fields.required::<String>("name")?;
-        accounts.push(account_fields::read(&fields, AccountOrigin::Services { position }, around, warnings)?);
+        let read = |fields: &Fields| {
+            fields.required::<String>("name")?;
+            account_fields::read(fields, AccountOrigin::Services { position }, around, warnings)
+        };
+        accounts.push(with_fields(item, format!("{SERVICES}[{position}]"), place, env, read)?);
     }
     Ok(accounts)
 }

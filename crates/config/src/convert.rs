@@ -121,7 +121,7 @@ fn of_litellm(root: &Value, path: &Path, notes: &mut Vec<String>) -> Result<Map<
     let mut ours = Map::new();
     let mut taken = Vec::new();
     let accounts: Result<Vec<Value>, ConfigError> =
-        list.iter().enumerate().map(|(i, entry)| account(entry, i, &mut taken, path, notes)).collect();
+        list.iter().enumerate().filter_map(|(i, entry)| account(entry, i, &mut taken, path, notes).transpose()).collect();
     let mut accounts = accounts?;
     share(&mut accounts);
     ours.insert("accounts".to_owned(), Value::Array(accounts));
@@ -146,15 +146,21 @@ fn of_litellm(root: &Value, path: &Path, notes: &mut Vec<String>) -> Result<Map<
     Ok(ours)
 }
 
-/// An entry of `model_list` under the name that reading the file itself would give it.
-fn account(entry: &Value, at: usize, taken: &mut Vec<String>, path: &Path, notes: &mut Vec<String>) -> Result<Value, ConfigError> {
+/// An entry of `model_list` under the name that reading the file itself would give it; `None` for one that reading leaves out.
+fn account(entry: &Value, at: usize, taken: &mut Vec<String>, path: &Path, notes: &mut Vec<String>) -> Result<Option<Value>, ConfigError> {
     let wrong = |what: &str| ConfigError::Invalid(format!("{}: model_list[{at}].{what} is missing", path.display()));
     let public = entry.get("model_name").and_then(Value::as_str).ok_or_else(|| wrong("model_name"))?;
     let params = entry.get("litellm_params").and_then(Value::as_object).ok_or_else(|| wrong("litellm_params"))?;
     let model = params.get("model").and_then(Value::as_str).ok_or_else(|| wrong("litellm_params.model"))?;
-    let (provider, upstream) = litellm::split(model, params.get("custom_llm_provider").and_then(Value::as_str));
+    let named = params.get("custom_llm_provider").and_then(Value::as_str);
+    let (provider, upstream) = litellm::split(model, named);
     let name = litellm::name(public, at, |name| taken.iter().any(|t| t == name));
     taken.push(name.clone());
+    let has_base = ["api_base", "base_url"].iter().any(|key| params.get(*key).is_some_and(|base| !base.is_null()));
+    if let Some(why) = litellm::unspoken(model, named).filter(|_| !has_base) {
+        notes.push(format!("model_list[{at}] ({public}) is left out: {why}"));
+        return Ok(None);
+    }
     let mut account = Map::from_iter([("name".to_owned(), json!(name)), ("provider".to_owned(), json!(provider))]);
     let params_as = [
         ("api_base", "base_url"),
@@ -198,7 +204,7 @@ fn account(entry: &Value, at: usize, taken: &mut Vec<String>, path: &Path, notes
     for key in info.into_iter().flat_map(Map::keys).filter(|key| !is_cost(key)) {
         notes.push(format!("model_list[{at}].model_info.{key} has no counterpart: left out"));
     }
-    Ok(Value::Object(account))
+    Ok(Some(Value::Object(account)))
 }
 
 /// Accounts that were one group share its requests as before.
@@ -253,6 +259,7 @@ model_list:
     model_info: {mode: chat, output_cost_per_token: '2e-6', cache_read_input_token_cost: 1e-7}
   - model_name: own
     litellm_params: {model: hosted_vllm/own, api_base: http://v/v1, drop_params: true}
+  - {model_name: claude, litellm_params: {model: bedrock/anthropic.claude-x}}
 router_settings: {num_retries: 4, timeout: 77, routing_strategy: least-busy, redis_host: r, debug_level: x, allowed_fails: 1, fallbacks: [{own: [fast]}]}
 general_settings: {master_key: os.environ/MASTER, store_model_in_db: true}
 litellm_settings: {callbacks: [x], context_window_fallbacks: [{own: [fast]}]}
@@ -293,6 +300,7 @@ environment_variables: {A: b}
         assert!(made.text.contains("api_key: env:OPENAI_API_KEY") && made.text.contains("master: env:MASTER"), "{}", made.text);
         assert!(!made.text.contains("model_list") && !made.text.contains("os.environ"), "{}", made.text);
         let notes = made.notes.join("\n");
+        assert!(notes.contains("model_list[4] (claude) is left out: its provider bedrock") && !made.text.contains("bedrock"), "{notes}");
         assert!(!notes.contains("cost"), "{notes}");
         for left_out in ["model_info.mode", "drop_params", "debug_level", "store_model_in_db", "litellm_settings.callbacks"] {
             assert!(notes.contains(left_out), "{left_out}: {notes}");

@@ -264,7 +264,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::whole(
         "model_list",
         Shape::Structure,
-        "LiteLLM: entries `{model_name, litellm_params{model, api_base, api_key, …}}`; each becomes an account.",
+        "LiteLLM: entries `{model_name, litellm_params{model, api_base, api_key, …}}`; each becomes an account. One of an unknown provider without `api_base` is left out with a warning.",
     ),
     Key::whole(
         "router_settings",

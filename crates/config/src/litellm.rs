@@ -8,6 +8,7 @@ use crate::accounts::list;
 use crate::base_url;
 use crate::error::ConfigError;
 use crate::fields::{Field, Fields, Place, field};
+use crate::known;
 use crate::prices::Price;
 use crate::providers::{self, provider};
 use crate::secret::Secret;
@@ -68,6 +69,7 @@ pub(crate) fn accounts(root: &Node, place: Place, around: &Surroundings, warn: &
         let name = name(&model, i, |name| taken.contains(name));
         taken.insert(name.clone());
         let path = format!("model_list[{i}].litellm_params");
+        let said = warn.len();
         let told = account_fields::with_variables(node.get("litellm_params").unwrap_or(&Node::NOTHING), &path, place, around.env)?;
         let params = Fields::lenient(&told, path, PARAM_FIELDS, place, warn)?;
         let info = Fields::lenient(
@@ -77,6 +79,13 @@ pub(crate) fn accounts(root: &Node, place: Place, around: &Surroundings, warn: &
             place,
             warn,
         )?;
+        if let Some(why) = unreachable(&params)? {
+            // One of many: the others are no worse for it. Nor does it matter what else of it has no effect.
+            warn.truncate(said);
+            let (at, entry) = (place.at(node.line), format!("model_list[{i}] ({model})"));
+            warn.push(format!("{at}: {entry} is left out: {why}"));
+            continue;
+        }
         let mut account = account(name, model, node.line, &params, around, warn)?;
         account.price = price(&params, &info)?;
         account.limits.concurrency = account.limits.concurrency.or(most);
@@ -139,6 +148,33 @@ pub(crate) fn name(model: &str, at: usize, is_taken: impl Fn(&str) -> bool) -> S
     // One of these is free: there are more of them than entries before this one.
     let numbered = (2..=at + 2).map(|n| format!("{model}-{n}"));
     std::iter::once(model.to_owned()).chain(numbered).find(|name| !is_taken(name)).unwrap_or_default()
+}
+
+/// Why an entry cannot be served, if it is one of a provider that is not built in, at an address that only that provider's own kit knows.
+fn unreachable(params: &Fields) -> Result<Option<String>, ConfigError> {
+    if params.node("api_base").or_else(|| params.node("base_url")).is_some() {
+        return Ok(None);
+    }
+    let (model, named): (String, Option<String>) = (params.required("model")?, params.optional("custom_llm_provider")?);
+    Ok(unspoken(&model, named.as_deref()))
+}
+
+/// Why a model without an address cannot be reached, and what can be done: its provider has no row in the table of providers.
+pub(crate) fn unspoken(model: &str, named: Option<&str>) -> Option<String> {
+    let prefix = model.split_once('/').map(|(prefix, _)| prefix);
+    let theirs = named.or(prefix).filter(|theirs| {
+        let (ours, _) = split(model, Some(theirs));
+        // The same models, but another service, whose log-in is not a key.
+        theirs.starts_with("vertex_ai") || !(ours == "custom" || provider(&ours).is_some())
+    })?;
+    let other = match theirs {
+        vertex if vertex.starts_with("vertex_ai") => "; Google's models can be asked as gemini/… with a key".to_owned(),
+        _ => known::nearest(theirs, providers::providers().iter().map(|p| p.name))
+            .map_or_else(String::new, |n| format!(" (did you mean {n}?)")),
+    };
+    Some(format!(
+        "its provider {theirs} is none that this router knows{other}; if it has an endpoint for OpenAI's chat, give that as api_base, with its api_key"
+    ))
 }
 
 fn account(

@@ -316,3 +316,35 @@ fn every_value_of_an_account_may_stand_in_a_variable() {
         "{missing}"
     );
 }
+
+#[test]
+fn one_entry_of_a_provider_that_is_not_built_in_is_left_out_and_the_others_stay() {
+    let text = "model_list:\n  - {model_name: mine, litellm_params: {model: openai/m, api_key: k}}\n  \
+                - {model_name: claude, litellm_params: {model: bedrock/anthropic.claude-x, aws_region_name: eu-west-1}}\n  \
+                - {model_name: pro, litellm_params: {model: vertex_ai/gemini-x, vertex_project: p}}\n  \
+                - {model_name: typo, litellm_params: {model: anthropics/claude-x}}\n  \
+                - {model_name: named, litellm_params: {model: m, custom_llm_provider: sagemaker}}\n  \
+                - {model_name: reached, litellm_params: {model: bedrock/x, api_base: 'https://b/openai/v1', api_key: k}}\n  \
+                - {model_name: claude, litellm_params: {model: anthropic/claude-x, api_key: k}}\nrouter_settings: {fallbacks: [{mine: [pro]}]}\n";
+    let loaded = load(text, &[]).unwrap();
+    let found: Vec<_> = loaded.config.accounts.iter().map(|a| (a.name.as_str(), a.base_url.as_str())).collect();
+    let wanted = [("mine", "https://api.openai.com/v1"), ("reached", "https://b/openai/v1"), ("claude-2", "https://api.anthropic.com/v1")];
+    assert_eq!(found, wanted);
+    assert_eq!(loaded.config.accounts[2].weight, None, "alone of its name now");
+    for (line, words) in [
+        (3, "model_list[1] (claude) is left out: its provider bedrock is none that"),
+        (
+            4,
+            "model_list[2] (pro) is left out: its provider vertex_ai is none that this router knows; Google's models can be asked as gemini/",
+        ),
+        (5, "its provider anthropics is none that this router knows (did you mean anthropic?)"),
+        (6, "its provider sagemaker is none"),
+    ] {
+        let said = |w: &&String| w.starts_with(&format!("router.yaml, line {line}: ")) && w.contains(words) && w.contains("api_base");
+        assert_eq!(loaded.warnings.iter().filter(said).count(), 1, "{words}: {:?}", loaded.warnings);
+    }
+    assert_eq!(loaded.warnings.len(), 4, "{:?}", loaded.warnings);
+    // What is known but has no address of its own is a mistake of the file.
+    let said = load("model_list: [{model_name: m, litellm_params: {model: azure/m}}]", &[]).map(drop).unwrap_err().to_string();
+    assert!(said.contains("model_list[0].litellm_params.api_base is missing"), "{said}");
+}
