@@ -1,6 +1,6 @@
 //! One try of one target.
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use journey::{Attempt, AttemptOutcome, Flow, Request, Served};
 use tokio::time::{Instant, timeout_at};
 
@@ -10,6 +10,8 @@ use crate::{
     run::{Dispatch, Trail},
     way::Way,
 };
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Tries a way; `Ok` is the answer for the client, a refusal of its request included.
 pub(crate) async fn attempt(
@@ -23,7 +25,7 @@ pub(crate) async fn attempt(
     let began = Instant::now();
     let started_ms = trail.elapsed_ms();
     if let Ok(id) = HeaderValue::from_str(trail.request_id) {
-        way.request.headers_mut().insert("x-request-id", id);
+        way.request.headers_mut().insert(REQUEST_ID, id);
     }
     trail.keep(&mut way.letter);
     let mut guard = way.guard.take();

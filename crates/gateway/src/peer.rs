@@ -3,7 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use config::AddressBlock;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, header::FORWARDED};
+
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// A client's address, and how sure of it we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,13 +23,12 @@ impl Peer {
     /// Reads `X-Forwarded-For` from the right, as far as the proxies are trusted; from anybody else it is only noticed.
     pub fn of(headers: &HeaderMap, socket: SocketAddr, proxies: &[AddressBlock]) -> Self {
         let direct = socket.ip().to_canonical();
-        let forwarded = ["x-forwarded-for", "forwarded", "x-real-ip"].iter().any(|n| headers.contains_key(*n));
+        let forwarded = [&FORWARDED_FOR, &FORWARDED, &REAL_IP].into_iter().any(|name| headers.contains_key(name));
         let is_trusted = |address: IpAddr| proxies.iter().any(|block| block.contains(address));
         if !is_trusted(direct) {
             return Self { address: direct, forwarded, trusted: false };
         }
-        let hops: Vec<&str> =
-            headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).collect();
+        let hops: Vec<&str> = headers.get_all(&FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).collect();
         let mut address = direct;
         for hop in hops.iter().rev() {
             let Ok(said) = hop.trim().parse::<IpAddr>() else { break };

@@ -7,10 +7,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use wire::{Dialect, Failure, dialect::Encoder, head::Head, ir, preferences::Preferences};
 
 use crate::upload::Upload;
+
+// A name that stands here is read, checked and hashed when the program is built, not with each request.
+static TIMEOUT_MS: HeaderName = HeaderName::from_static("x-llm-router-timeout-ms");
+static STRICT: HeaderName = HeaderName::from_static("x-llm-router-strict");
+static ORDER: HeaderName = HeaderName::from_static("x-llm-router-order");
+static ONLY: HeaderName = HeaderName::from_static("x-llm-router-only");
+static IGNORE: HeaderName = HeaderName::from_static("x-llm-router-ignore");
+static ALLOW_FALLBACKS: HeaderName = HeaderName::from_static("x-llm-router-allow-fallbacks");
 
 /// What kind of work is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -157,15 +165,15 @@ impl Request {
             head.model = Some(in_path.model.clone()).filter(|m| !m.is_empty());
             head.stream = in_path.stream;
         }
-        let text = |name: &str| call.headers.get(name).and_then(|v| v.to_str().ok());
+        let text = |name: &HeaderName| call.headers.get(name).and_then(|v| v.to_str().ok());
         preferences_of(&mut head, text);
         let requires_all = head.preferences.as_ref().and_then(|p| p.require_parameters) == Some(true);
         Ok(Self {
             operation: call.operation,
             in_path: call.in_path.clone(),
             forwarded: call.forwarded.clone(),
-            timeout_ms: head.timeout_ms.or_else(|| text("x-llm-router-timeout-ms")?.parse().ok()),
-            strict: head.strict || requires_all || text("x-llm-router-strict").is_some_and(|v| v == "true" || v == "1"),
+            timeout_ms: head.timeout_ms.or_else(|| text(&TIMEOUT_MS)?.parse().ok()),
+            strict: head.strict || requires_all || text(&STRICT).is_some_and(|v| v == "true" || v == "1"),
             head,
             body: call.body.clone(),
             upload: call.upload.clone(),
@@ -215,16 +223,13 @@ impl Request {
 }
 
 /// The nested controls of `provider`, flat by their last word as headers; what the body says wins.
-fn preferences_of<'a>(head: &mut Head, text: impl Fn(&str) -> Option<&'a str>) {
-    let list = |name: &str| -> Vec<String> {
+fn preferences_of<'a>(head: &mut Head, text: impl Fn(&HeaderName) -> Option<&'a str>) {
+    let list = |name: &HeaderName| -> Vec<String> {
         let names = text(name).unwrap_or_default().split(',').map(str::trim).filter(|n| !n.is_empty());
         names.map(str::to_owned).collect()
     };
-    let said = [
-        ("x-llm-router-order", (|p| &mut p.order) as fn(&mut Preferences) -> &mut Vec<String>),
-        ("x-llm-router-only", |p| &mut p.only),
-        ("x-llm-router-ignore", |p| &mut p.ignore),
-    ];
+    let said =
+        [(&ORDER, (|p| &mut p.order) as fn(&mut Preferences) -> &mut Vec<String>), (&ONLY, |p| &mut p.only), (&IGNORE, |p| &mut p.ignore)];
     for (name, place) in said {
         let names = list(name);
         if !names.is_empty() {
@@ -234,7 +239,7 @@ fn preferences_of<'a>(head: &mut Head, text: impl Fn(&str) -> Option<&'a str>) {
             }
         }
     }
-    if let Some(text) = text("x-llm-router-allow-fallbacks") {
+    if let Some(text) = text(&ALLOW_FALLBACKS) {
         head.preferences.get_or_insert_default().allow_fallbacks.get_or_insert(text != "false" && text != "0");
     }
 }

@@ -1,7 +1,6 @@
 //! Idle connections, per host, and the lines that exchanges hold.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -10,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use foldhash::HashMap;
 use http::{HeaderValue, Uri, uri::Authority};
 use tokio::time::Instant;
 

@@ -3,7 +3,13 @@
 use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 
 /// Headers that carry a key as it is, besides `Authorization: Bearer`.
-const BARE: [&str; 5] = ["x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key", "x-admin-api-key"];
+static BARE: [HeaderName; 5] = [
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("x-litellm-api-key"),
+    HeaderName::from_static("x-admin-api-key"),
+];
 
 /// Most credentials of one request that are looked at.
 const CREDENTIALS_MAX: usize = 8;
@@ -35,7 +41,7 @@ impl<'a> Credentials<'a> {
             }
         }
         headers.get_all(AUTHORIZATION).iter().filter_map(bearer).for_each(&mut take);
-        for name in BARE {
+        for name in &BARE {
             headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).for_each(&mut take);
         }
         if let Some(text) = query_key {
@@ -65,8 +71,9 @@ mod tests {
 
     #[test]
     fn every_place_of_a_key_is_read() {
-        for name in BARE {
-            assert_eq!(Credentials::of(&headers(&[(name, "sk_1")]), None, None).iter().collect::<Vec<_>>(), ["sk_1"]);
+        for name in &BARE {
+            let shown = HeaderMap::from_iter([(name.clone(), "sk_1".parse().unwrap())]);
+            assert_eq!(Credentials::of(&shown, None, None).iter().collect::<Vec<_>>(), ["sk_1"]);
         }
         let all = headers(&[("authorization", "bearer  sk_1 "), ("x-own", "Bearer sk_2"), ("x-api-key", "")]);
         let own = HeaderName::from_static("x-own");

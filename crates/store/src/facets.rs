@@ -1,11 +1,9 @@
 //! What requests have in common: who asked for what, who answered, how it ended. A combination stands in the database once, and rows and sums
 //! name it by its number: so that a search looks at some hundred combinations, not at a million rows.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
-};
+use std::hash::BuildHasher;
 
+use foldhash::{HashMap, fast::RandomState};
 use sqlx::{Sqlite, Transaction};
 
 use crate::{Text, requests::Row};

@@ -135,7 +135,11 @@ impl Search {
         self.conditions_but_text(query);
         let Some(text) = &self.text else { return };
         query.push(" AND (");
-        contained(query, &["id", "model_requested", "model_served", "target", "key_name", "path", "error_code"], &pattern(text));
+        let pattern = pattern(text);
+        contained(query, &["id", "path", "error_code"], &pattern);
+        query.push(" OR facet IN (SELECT id FROM facets WHERE ");
+        contained(query, &["model_requested", "model_served", "target", "key_name"], &pattern);
+        query.push(")");
         if let Some(said) = &self.said {
             let numbers = serde_json::to_string(said).unwrap_or_default();
             query.push(" OR seq IN (SELECT value FROM json_each(").push_bind(numbers).push("))");
@@ -336,7 +340,7 @@ async fn hits(store: &Store, search: &Search, width: i64, time: Time) -> Result<
 async fn rows(store: &Store, search: &Search, time: Time, from: From, limit: usize) -> Result<Vec<Stored>, StoreError> {
     const NEWEST_FIRST: &str = " ORDER BY started_at DESC, seq DESC";
     // Found in the index alone: of the rows that are passed over none is read.
-    let mut query = QueryBuilder::new("SELECT * FROM requests WHERE seq IN (SELECT seq FROM requests");
+    let mut query = QueryBuilder::new("SELECT * FROM records WHERE seq IN (SELECT seq FROM requests");
     time.condition(&mut query);
     search.conditions(&mut query);
     if let From::After(started_at_ms, seq) = from {
@@ -356,7 +360,7 @@ async fn rows(store: &Store, search: &Search, time: Time, from: From, limit: usi
 /// The database's.
 pub async fn after(store: &Store, search: &Search, seq: i64, limit: u32) -> Result<Vec<Stored>, StoreError> {
     let Time { from_ms, until_ms, .. } = search.time();
-    let mut query = QueryBuilder::new("SELECT * FROM requests WHERE seq > ");
+    let mut query = QueryBuilder::new("SELECT * FROM records WHERE seq > ");
     // By their numbers, which are few: not by time.
     query.push_bind(seq).push(" AND +started_at >= ").push_bind(from_ms).push(" AND +started_at <= ").push_bind(until_ms);
     search.looked_after(store, seq).await?.conditions(&mut query);

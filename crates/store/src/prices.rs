@@ -85,7 +85,7 @@ pub async fn reprice(store: &Store, all: &[Repriced<'_>]) -> Result<u64, StoreEr
     let mut sums = sums::Batch::default();
     let mut changed = 0;
     for Repriced { seq, cost_nano, version } in all {
-        let found = sqlx::query("SELECT * FROM requests WHERE seq = ?").bind(seq).fetch_optional(&mut *transaction).await?;
+        let found = sqlx::query("SELECT * FROM records WHERE seq = ?").bind(seq).fetch_optional(&mut *transaction).await?;
         let Some(found) = found else { continue };
         let (facet, mut row): (i64, _) = (found.try_get("facet")?, requests::read(&found)?.row);
         sums.add(row.started_at_ms, facet, Figures::of(&row).negated());

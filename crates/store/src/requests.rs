@@ -112,24 +112,16 @@ pub const ROWS_MAX: u32 = 1000;
 /// Rows that one statement inserts, the most first: each statement is a round trip to SQLite's thread. All stay prepared.
 static INSERTS: LazyLock<[Statement; 5]> = LazyLock::new(|| [256, 64, 16, 4, 1].map(|rows| (rows, insert_statement(rows))));
 
-const COLUMNS: [&str; 33] = [
+const COLUMNS: [&str; 25] = [
     "id",
     "started_at",
     "duration_ms",
     "first_byte_ms",
-    "key_id",
-    "key_name",
     "client_ip",
     "dialect",
     "path",
-    "model_requested",
-    "model_served",
-    "target",
     "provider",
-    "node_id",
     "attempts",
-    "status",
-    "outcome",
     "error_code",
     "stream",
     "prompt_tokens",
@@ -223,19 +215,11 @@ fn bind<'q>(query: Insert<'q>, row: &'q Row) -> Insert<'q> {
         .bind(row.started_at_ms)
         .bind(row.duration_ms)
         .bind(row.first_byte_ms)
-        .bind(&row.key_id)
-        .bind(&row.key_name)
         .bind(&row.client_ip)
         .bind(&row.dialect)
         .bind(&row.path)
-        .bind(&row.model_requested)
-        .bind(&row.model_served)
-        .bind(&row.target)
         .bind(&row.provider)
-        .bind(&row.node_id)
         .bind(row.attempts)
-        .bind(row.status)
-        .bind(&row.outcome)
         .bind(&row.error_code)
         .bind(row.stream)
         .bind(row.prompt_tokens.map(count))
@@ -261,7 +245,7 @@ fn bind<'q>(query: Insert<'q>, row: &'q Row) -> Insert<'q> {
 pub async fn recent(store: &Store, filter: &Filter) -> Result<Vec<Stored>, StoreError> {
     let limit = if filter.limit == 0 { 100 } else { filter.limit.min(ROWS_MAX) };
     let rows = sqlx::query(
-        "SELECT * FROM requests WHERE (?1 IS NULL OR seq < ?1) AND (?2 IS NULL OR started_at >= ?2) AND (?3 IS NULL OR model_requested = ?3 OR model_served = ?3) \
+        "SELECT * FROM records WHERE (?1 IS NULL OR seq < ?1) AND (?2 IS NULL OR started_at >= ?2) AND (?3 IS NULL OR model_requested = ?3 OR model_served = ?3) \
          AND (?4 IS NULL OR node_id = ?4) AND (?5 IS NULL OR outcome = ?5) ORDER BY seq DESC LIMIT ?6",
     )
     .bind(filter.before_seq)
@@ -280,7 +264,7 @@ pub async fn recent(store: &Store, filter: &Filter) -> Result<Vec<Stored>, Store
 /// # Errors
 /// The database's.
 pub async fn get(store: &Store, id: &str) -> Result<Option<Stored>, StoreError> {
-    let row = sqlx::query("SELECT * FROM requests WHERE id = ? ORDER BY seq DESC LIMIT 1").bind(id).fetch_optional(store.readers()).await?;
+    let row = sqlx::query("SELECT * FROM records WHERE id = ? ORDER BY seq DESC LIMIT 1").bind(id).fetch_optional(store.readers()).await?;
     row.as_ref().map(read).transpose()
 }
 
@@ -303,7 +287,7 @@ pub async fn known(store: &Store, ids: &[&str]) -> Result<HashSet<(String, i64)>
 /// # Errors
 /// The database's.
 pub async fn get_of_key(store: &Store, id: &str, key_id: &str) -> Result<Option<Stored>, StoreError> {
-    let query = sqlx::query("SELECT * FROM requests WHERE id = ? AND key_id = ? ORDER BY seq DESC LIMIT 1").bind(id).bind(key_id);
+    let query = sqlx::query("SELECT * FROM records WHERE id = ? AND key_id = ? ORDER BY seq DESC LIMIT 1").bind(id).bind(key_id);
     query.fetch_optional(store.readers()).await?.as_ref().map(read).transpose()
 }
 

@@ -3,8 +3,9 @@
 //! With a thousand keys nearly every row has two sums of its own, which costs more than the row: they are written for some thousand rows at a
 //! time. What was not written yet is read from the rows behind a mark; readers ask the view `request_sums_now`, which has both.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::sync::LazyLock;
 
+use foldhash::HashMap;
 use sqlx::{AssertSqlSafe, Sqlite, Transaction};
 
 use crate::{
@@ -107,7 +108,7 @@ impl Batch {
 
     /// Writes them: a few statements, however many rows there were.
     pub(crate) async fn write(self, transaction: &mut Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
-        let mut days: HashMap<(i64, i64), Figures> = HashMap::new();
+        let mut days: HashMap<(i64, i64), Figures> = HashMap::default();
         for ((hour, facet), figures) in &self.0 {
             days.entry((hour.div_euclid(DAY) * DAY, *facet)).or_default().add(*figures);
         }

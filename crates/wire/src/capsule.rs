@@ -4,7 +4,10 @@
 //! put, with the name of that place, into the field that the client gives back untouched. On the way back they are taken out again:
 //! at the same place they are what they were, anywhere else they are known as foreign and dropped whole.
 
+use std::sync::LazyLock;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 
 use crate::ir::State;
@@ -53,7 +56,8 @@ impl Capsule {
 
 /// Whether a body may hold a capsule.
 pub fn may_hold(body: &[u8]) -> bool {
-    memchr::memmem::find(body, MARK_TEXT.as_bytes()).is_some()
+    static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MARK_TEXT));
+    FINDER.find(body).is_some()
 }
 
 #[cfg(test)]

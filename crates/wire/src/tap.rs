@@ -3,7 +3,10 @@
 //! Works on frames of chat and text-completion streams and on whole JSON answers; costs a scan for line ends and looks into
 //! a frame only where it may hold one of these.
 
+use std::sync::LazyLock;
+
 use bytes::{Bytes, BytesMut};
+use memchr::memmem::Finder;
 use serde::Deserialize;
 
 use crate::{
@@ -306,9 +309,8 @@ impl Frames {
         self.seen.frames += 1;
         let was_said = std::mem::take(&mut self.is_said);
         let may_end = may_end(data);
-        let may_use = memchr::memmem::find(data, b"\"usage\":{").is_some() || memchr::memmem::find(data, b"\"usage\": {").is_some();
-        let may_fail = memchr::memmem::find(data, b"\"error\"").is_some();
-        if !(may_end || may_use || may_fail) {
+        let may_fail = || ERROR.find(data).is_some();
+        if !(may_end || may_use(data) || may_fail()) {
             return false;
         }
         let Ok(read) = serde_json::from_slice::<Frame>(data) else { return false };
@@ -333,14 +335,30 @@ impl Frames {
 
 /// Whether a frame may say why its answer ended.
 fn may_end(data: &[u8]) -> bool {
-    let says = |at: usize| data[at + FINISH.len()..].trim_ascii_start().first() == Some(&b'"');
-    memchr::memmem::find_iter(data, FINISH).any(says)
+    has_value(&FINISH, b'"', data)
 }
 
-const FINISH: &[u8] = b"\"finish_reason\":";
+/// Whether a frame may say what was used; most say `null`.
+fn may_use(data: &[u8]) -> bool {
+    has_value(&USAGE, b'{', data)
+}
+
+/// Whether a member has a value that begins so.
+fn has_value(member: &Finder<'_>, first: u8, data: &[u8]) -> bool {
+    let begins_so = |at: usize| {
+        let value = data[at + member.needle().len()..].trim_ascii_start().strip_prefix(b":");
+        value.is_some_and(|value| value.trim_ascii_start().first() == Some(&first))
+    };
+    member.find_iter(data).any(begins_so)
+}
+
+// Made once: to make one costs more than to look through a frame.
+static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"finish_reason\""));
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"usage\""));
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
 
 fn may_be_usage_only(piece: &[u8]) -> bool {
-    memchr::memmem::find(piece, b"\"usage\"").is_some()
+    USAGE.find(piece).is_some()
 }
 
 /// The length of the first frame, its empty line included.

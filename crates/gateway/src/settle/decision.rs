@@ -4,6 +4,9 @@ use journey::{Attempt, Candidate, Plan, Receipt, Remembered};
 use serde::Serialize;
 use wire::losses::Losses;
 
+/// About how long a decision is.
+const BYTES: usize = 1 << 10;
+
 /// The column of a request's row.
 #[derive(Serialize)]
 struct Decision<'a> {
@@ -55,7 +58,10 @@ pub fn json(receipt: &Receipt) -> String {
         usage_is_estimated: receipt.usage_is_estimated,
         cache: Cached::of(receipt),
     };
-    serde_json::to_string(&decision).unwrap_or_default()
+    // Room for nearly every one: it is not copied again while it grows.
+    let mut text = Vec::with_capacity(BYTES);
+    let written = serde_json::to_writer(&mut text, &decision);
+    written.ok().and_then(|()| String::from_utf8(text).ok()).unwrap_or_default()
 }
 
 /// Who chose the model: the router (`auto`), or the request that named it.

@@ -1,13 +1,11 @@
 //! Counts that operators look at and set back: by service and by key. On the path: a read lock and a few atomic numbers.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
 };
 
+use foldhash::HashMap;
 use journey::{AttemptOutcome, Outcome, Receipt};
 
 /// Most services, and most keys, that are counted each by itself; those beyond are in the sums only.

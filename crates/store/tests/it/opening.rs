@@ -81,6 +81,35 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     }
 }
 
+/// Before, a row said itself what its combination says.
+#[tokio::test]
+async fn rows_of_before_are_told_as_before() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let path = home.path().join("router.db");
+    let migrations = sqlx::migrate::Migrator::new(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite"))).await.expect("all");
+    let mut raw = SqliteConnection::connect(&format!("sqlite:{}?mode=rwc", path.display())).await.expect("a new file");
+    migrations.run_to(31, &mut raw).await.expect("as an earlier program would");
+    for statement in [
+        "INSERT INTO facets (id, key_id, key_name, model_requested, model_served, target, node_id, outcome, price_version, status, remembered)
+         VALUES (7, 'k1', 'ann', 'm', 'm-1', 'acc', '', 'error', '', 502, 0)",
+        "INSERT INTO requests (seq, id, started_at, duration_ms, key_id, key_name, dialect, path, model_requested, model_served, target, attempts,
+         status, outcome, stream, bytes_in, bytes_out, facet, cost_nano, prompt_tokens)
+         VALUES (3, 'r1', 1000, 5, 'k1', 'ann', 'chat', '/v1/chat/completions', 'm', 'm-1', 'acc', 2, 502, 'error', 1, 10, 20, 7, 9, 4)",
+    ] {
+        sqlx::query(statement).execute(&mut raw).await.expect("an old row");
+    }
+    raw.close().await.expect("closed");
+    let store = Store::open("", home.path()).await.expect("brought up to date");
+    let found = store::requests::get(&store, "r1").await.expect("read").expect("still there");
+    let row = &found.row;
+    assert_eq!((found.seq, row.status, &*row.outcome, row.attempts, row.stream), (3, 502, "error", 2, true));
+    let said = [&row.key_id, &row.key_name, &row.model_requested, &row.model_served, &row.target, &row.node_id];
+    assert_eq!(said.map(|text| text.as_deref()), [Some("k1"), Some("ann"), Some("m"), Some("m-1"), Some("acc"), None]);
+    assert_eq!((row.cost_nano, row.prompt_tokens, row.bytes_in, row.started_at_ms), (Some(9), Some(4), 10, 1000));
+    assert!(store::requests::get_of_key(&store, "r1", "k1").await.expect("read").is_some());
+    assert!(store::requests::get_of_key(&store, "r1", "k2").await.expect("read").is_none());
+}
+
 #[tokio::test]
 async fn many_may_open_a_new_database_at_once() {
     let home = tempfile::tempdir().expect("a temporary directory");

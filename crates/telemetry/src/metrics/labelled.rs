@@ -1,10 +1,11 @@
 //! Handles by label value, bounded in number.
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::{Arc, PoisonError, RwLock},
 };
+
+use foldhash::HashMap;
 
 use crate::names::labels;
 

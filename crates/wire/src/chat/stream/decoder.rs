@@ -1,7 +1,8 @@
 //! An upstream's chat stream → events.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
+use memchr::memmem::Finder;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -23,8 +24,9 @@ use crate::{
 const CHOICES_MAX: usize = 128;
 
 /// Members for which a chunk is looked through.
-const RARE: [&[u8]; 7] =
-    [b"\"error\"", b"\"annotations\"", b"\"audio\"", b"\"images\"", b"\"custom\"", b"\"extra_content\"", b"\"reasoning_details\""];
+static RARE: LazyLock<[Finder<'static>; 7]> = LazyLock::new(|| {
+    ["\"error\"", "\"annotations\"", "\"audio\"", "\"images\"", "\"custom\"", "\"extra_content\"", "\"reasoning_details\""].map(Finder::new)
+});
 
 /// Reads an upstream's chat stream into events.
 #[derive(Debug, Default)]
@@ -158,7 +160,7 @@ impl Decoder {
             return;
         }
         // Most chunks hold nothing that has to be looked for.
-        let has_rare = RARE.iter().any(|word| memchr::memmem::find(event.data.as_bytes(), word).is_some());
+        let has_rare = RARE.iter().any(|word| word.find(event.data.as_bytes()).is_some());
         if !has_rare && let Ok(chunk) = serde_json::from_str::<ChatChunk>(&event.data) {
             return self.chunk(chunk, Vec::new(), out);
         }
