@@ -1,6 +1,6 @@
 //! What an upstream answers, read as far as it has to be.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc};
+use std::{borrow::Cow, future::poll_fn, pin::Pin, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use fleet::InFlight;
@@ -138,9 +138,10 @@ impl<'a> Exchange<'a> {
         }
         let body: Body = match self.translation {
             Some(mut translation) => {
-                let (wire, far) = (translation.wire, translation.far.take());
+                let decoder = Decoder::new(translation.wire).expecting(translation.choices);
+                let far = translation.far.take();
                 let ears = Ears::new(self.d, self.request, translation);
-                Body::Told(Box::pin(Translated::new(stream, Decoder::new(wire), self.request.encoder(), ears, far)))
+                Body::Told(Box::pin(Translated::new(stream, decoder, self.request.encoder(), ears, far)))
             }
             None => Body::Stream(Box::pin(stream)),
         };
@@ -203,6 +204,15 @@ impl<'a> Exchange<'a> {
         self.account.map_or_else(|| said.into(), |account| account.masked(said).into_owned().into())
     }
 
+    /// A refusal as the caller may read it: the same bytes, unless they hold the account's own credential.
+    fn shown(&self, body: Bytes) -> Bytes {
+        let masked = std::str::from_utf8(&body).ok().zip(self.account).map(|(text, account)| account.masked(text));
+        match masked {
+            Some(Cow::Owned(masked)) => masked.into(),
+            _ => body,
+        }
+    }
+
     /// A whole answer: checked, and read where it has to change its dialect or become a stream.
     fn whole(self, head: &Parts, whole: Bytes) -> Result<Answer, Fault> {
         if let Some(far) = self.far() {
@@ -235,7 +245,8 @@ impl<'a> Exchange<'a> {
         if let Some(far) = self.far() {
             far.kept().sent(stream);
         }
-        let mut decoder = Decoder::new(self.wire);
+        let choices = self.translation.as_ref().map_or(self.request.head.choices.unwrap_or(1), |translation| translation.choices);
+        let mut decoder = Decoder::new(self.wire).expecting(choices);
         let mut events = Vec::new();
         decoder.feed(stream, &mut events).map_err(|e| self.broken(StatusCode::OK, &format!("with a stream that cannot be read: {e}")))?;
         decoder.finish(&mut events);
@@ -371,7 +382,7 @@ impl<'a> Exchange<'a> {
             return Ok(Answer { refusal, ..Answer::new(status.as_u16(), Body::Refusal(failure)) });
         }
         if judged.verdict == Verdict::GiveBack {
-            return Ok(Answer { refusal, ..Answer::untouched(&head, Body::Whole(body, None)) });
+            return Ok(Answer { refusal, ..Answer::untouched(&head, Body::Whole(self.shown(body), None)) });
         }
         // What is said about a credential may show a part of it.
         let is_about_credential = judged.kind == Some(Kind::Key) || matches!(status.as_u16(), 401..=403);

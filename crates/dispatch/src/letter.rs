@@ -50,6 +50,8 @@ pub(crate) struct Translation {
     pub(crate) context: Context,
     /// Where the upstream's words are kept, if they are.
     pub(crate) far: Option<Arc<Far>>,
+    /// How many answers were asked for.
+    pub(crate) choices: u32,
 }
 
 /// A body for a wire.
@@ -150,7 +152,8 @@ impl Letter {
         }
         let is_foreign = dialect != Some(to.wire);
         let strip_usage = !is_foreign && inner.stream_usage && !request.head.include_usage && to.wire == Dialect::Chat;
-        let translation = (is_foreign || only_streams).then_some(Translation { wire: to.wire, scope, context, far: None });
+        let choices = body["n"].as_u64().and_then(|n| n.try_into().ok()).unwrap_or(1);
+        let translation = (is_foreign || only_streams).then_some(Translation { wire: to.wire, scope, context, far: None, choices });
         Ok(Self { path: Self::path(request, to), body: json::text(&body).into(), strip_usage, translation, losses })
     }
 }

@@ -57,7 +57,7 @@ async fn live(shard: &Shard, call: &Call, standing: &mut Option<Standing>) -> Re
     };
     let prices = || -> Arc<dyn Prices> { house.clone() };
     let desk = Admission { limits: &house.limits, counters: &app.counters, sink: &app.sink, prices: &prices };
-    policy::arrive(&desk, call, standing).await.map_err(refuse)?; // not too often from one address
+    policy::arrive(&house.limits, &app.counters, call.client, call.received, standing).await.map_err(refuse)?; // not too often from one address
     let asks = admin::Asks { headers: &call.headers, query_key: call.query_key.as_deref(), is_change: true };
     let caller = admin::identify(app, &house, asks, call.received_at).await.map_err(refuse)?; // who
     let request = Request::read(call).map_err(refuse)?; // what: the head; the bytes stay as they came
@@ -243,7 +243,7 @@ fn reply(
     h.reserve(HEADERS_ADDED);
     introduce(h, receipt, &served, plan.rule, overhead_ms);
     let operation = request.operation;
-    let raw = |stream| Source::raw(stream, operation, served.strip_usage);
+    let raw = |stream| Source::raw(stream, operation, served.strip_usage, request.head.choices.unwrap_or(1));
     let source = match body {
         Body::Stream(stream) => raw(stream),
         Body::Told(told) => Source::Told(told),

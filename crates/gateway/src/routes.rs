@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use journey::{Call, Forwarded, InPath, Operation, Upload};
+use policy::Standing;
 use tokio::time::{Duration, timeout};
 use tower::ServiceExt as _;
 use wire::{Code, Dialect, Failure, head::MODEL_BYTES_MAX, multipart::Scanner};
@@ -163,16 +164,7 @@ pub fn control(app: &Arc<App>) -> Router {
         .route("/_health/ready", get(admin::probes::ready))
         .route("/metrics", get(admin::probes::metrics))
         .route("/metrics/cloud", get(admin::probes::cloud_metrics))
-        .route("/v1/models", get(admin::models::list))
-        .route("/models", get(admin::models::list))
-        .route("/anthropic/v1/models", get(admin::models::list))
-        .route("/v1beta/models", get(admin::models::list))
-        .route("/gemini/v1beta/models", get(admin::models::list))
-        .route("/v1/models/{*id}", get(admin::models::one))
-        .route("/models/{*id}", get(admin::models::one))
-        .route("/anthropic/v1/models/{*id}", get(admin::models::one))
-        .route("/v1beta/models/{*id}", get(admin::models::one))
-        .route("/gemini/v1beta/models/{*id}", get(admin::models::one))
+        .merge(models(app))
         .route("/register", post(admin::nodes::register_agent))
         .route("/heartbeat", post(admin::nodes::agent_heartbeat))
         .route("/api/nodes", get(admin::nodes::list).post(admin::nodes::register))
@@ -217,6 +209,22 @@ pub fn control(app: &Arc<App>) -> Router {
         .layer(axum::middleware::from_fn_with_state(app.clone(), admin::trail::follow))
         .layer(DefaultBodyLimit::max(CONTROL_BYTES_MAX))
         .with_state(app.clone())
+}
+
+/// The paths on which clients see what they can ask for.
+fn models(app: &Arc<App>) -> Router<Arc<App>> {
+    Router::new()
+        .route("/v1/models", get(admin::models::list))
+        .route("/models", get(admin::models::list))
+        .route("/anthropic/v1/models", get(admin::models::list))
+        .route("/v1beta/models", get(admin::models::list))
+        .route("/gemini/v1beta/models", get(admin::models::list))
+        .route("/v1/models/{*id}", get(admin::models::one))
+        .route("/models/{*id}", get(admin::models::one))
+        .route("/anthropic/v1/models/{*id}", get(admin::models::one))
+        .route("/v1beta/models/{*id}", get(admin::models::one))
+        .route("/gemini/v1beta/models/{*id}", get(admin::models::one))
+        .route_layer(axum::middleware::from_fn_with_state(app.clone(), admin::models::counted))
 }
 
 /// The paths of who may call: people, and keys.
@@ -435,11 +443,18 @@ async fn controlled(app: &Arc<App>, peer: Peer, request_id: Arc<str>, request: R
             );
         }
     };
-    if let Some(failure) = response.extensions_mut().remove::<Failure>().or_else(|| unreadable(&response)) {
-        return render::failure(&failure, dialect, &request_id);
+    let standing = response.extensions_mut().remove::<Standing>();
+    let mut response = match response.extensions_mut().remove::<Failure>().or_else(|| unreadable(&response)) {
+        Some(failure) => render::failure(&failure, dialect, &request_id),
+        None => {
+            render::put(response.headers_mut(), render::REQUEST_ID, &request_id);
+            response.map(Out::Control)
+        }
+    };
+    if let Some(standing) = standing {
+        render::limits(&standing, jiff::Timestamp::now(), response.headers_mut());
     }
-    render::put(response.headers_mut(), render::REQUEST_ID, &request_id);
-    response.map(Out::Control)
+    response
 }
 
 /// The failure of a request that no handler saw, because its body, path or query could not be read: the framework says so in plain text.

@@ -6,7 +6,7 @@
 use std::{
     convert::Infallible,
     io,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -89,6 +89,16 @@ fn listener(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Where a browser on this machine finds a router that listens at this address.
+pub fn url(listening: SocketAddr) -> String {
+    let host = match listening.ip() {
+        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        named => named,
+    };
+    format!("http://{}", SocketAddr::new(host, listening.port()))
 }
 
 /// Starts the runtimes that serve connections; they end when `stop` is cancelled and what runs has drained.
@@ -207,4 +217,19 @@ fn connection(shard: Arc<Shard>, stream: TcpStream, peer: SocketAddr, place: Pla
         }
         drop(place);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_browser_is_sent_to_this_machine() {
+        for (listening, there) in [
+            ("0.0.0.0:8080", "http://127.0.0.1:8080"),
+            ("[::]:8080", "http://[::1]:8080"),
+            ("192.168.1.7:80", "http://192.168.1.7:80"),
+            ("[::1]:1", "http://[::1]:1"),
+        ] {
+            assert_eq!(super::url(listening.parse().expect("an address")), there);
+        }
+    }
 }

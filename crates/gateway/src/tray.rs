@@ -5,7 +5,6 @@
 pub mod desktop;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -50,16 +49,6 @@ impl Clicks {
         self.last = (!is_second).then_some(now);
         is_second.then_some(Action::OpenDashboard)
     }
-}
-
-/// Where a browser on this machine finds a router that listens at this address.
-pub fn url(listening: SocketAddr) -> String {
-    let host = match listening.ip() {
-        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        named => named,
-    };
-    format!("http://{}", SocketAddr::new(host, listening.port()))
 }
 
 /// The page behind an action; `None`: it has none.
@@ -135,15 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_is_sent_to_this_machine() {
-        for (listening, there) in [
-            ("0.0.0.0:8080", "http://127.0.0.1:8080"),
-            ("[::]:8080", "http://[::1]:8080"),
-            ("192.168.1.7:80", "http://192.168.1.7:80"),
-            ("[::1]:1", "http://[::1]:1"),
-        ] {
-            assert_eq!(url(listening.parse().expect("an address")), there);
-        }
+    fn each_system_has_its_opener() {
         assert_eq!(opener("windows")[0], "rundll32");
         assert_eq!((opener("macos"), opener("linux")), (&["open"][..], &["xdg-open"][..]));
     }

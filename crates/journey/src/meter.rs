@@ -29,9 +29,12 @@ pub enum Source {
 }
 
 impl Source {
-    /// The upstream's bytes; `strip_usage` takes the extra usage frame out again.
-    pub fn raw(stream: Stream, operation: Operation, strip_usage: bool) -> Self {
-        let tap = if operation == Operation::Other { Tap::lenient() } else { Tap::new(operation.dialect(), strip_usage) };
+    /// The upstream's bytes; `strip_usage` takes the extra usage frame out again. `choices`: how many were asked for.
+    pub fn raw(stream: Stream, operation: Operation, strip_usage: bool, choices: u32) -> Self {
+        let tap = match operation {
+            Operation::Other => Tap::lenient(),
+            _ => Tap::new(operation.dialect(), strip_usage).expecting(choices),
+        };
         Self::Raw(stream, Box::new(tap))
     }
 

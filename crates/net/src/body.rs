@@ -97,7 +97,7 @@ pub struct ResponseBody {
     /// The rest of the request, where the answer began before all of it was sent.
     sending: Option<Box<Sending>>,
     /// Where it comes compressed.
-    inflate: Option<Box<Inflate>>,
+    inflate: Option<Inflate>,
 }
 
 impl ResponseBody {
@@ -135,8 +135,7 @@ impl ResponseBody {
             let inflated = match piece {
                 Some(piece) => inflate.feed(&piece),
                 None => inflate.finish(),
-            };
-            let inflated = inflated.map_err(|e| format!("it is not compressed as it says: {e}"))?;
+            }?;
             if is_end {
                 self.inflate = None;
             }

@@ -9,36 +9,53 @@ use http::{HeaderMap, header};
 /// Most bytes that one piece of an answer may grow to; what holds more was made to be large.
 const PIECE_BYTES_MAX: usize = 64 << 20;
 
-/// Reads a body that gzip has compressed piece by piece.
-pub(crate) struct Inflate(MultiGzDecoder<Sink>);
+/// Longest name of a compression that is told.
+const NAME_BYTES_MAX: usize = 32;
+
+/// Reads a compressed body piece by piece.
+pub(crate) enum Inflate {
+    /// By gzip.
+    Gzip(Box<MultiGzDecoder<Sink>>),
+    /// In a way that nobody reads here, and nobody asked for.
+    Unread(String),
+}
 
 impl Inflate {
-    /// For an answer whose head says that it is compressed so; the head then no longer says that, nor how long the body is.
-    pub(crate) fn of(headers: &mut HeaderMap) -> Option<Box<Self>> {
+    /// For an answer whose head says that it is compressed; the head then no longer says that, nor how long the body is.
+    pub(crate) fn of(headers: &mut HeaderMap) -> Option<Self> {
         let encoding = headers.get(header::CONTENT_ENCODING)?.as_bytes().trim_ascii();
-        if !encoding.eq_ignore_ascii_case(b"gzip") && !encoding.eq_ignore_ascii_case(b"x-gzip") {
+        let is = |name: &[u8]| encoding.eq_ignore_ascii_case(name);
+        if encoding.is_empty() || is(b"identity") {
             return None;
         }
+        let inflate = if is(b"gzip") || is(b"x-gzip") {
+            Self::Gzip(Box::new(MultiGzDecoder::new(Sink::default())))
+        } else {
+            Self::Unread(String::from_utf8_lossy(&encoding[..encoding.len().min(NAME_BYTES_MAX)]).into_owned())
+        };
         headers.remove(header::CONTENT_ENCODING);
         headers.remove(header::CONTENT_LENGTH);
-        Some(Box::new(Self(MultiGzDecoder::new(Sink::default()))))
+        Some(inflate)
     }
 
-    /// What a piece says. Errors: it is not compressed so, or grows beyond all measure.
-    pub(crate) fn feed(&mut self, piece: &[u8]) -> io::Result<Bytes> {
-        self.0.write_all(piece)?;
-        self.0.flush()?;
-        Ok(self.taken())
+    /// What a piece says. Errors: it is not compressed as it says, or grows beyond all measure.
+    pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<Bytes, String> {
+        self.read(|gzip| gzip.write_all(piece).and_then(|()| gzip.flush()))
     }
 
     /// What is left at the end. Errors: it broke off.
-    pub(crate) fn finish(&mut self) -> io::Result<Bytes> {
-        self.0.try_finish()?;
-        Ok(self.taken())
+    pub(crate) fn finish(&mut self) -> Result<Bytes, String> {
+        self.read(MultiGzDecoder::try_finish)
     }
 
-    fn taken(&mut self) -> Bytes {
-        std::mem::take(&mut self.0.get_mut().0).into()
+    fn read(&mut self, step: impl FnOnce(&mut MultiGzDecoder<Sink>) -> io::Result<()>) -> Result<Bytes, String> {
+        match self {
+            Self::Gzip(gzip) => {
+                step(gzip).map_err(|e| format!("it is not compressed as it says: {e}"))?;
+                Ok(std::mem::take(&mut gzip.get_mut().0).into())
+            }
+            Self::Unread(encoding) => Err(format!("it is compressed with `{encoding}`, which was not asked for")),
+        }
     }
 }
 
@@ -67,7 +84,7 @@ mod tests {
 
     use super::*;
 
-    fn inflate(encoding: &'static str) -> Option<Box<Inflate>> {
+    fn inflate(encoding: &'static str) -> Option<Inflate> {
         let mut headers =
             HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_static(encoding)), (header::CONTENT_LENGTH, 5.into())]);
         let found = Inflate::of(&mut headers);
@@ -105,7 +122,11 @@ mod tests {
 
     #[test]
     fn what_is_not_compressed_so_is_refused_and_bombs_are() {
-        assert!(inflate("br").is_none() && inflate("identity").is_none());
+        assert!(inflate("identity").is_none());
+        for name in ["br", "zstd", "deflate, gzip"] {
+            let said = inflate(name).unwrap().feed(b"x").unwrap_err();
+            assert_eq!(said, format!("it is compressed with `{name}`, which was not asked for"));
+        }
         assert!(inflate("gzip").unwrap().feed(b"{\"no\": 1, \"gzip\": 2}").is_err());
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
         gzip.write_all(&vec![0; PIECE_BYTES_MAX + 1]).unwrap();

@@ -1,6 +1,6 @@
 //! May they.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use journey::{Call, Caller, Permit, Request, Scope, Settle};
 use wire::{Code, Failure};
@@ -42,13 +42,19 @@ pub struct Admission<'a> {
     pub prices: &'a (dyn Fn() -> Arc<dyn Prices> + Sync),
 }
 
-/// Counts a call against its client's address, before anything else is looked at. How the address stands is put into `said`.
+/// Counts a request against its client's address, before anything else is looked at. How the address stands is put into `said`.
 ///
 /// # Errors
 /// [`Code::RateLimitExceeded`].
-pub async fn arrive(desk: &Admission<'_>, call: &Call, said: &mut Option<Standing>) -> Result<(), Failure> {
-    let Some(bounds) = desk.limits.address else { return Ok(()) };
-    take(desk, Subject::address(call.client), bounds, 0, call, "this address", said).await.map(drop)
+pub async fn arrive(
+    limits: &Limits,
+    counters: &Arc<Counters>,
+    client: IpAddr,
+    received: Instant,
+    said: &mut Option<Standing>,
+) -> Result<(), Failure> {
+    let Some(bounds) = limits.address else { return Ok(()) };
+    take(counters, Subject::address(client), bounds, 0, received, "this address", said).await.map(drop)
 }
 
 /// Admits an inference call; from here on it has exactly one receipt. How the key's limits stand is put into `said`, refused or not.
@@ -71,7 +77,7 @@ pub async fn admit(
     let mut hold = None;
     if !bounds.is_none() {
         let tokens = if bounds.tpm.is_some() { estimate(request) } else { 0 };
-        hold = Some(take(desk, Subject::Key(key.id.clone()), bounds, tokens, call, "this key", said).await?);
+        hold = Some(take(desk.counters, Subject::Key(key.id.clone()), bounds, tokens, call.received, "this key", said).await?);
     }
     let now_ms = call.received_at.as_millisecond();
     if let Some(purse) = purse.filter(|purse| purse.is_behind(now_ms)) {
@@ -96,16 +102,16 @@ pub async fn admit(
 }
 
 async fn take(
-    desk: &Admission<'_>,
+    counters: &Arc<Counters>,
     subject: Subject,
     bounds: Bounds,
     tokens: u64,
-    call: &Call,
+    received: Instant,
     who: &str,
     said: &mut Option<Standing>,
 ) -> Result<Hold, Failure> {
     let mut say = |standing: Standing| *said = Some(said.map_or(standing, |before| before.with(standing)));
-    match desk.counters.take(subject, bounds, tokens, call.received).await {
+    match counters.take(subject, bounds, tokens, received).await {
         Ok((hold, standing)) => {
             say(standing);
             Ok(hold)

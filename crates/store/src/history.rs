@@ -71,11 +71,6 @@ impl Search {
         self.client_ip.is_none() && self.text.is_none()
     }
 
-    /// Whether what matches is counted in the index of times, piece by piece.
-    fn is_counted(&self) -> bool {
-        self.is_of_index() && self.figures.is_any()
-    }
-
     /// Whether anything is asked for that stands in facets.
     fn has_facets(&self) -> bool {
         let texts = [&self.model, &self.node_id, &self.target, &self.key, &self.key_id, &self.outcome];
@@ -94,6 +89,16 @@ impl Search {
             looked.from_ms = figures::look_back_ms(store).await?;
         }
         Ok(looked)
+    }
+
+    /// What matches piece by piece, where figures are asked for and all that is asked for stands in the index of times; with the search looked up.
+    async fn pieces(&self, store: &Store) -> Result<Option<(Self, Vec<(Time, u64)>)>, StoreError> {
+        if !(self.is_of_index() && self.figures.is_any()) {
+            return Ok(None);
+        }
+        let looked = self.looked(store).await?;
+        let counts = figures::counts(store, &looked).await?;
+        Ok(Some((looked, counts)))
     }
 
     /// Of how many of the newest records [`Search::looked`] looks at no more, if it does.
@@ -236,9 +241,10 @@ impl Search {
 /// The database's.
 pub async fn page(store: &Store, search: &Search, from: From, limit: u32) -> Result<Vec<Stored>, StoreError> {
     let limit = limit.min(ROWS_MAX) as usize;
-    if let (From::Offset(offset), true) = (from, search.is_counted()) {
-        let looked = search.looked(store).await?;
-        return figures::page(store, &looked, figures::counts(store, &looked).await?, offset, limit).await;
+    if let From::Offset(offset) = from
+        && let Some((looked, counts)) = search.pieces(store).await?
+    {
+        return figures::page(store, &looked, counts, offset, limit).await;
     }
     let mut time = search.time();
     if let From::After(started_at_ms, _) = from {
@@ -278,12 +284,10 @@ pub async fn page(store: &Store, search: &Search, from: From, limit: u32) -> Res
 /// # Errors
 /// The database's.
 pub async fn page_and_count(store: &Store, search: &Search, offset: u64, limit: u32) -> Result<(Vec<Stored>, u64), StoreError> {
-    if !search.is_counted() {
+    let Some((looked, counts)) = search.pieces(store).await? else {
         let total = count(store, search).await?;
         return Ok((page(store, search, From::Offset(offset), limit).await?, total));
-    }
-    let looked = search.looked(store).await?;
-    let counts = figures::counts(store, &looked).await?;
+    };
     let total = counts.iter().map(|(_, matching)| matching).sum();
     Ok((figures::page(store, &looked, counts, offset, limit.min(ROWS_MAX) as usize).await?, total))
 }
@@ -381,9 +385,8 @@ pub async fn newest(store: &Store) -> Result<i64, StoreError> {
 /// # Errors
 /// The database's.
 pub async fn count(store: &Store, search: &Search) -> Result<u64, StoreError> {
-    if search.is_counted() {
-        let looked = search.looked(store).await?;
-        return Ok(figures::counts(store, &looked).await?.into_iter().map(|(_, matching)| matching).sum());
+    if let Some((_, counts)) = search.pieces(store).await? {
+        return Ok(counts.into_iter().map(|(_, matching)| matching).sum());
     }
     let time = search.time();
     if !search.is_of_facets() || !search.has_facets() {

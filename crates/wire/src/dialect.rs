@@ -190,6 +190,15 @@ impl Decoder {
         }
     }
 
+    /// So many choices were asked for; see [`chat::stream::Decoder::expecting`].
+    #[must_use]
+    pub fn expecting(self, choices: u32) -> Self {
+        match self {
+            Self::Chat(d) => Self::Chat(d.expecting(choices)),
+            other => other,
+        }
+    }
+
     /// Reads more bytes.
     ///
     /// # Errors

@@ -68,6 +68,8 @@ struct Members<'a> {
     max_completion_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
     max_output_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    n: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -107,6 +109,8 @@ pub struct Head {
     pub preferences: Option<Box<Preferences>>,
     /// `cache`: what is wanted of remembered answers.
     pub caching: Option<Box<Caching>>,
+    /// `n`: how many choices are asked for, where that is said and a number.
+    pub choices: Option<u32>,
     /// For the record.
     pub shape: Shape,
     /// `metadata` as it stands, for the record.
@@ -170,6 +174,7 @@ impl Head {
             timeout_ms: typed(members.timeout_ms, "timeout_ms", "a number of milliseconds")?,
             preferences: object(members.provider, "provider", Preferences::FORM)?,
             caching: object(members.cache, "cache", Caching::FORM)?,
+            choices: members.n.and_then(|n| n.get().parse().ok()),
             shape: Shape::of(&members, messages),
             metadata: members.metadata.map(span),
             model_at: members.model.map(span),

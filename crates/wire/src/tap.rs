@@ -49,6 +49,8 @@ struct Answer {
 #[derive(Deserialize)]
 struct Ending {
     #[serde(default)]
+    index: u32,
+    #[serde(default)]
     finish_reason: Option<String>,
 }
 
@@ -153,6 +155,15 @@ impl Tap {
         }
     }
 
+    /// So many choices were asked for: without its end mark a chat stream is whole only where all of them said why they end.
+    #[must_use]
+    pub fn expecting(mut self, choices: u32) -> Self {
+        if let Self::Frames(frames) = &mut self {
+            frames.expected = choices;
+        }
+        self
+    }
+
     /// For a stream of nobody knows which kind: usage is read where it looks like chat's, and any end is a normal one.
     pub fn lenient() -> Self {
         Self::Frames(Frames { seen: Seen { done: true, ..Seen::default() }, is_lenient: true, ..Frames::default() })
@@ -240,6 +251,10 @@ pub struct Frames {
     is_lenient: bool,
     /// The last thing that was said is why the answer ended: some servers leave the end mark out.
     is_said: bool,
+    /// Choices that said why they ended, a bit for each.
+    ended: u128,
+    /// Choices that were asked for.
+    expected: u32,
     seen: Seen,
 }
 
@@ -263,7 +278,7 @@ impl Frames {
         if !rest.is_empty() {
             self.frame(&rest);
         }
-        self.seen.done |= is_clean && self.is_said;
+        self.seen.done |= is_clean && self.is_said && self.ended.count_ones() >= self.expected.min(u128::BITS);
         rest
     }
 
@@ -321,9 +336,12 @@ impl Frames {
         }
         let no_choices = read.choices.as_ref().is_some_and(Vec::is_empty);
         self.is_said = was_said && no_choices;
-        if let Some(reason) = read.choices.and_then(|c| c.into_iter().find_map(|c| c.finish_reason)).filter(|reason| !reason.is_empty()) {
-            self.seen.finish = Some(reason);
-            self.is_said = true;
+        for Ending { index, finish_reason } in read.choices.into_iter().flatten() {
+            if let Some(reason) = finish_reason.filter(|reason| !reason.is_empty()) {
+                self.seen.finish = Some(reason);
+                self.is_said = true;
+                self.ended |= 1 << index.min(u128::BITS - 1);
+            }
         }
         if let Some(usage) = read.usage {
             self.seen.usage = if self.is_lenient { usage_of_other(data).or(self.seen.usage) } else { Some(ir::Usage::from_chat(&usage)) };
@@ -464,6 +482,39 @@ mod tests {
                 }
                 tap.finish(is_clean);
                 assert_eq!(tap.seen().done, is_whole && is_clean, "{frames:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_an_end_mark_all_choices_that_were_asked_for_have_to_end() {
+        let say = |index: u32, reason: &str| {
+            format!("data: {{\"choices\":[{{\"index\":{index},\"delta\":{{}},\"finish_reason\":{reason}}}]}}\n\n")
+        };
+        let (first, second, more) = (say(0, "\"stop\""), say(1, "\"length\""), say(1, "null"));
+        let both = "data: {\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"},{\"index\":1,\"finish_reason\":\"stop\"}]}\n\n".to_owned();
+        for (frames, choices, is_whole) in [
+            (vec![&first], 1, true),
+            (vec![&first], 2, false),
+            (vec![&first, &more, &second], 2, true),
+            (vec![&first, &second, &more], 2, false),
+            (vec![&first, &first], 2, false),
+            (vec![&both], 2, true),
+            (vec![&both], 3, false),
+        ] {
+            let mut tap = Tap::new(Dialect::Chat, false).expecting(choices);
+            let mut decoder = Decoder::new(Dialect::Chat).expecting(choices);
+            let mut events = Vec::new();
+            for frame in &frames {
+                tap.feed((*frame).clone().into());
+                decoder.feed(frame.as_bytes(), &mut events).unwrap();
+            }
+            tap.finish(true);
+            decoder.finish(&mut events);
+            assert_eq!(tap.seen().done, is_whole, "{frames:?}");
+            // The decoder reads a choice that goes on after its end as ended.
+            if frames.last() != Some(&&more) {
+                assert_eq!(matches!(events.last(), Some(Event::End)), is_whole, "{frames:?}");
             }
         }
     }

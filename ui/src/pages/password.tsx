@@ -9,13 +9,21 @@ import { Refused } from "../parts/dialog";
 import { say } from "../parts/toast";
 import { Door } from "./login";
 
+/** The router's own rule: its API refuses what this refuses. */
 export const PASSWORD_CHARS_MIN = 12;
+
+/** What makes a password one that a user must not have; `null`: nothing. */
+export function weakness(password: string, username: string): string | null {
+  if ([...password].length < PASSWORD_CHARS_MIN) return `At least ${PASSWORD_CHARS_MIN} characters: a few words in a row are easy to keep in mind.`;
+  if ([...username].length >= 4 && password.toLowerCase().includes(username.toLowerCase())) return "It must not have the user name in it.";
+  return null;
+}
 
 /** What is wrong with a new password; `null`: nothing. */
 export function fault(password: string, again: string, username: string, old?: string): string | null {
-  if ([...password].length < PASSWORD_CHARS_MIN) return `At least ${PASSWORD_CHARS_MIN} characters: a few words in a row are easy to keep in mind.`;
+  const weak = weakness(password, username);
+  if (weak) return weak;
   if (password === old) return "That is the password you have now.";
-  if (password.toLowerCase().includes(username.toLowerCase()) && username.length > 2) return "It must not have the user name in it.";
   if (password !== again) return "The two are not the same.";
   return null;
 }

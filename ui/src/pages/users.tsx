@@ -13,7 +13,7 @@ import { DataTable, TableSkeleton, createColumnHelper } from "../parts/table";
 import { say } from "../parts/toast";
 import { useSession } from "../shell/session";
 import { instant } from "../text/format";
-import { PASSWORD_CHARS_MIN } from "./password";
+import { PASSWORD_CHARS_MIN, weakness } from "./password";
 
 type Action = { kind: "password" | "role" | "remove"; user: User };
 
@@ -123,7 +123,7 @@ export function generated(): string {
 
 function Password({ value, onChange }: { value: string; onChange: (value: string) => void }) {
   return (
-    <Field label="Password" hint={`At least ${PASSWORD_CHARS_MIN} characters. Tell it to them on another way than their name.`}>
+    <Field label="Password" hint={`At least ${PASSWORD_CHARS_MIN} characters, without the user name. Tell it to them on another way than their name.`}>
       {(props) => (
         <span className="flex gap-2">
           <input {...props} className="input font-mono" value={value} onChange={(event) => onChange(event.target.value)} autoComplete="off" spellCheck={false} minLength={PASSWORD_CHARS_MIN} required />
@@ -143,7 +143,7 @@ function AddUser({ onClose, onDone }: { onClose: () => void; onDone: (name: stri
       title="Add a user"
       submit="Add"
       onClose={onClose}
-      disabled={!username.trim() || password.length < PASSWORD_CHARS_MIN}
+      disabled={!username.trim() || weakness(password, username.trim()) !== null}
       onSubmit={async () => {
         await api.create({ username: username.trim(), password, role });
         onDone(username.trim());
@@ -170,7 +170,7 @@ function SetPassword({ user, onClose, onDone }: { user: User; onClose: () => voi
       title={`A password for ${user.username}`}
       submit="Set"
       onClose={onClose}
-      disabled={password.length < PASSWORD_CHARS_MIN}
+      disabled={weakness(password, user.username) !== null}
       onSubmit={async () => {
         await api.change(user.id, { password });
         onDone();

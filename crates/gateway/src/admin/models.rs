@@ -3,12 +3,15 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::Instant,
 };
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, Query, Request, State},
     http::{HeaderMap, Uri},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
 };
 use config::account::Reach;
 use fleet::Peer;
@@ -19,7 +22,7 @@ use serde_json::{Value, json};
 use store::model_files::ModelFile;
 use wire::{Code, Dialect, Failure};
 
-use super::{Answer, Known, Refusal, blob};
+use super::{Answer, Asked, Known, Refusal, blob};
 use crate::{app::App, snapshot::House};
 
 /// Most other nodes that a node is told of for one model.
@@ -36,6 +39,28 @@ fn shape(uri: &Uri, headers: &HeaderMap) -> Dialect {
     } else {
         Dialect::Chat
     }
+}
+
+/// Counts a look at the models against its client's address, as calls are counted; a node that looks for its files is not counted.
+pub async fn counted(State(app): State<Arc<App>>, asked: Asked, request: Request, next: Next) -> Response {
+    let house = app.house();
+    if house.limits.address.is_none() || matches!(blob::node_of(&app, request.headers()), Ok(Some(_))) {
+        return next.run(request).await;
+    }
+    let mut standing = None;
+    let arrived = policy::arrive(&house.limits, &app.counters, asked.peer.address, Instant::now(), &mut standing).await;
+    let mut response = match arrived {
+        Ok(()) => next.run(request).await,
+        Err(failure) => {
+            app.metrics.refused(failure.code.as_str());
+            Refusal(failure).into_response()
+        }
+    };
+    // It is said where the failure gets its shape.
+    if let Some(standing) = standing {
+        response.extensions_mut().insert(standing);
+    }
+    response
 }
 
 /// All models that the caller may use.

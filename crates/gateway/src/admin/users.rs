@@ -28,8 +28,14 @@ use crate::{app::App, first_run};
 /// Longest name of a user, in characters.
 const NAME_CHARS_MAX: usize = 128;
 
-/// Fewest and most bytes of a password.
-const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=1024;
+/// Fewest characters of a password; the dashboard says so too.
+pub const PASSWORD_CHARS_MIN: usize = 12;
+
+/// Most bytes of a password: each is hashed.
+pub const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// Shortest name that a password must not hold; shorter ones are in many words.
+const NAME_CHARS_NOTED: usize = 4;
 
 /// What a user may.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -94,10 +100,11 @@ pub async fn list(State(app): State<Arc<App>>, _: Admin) -> Answer<Json<Value>> 
 )]
 pub async fn create(State(app): State<Arc<App>>, Admin(by): Admin, body: Bytes) -> Answer<(StatusCode, Json<Value>)> {
     let NewUser { username, password, role, must_change_password } = read(&body)?;
+    let username = checked_name(&username)?;
     let user = User {
         id: store::new_id("user"),
-        username: checked_name(&username)?,
-        password_hash: hashed(&app, password).await?,
+        password_hash: hashed(&app, password, &username).await?,
+        username,
         role: role.name(),
         must_change_password,
         created_at_ms: store::now_ms(),
@@ -147,12 +154,13 @@ pub async fn change(
         trail::by("user", Some(&id), Some(&before.username));
     }
     let is_new_password = password.is_some();
+    let username = username.as_deref().map(checked_name).transpose()?;
     let password_hash = match password {
-        Some(password) => Some(renewed(&app, &before, password).await?),
+        Some(password) => Some(renewed(&app, &before, username.as_ref().unwrap_or(&before.username), password).await?),
         None => None,
     };
     let change = Change {
-        username: username.as_deref().map(checked_name).transpose()?,
+        username,
         role: role.map(Role::name),
         must_change_password: must_change_password.or(is_new_password.then_some(false)),
         password_hash,
@@ -245,7 +253,7 @@ pub fn checked_name(name: &str) -> Result<String, Failure> {
 }
 
 /// The hash of another password; one that had to be changed is not changed by saying it again.
-async fn renewed(app: &App, before: &User, password: String) -> Answer<String> {
+async fn renewed(app: &App, before: &User, username: &str, password: String) -> Answer<String> {
     if before.must_change_password {
         let (said, hash) = (password.clone(), before.password_hash.clone());
         let _turn = app.sessions.checks.acquire().await;
@@ -253,23 +261,26 @@ async fn renewed(app: &App, before: &User, password: String) -> Answer<String> {
             return Err(Failure::invalid("password", "`password` must be another than the one before").into());
         }
     }
-    hashed(app, password).await
+    hashed(app, password, username).await
 }
 
-/// Whether a password may be one.
+/// Whether a password may be that of the user of this name. The one rule, for the API, the commands and the dashboard.
 ///
 /// # Errors
 /// A 400 that says what it must be.
-pub fn check_password(password: &str) -> Result<(), Failure> {
-    if PASSWORD_BYTES.contains(&password.len()) {
-        return Ok(());
+pub fn check_password(password: &str, username: &str) -> Result<(), Failure> {
+    if password.chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX {
+        let message = format!("`password` must have at least {PASSWORD_CHARS_MIN} characters, and at most {PASSWORD_BYTES_MAX} bytes");
+        return Err(Failure::invalid("password", message));
     }
-    let message = format!("`password` must have {} to {} bytes", PASSWORD_BYTES.start(), PASSWORD_BYTES.end());
-    Err(Failure::invalid("password", message))
+    if username.chars().count() >= NAME_CHARS_NOTED && password.to_lowercase().contains(&username.to_lowercase()) {
+        return Err(Failure::invalid("password", "`password` must not have the user's name in it"));
+    }
+    Ok(())
 }
 
-async fn hashed(app: &App, password: String) -> Answer<String> {
-    check_password(&password)?;
+async fn hashed(app: &App, password: String, username: &str) -> Answer<String> {
+    check_password(&password, username)?;
     let _turn = app.sessions.checks.acquire().await;
     let failed = || Failure::new(Code::InternalError, "the password could not be hashed");
     let hash = tokio::task::spawn_blocking(move || first_run::hash_password(&password)).await;
@@ -290,4 +301,33 @@ pub fn shown(user: &User) -> Value {
         value["must_change_password"] = true.into();
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_long_and_not_the_name() {
+        let most = "a".repeat(PASSWORD_BYTES_MAX);
+        for (password, username, is_fine) in [
+            ("four words in", "vera", true),
+            ("zwölf-zeiche", "vera", true),
+            ("eleven-char", "vera", false),
+            ("ééééééééééé", "vera", false),
+            ("my-name-is-VERA", "vera", false),
+            ("my-annual-visit", "ann", true),
+            (&most, "vera", true),
+            (&format!("{most}a"), "vera", false),
+        ] {
+            assert_eq!(check_password(password, username).is_ok(), is_fine, "{password}");
+        }
+    }
+
+    #[test]
+    fn the_dashboard_says_the_same() {
+        let page = include_str!("../../../../ui/src/pages/password.tsx");
+        assert!(page.contains(&format!("PASSWORD_CHARS_MIN = {PASSWORD_CHARS_MIN};")));
+        assert!(page.contains(&format!("[...username].length >= {NAME_CHARS_NOTED}")));
+    }
 }

@@ -56,7 +56,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failed> {
     let addresses = sockets.addresses.clone();
     let local_node = args.with_node.then(|| LocalNode::prepare(config, &environment, addresses[0])).transpose()?;
     #[cfg(all(feature = "tray", any(windows, target_os = "macos")))]
-    let tray_url = crate::tray::url(addresses[0]);
+    let tray_url = server::url(addresses[0]);
     let sources = Sources { args: load_args, proxy: proxy(&environment) };
     let shown = Shown::of(&loaded, &addresses);
     let (app, made) = back.block_on(App::start(loaded, sources, Some(logs))).map_err(|e| match e {
@@ -124,7 +124,9 @@ fn cores() -> usize {
 
 /// What is said once at start.
 struct Shown {
+    /// As they can be opened on this machine.
     urls: Vec<String>,
+    listening: Vec<String>,
     is_open: bool,
     data_dir: String,
 }
@@ -132,7 +134,8 @@ struct Shown {
 impl Shown {
     fn of(loaded: &Loaded, addresses: &[SocketAddr]) -> Self {
         Self {
-            urls: addresses.iter().map(|a| format!("http://{a}")).collect(),
+            urls: addresses.iter().map(|a| server::url(*a)).collect(),
+            listening: addresses.iter().map(SocketAddr::to_string).collect(),
             is_open: loaded.config.auth.mode == config::AuthMode::Off,
             data_dir: loaded.config.server.data_dir.display().to_string(),
         }
@@ -144,6 +147,7 @@ impl Shown {
         let said = |text: &str| drop(out::line(text));
         tracing::info!(
             urls = self.urls.join(" "),
+            listening = self.listening.join(" "),
             data_dir = self.data_dir,
             version = env!("CARGO_PKG_VERSION"),
             "llm-router is listening"

@@ -106,7 +106,7 @@ struct Chosen {
 }
 
 impl Password {
-    fn choose(&self) -> Result<Chosen, Failed> {
+    fn choose(&self, username: &str) -> Result<Chosen, Failed> {
         if !self.password_stdin {
             return Ok(Chosen { password: first_run::random(PASSWORD_LETTERS), is_made: true });
         }
@@ -117,7 +117,7 @@ impl Password {
         let mut password = String::new();
         stdin.lock().take(PASSWORD_BYTES_MAX).read_to_string(&mut password).context("the password cannot be read")?;
         let password = password.trim_end_matches(['\r', '\n']).to_owned();
-        rules::check_password(&password).map_err(|f| Failed(1, f.message))?;
+        rules::check_password(&password, username).map_err(|f| Failed(1, f.message))?;
         Ok(Chosen { password, is_made: false })
     }
 }
@@ -127,10 +127,10 @@ pub(super) fn run(command: Command) -> Result<(), Failed> {
     runtime.block_on(async {
         match command {
             Command::Create { sources, username, role, password, json } => {
-                create(&sources, &username, role, &password.choose()?, json).await
+                create(&sources, &username, role, &password.choose(&username)?, json).await
             }
             Command::List { sources, json } => list(&sources, json).await,
-            Command::SetPassword { sources, user, password, json } => set_password(&sources, &user, &password.choose()?, json).await,
+            Command::SetPassword { sources, user, password, json } => set_password(&sources, &user, &password.choose(&user)?, json).await,
             Command::Delete { sources, user, json } => delete(&sources, &user, json).await,
         }
     })

@@ -384,7 +384,7 @@ fn users_are_made_and_given_passwords_in_the_store() {
     assert!(changed.status.success(), "{}", err(&changed));
     assert_eq!(json_of(&changed).get("password"), None, "a password that somebody chose is not repeated");
     let short = give(&mut command, "short");
-    assert!(short.status.code() == Some(1) && err(&short).contains("8 to"), "{}", err(&short));
+    assert!(short.status.code() == Some(1) && err(&short).contains("at least 12 characters"), "{}", err(&short));
 
     let bob = json_of(&desk.run(&["user", "create", "bob", "--json"]));
     let listed = json_of(&desk.run(&["user", "list", "--json"]));

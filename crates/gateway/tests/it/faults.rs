@@ -101,6 +101,20 @@ async fn an_end_without_the_end_mark_is_an_error() {
 }
 
 #[tokio::test]
+async fn without_the_end_mark_every_choice_that_was_asked_for_has_to_end() {
+    let end =
+        |index: u32| format!("data: {{\"id\":\"c\",\"choices\":[{{\"index\":{index},\"delta\":{{}},\"finish_reason\":\"stop\"}}]}}\n\n");
+    for (ends, n, is_whole) in [(vec![end(0)], 1, true), (vec![end(0)], 2, false), (vec![end(1), end(0)], 2, true)] {
+        let pieces: Vec<String> = std::iter::once(FRAMES[0].to_owned()).chain(ends).collect();
+        let (_first, _second, router) = pair(Reply::events(pieces.clone()), json!({}));
+        let answer = router.chat("gpt-mock", json!({"stream": true, "n": n})).header("x-request-id", "choices").send().await;
+        assert_eq!(answer.text() == pieces.concat(), is_whole, "{n}: {}", answer.text());
+        assert_eq!(answer.text().contains("ended before its end mark"), !is_whole, "{n}: {}", answer.text());
+        assert_eq!(&*router.record("choices").await.outcome, if is_whole { "success" } else { "error" }, "{n}");
+    }
+}
+
+#[tokio::test]
 async fn silence_in_the_middle_is_an_error() {
     let more = json!({"timeouts": {"idle": "200ms"}});
     let (first, _second, router) = pair(Reply::events(FRAMES).stall_after(FRAMES[0].len() + 5), more);

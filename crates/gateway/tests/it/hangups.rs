@@ -1,8 +1,11 @@
-//! Callers that hang up: ten thousand streams, of which a random half is left before its end.
+//! Callers that hang up: ten thousand streams, of which a random half is left before its end. `HANGUP_STREAMS=1000000` makes it a million.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Instant,
 };
 
 use serde_json::json;
@@ -15,7 +18,8 @@ use testkit::{FakeUpstream, Reply, Script};
 use crate::router::{Router, Setup, eventually};
 
 const CALLERS: usize = 200;
-const STREAMS_EACH: usize = 50;
+/// Streams of all callers, unless the environment says otherwise.
+const STREAMS: usize = 10_000;
 const PIECES: [&str; 4] = ["one", "two", "three", "four"];
 
 fn piece(word: &str) -> String {
@@ -40,21 +44,27 @@ impl Dice {
     }
 }
 
-/// Streams after which all that is made once has been made.
-const WARM: usize = CALLERS * STREAMS_EACH / 4;
 /// Most that the memory may grow by after that. A few kilobytes that stay behind a stream are more.
 const GROWTH_BYTES_MAX: u64 = 48 << 20;
 
 /// What all callers count together.
-#[derive(Default)]
 struct Count {
+    /// Streams of each caller.
+    each: usize,
+    /// Streams after which all that is made once has been made.
+    warm: usize,
     ended: AtomicUsize,
     warm_bytes: AtomicU64,
 }
 
 impl Count {
+    fn of(streams: usize) -> Self {
+        let each = streams.div_ceil(CALLERS);
+        Self { each, warm: CALLERS * each / 4, ended: AtomicUsize::new(0), warm_bytes: AtomicU64::new(0) }
+    }
+
     fn one(&self, router: &Router) {
-        if self.ended.fetch_add(1, Ordering::Relaxed) + 1 == WARM {
+        if self.ended.fetch_add(1, Ordering::Relaxed) + 1 == self.warm {
             self.warm_bytes.store(router.rss_bytes().unwrap_or(0), Ordering::Relaxed);
         }
     }
@@ -64,7 +74,7 @@ impl Count {
 async fn call(router: Arc<Router>, caller: usize, count: Arc<Count>) -> usize {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ (caller as u64 + 1));
     let mut left = 0;
-    for _ in 0..STREAMS_EACH {
+    for _ in 0..count.each {
         let leaves = dice.below(2) == 0;
         let body = json!({
             "model": if leaves { "endless" } else { "steady" }, "stream": true, "max_tokens": 9,
@@ -86,6 +96,12 @@ async fn call(router: Arc<Router>, caller: usize, count: Arc<Count>) -> usize {
     left
 }
 
+/// How many streams there are this time.
+#[expect(clippy::disallowed_methods, reason = "a longer run is asked for from without")]
+fn streams() -> usize {
+    std::env::var("HANGUP_STREAMS").map_or(STREAMS, |named| named.parse().expect("HANGUP_STREAMS is a number"))
+}
+
 /// All rows of an outcome, page by page.
 async fn rows(store: &Store, outcome: &str) -> Vec<requests::Row> {
     let mut rows = Vec::new();
@@ -100,6 +116,8 @@ async fn rows(store: &Store, outcome: &str) -> Vec<requests::Row> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_streams_leave_one_record_each_and_nothing_else() {
+    let streams = streams();
+    let began = Instant::now();
     let words = PIECES.map(piece);
     let all: usize = words.iter().map(String::len).sum();
     let pieces = || words.iter().cloned().chain([end()]);
@@ -109,7 +127,7 @@ async fn ten_thousand_streams_leave_one_record_each_and_nothing_else() {
     let setup = Setup::new().set("history", json!({"bodies": "full"})).account("steady", &steady.base_url(), &["steady"], json!({}));
     let router = Arc::new(setup.account("endless", &endless.base_url(), &["endless"], json!({})).start());
 
-    let count = Arc::new(Count::default());
+    let count = Arc::new(Count::of(streams));
     let callers: Vec<_> = (0..CALLERS).map(|caller| tokio::spawn(call(router.clone(), caller, count.clone()))).collect();
     let counting = async {
         let mut left = 0;
@@ -140,7 +158,9 @@ async fn ten_thousand_streams_leave_one_record_each_and_nothing_else() {
             left
         },
         async {
-            tokio::time::timeout(crate::router::PATIENCE * 10, hangups).await.expect("every stream that was left is left upstream too")
+            tokio::time::timeout(crate::router::PATIENCE * 10 * streams.div_ceil(STREAMS) as u32, hangups)
+                .await
+                .expect("every stream that was left is left upstream too")
         }
     );
     assert_eq!(left, cancelled);
@@ -149,7 +169,7 @@ async fn ten_thousand_streams_leave_one_record_each_and_nothing_else() {
         eventually(name, || async { (router.metric(name).await as usize == 0).then_some(()) }).await;
     }
     let store = router.store().await;
-    let total = CALLERS * STREAMS_EACH;
+    let total = CALLERS * count.each;
     eventually("all records", || async { (requests::count(&store).await.unwrap() as usize == total).then_some(()) }).await;
     let (cancelled, success) = (rows(&store, "cancelled").await, rows(&store, "success").await);
     assert_eq!((cancelled.len(), success.len()), (left, total - left));
@@ -161,6 +181,11 @@ async fn ten_thousand_streams_leave_one_record_each_and_nothing_else() {
     assert!(success.iter().all(|row| (row.prompt_tokens, row.completion_tokens) == (Some(3), Some(4))));
     if let Some(bytes) = router.rss_bytes() {
         let warm = count.warm_bytes.load(Ordering::Relaxed);
-        assert!(bytes < warm + GROWTH_BYTES_MAX, "{bytes} bytes after {total} streams, {warm} after {WARM}");
+        println!(
+            "{total} streams, {left} left, {:.0} s; {warm} bytes after {}, {bytes} at the end",
+            began.elapsed().as_secs_f64(),
+            count.warm
+        );
+        assert!(bytes < warm + GROWTH_BYTES_MAX, "{bytes} bytes after {total} streams, {warm} after {}", count.warm);
     }
 }

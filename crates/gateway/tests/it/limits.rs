@@ -256,7 +256,14 @@ async fn an_address_has_its_window_and_probes_have_none() {
     assert!((1..=600).contains(&refused.header("retry-after").parse::<u64>().unwrap()));
     let unknown = router.chat("gpt-mock", json!({})).key("sk_wrong").header("x-forwarded-for", "192.0.2.1").send().await;
     assert_eq!(unknown.status, 429, "before anybody is identified");
+    for path in ["/v1/models", "/models/gpt-mock", "/v1beta/models"] {
+        let listed = router.get(path).header("x-forwarded-for", "192.0.2.1").send().await;
+        assert_eq!((listed.status, listed.header("x-ratelimit-remaining")), (429, "0"), "{path}");
+        assert!((1..=600).contains(&listed.header("retry-after").parse::<u64>().unwrap()), "{path}");
+    }
     assert_eq!(ask("192.0.2.2").await.status, 200, "another address");
+    let listed = router.get("/v1/models").header("x-forwarded-for", "192.0.2.2").send().await;
+    assert_eq!((listed.status, listed.header("x-ratelimit-remaining")), (200, "1"), "a look at the models counts as a call does");
     let node = json!({"name": "a", "endpoint": upstream.url(), "models": ["local_a"]});
     assert_eq!(router.post("/register", &node).header("x-forwarded-for", "192.0.2.1").key(MASTER).send().await.status, 200);
     for _ in 0..5 {

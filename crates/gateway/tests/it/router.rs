@@ -119,7 +119,7 @@ impl Setup {
         let mut router = self.spawn();
         let started = router.said.wait(|line| line.contains("llm-router is listening"));
         let line: Value = serde_json::from_str(&started.unwrap_or_else(|all| panic!("it does not start: {all}"))).unwrap();
-        router.url = line["fields"]["urls"].as_str().unwrap().split(' ').next().unwrap().replace("0.0.0.0", "127.0.0.1");
+        line["fields"]["urls"].as_str().unwrap().split(' ').next().unwrap().clone_into(&mut router.url);
         router
     }
 

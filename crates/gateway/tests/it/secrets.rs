@@ -183,8 +183,8 @@ pub(crate) fn opened_in_every_way() -> (Setup, Vec<FakeUpstream>) {
     // An upstream that repeats what it heard, in every kind of failure.
     let echo = json!({"error": {"message": "you said SECRETprompt with SECRETaccountkey, SECRETheader and SECRETlent", "type": "x", "code": null}});
     let echoing = |status: u16| FakeUpstream::start(Script::always(Reply::json(&echo).status(status)));
-    let (fine, broken, limited, inside, forbidden) =
-        (FakeUpstream::start(Script::default()), echoing(500), echoing(429), echoing(200), echoing(403));
+    let (fine, broken, limited, inside, forbidden, picky) =
+        (FakeUpstream::start(Script::default()), echoing(500), echoing(429), echoing(200), echoing(403), echoing(400));
     let oauth = |server: &FakeUpstream| {
         json!({"auth_mode": "oauth", "api_key": null, "oauth_access_token": "SECRETaccess", "oauth_refresh_token": "SECRETrefresh", "oauth_expires_at": 1000,
             "oauth_token_url": format!("{}/token", server.url()), "oauth_client_id": "client", "oauth_client_secret": "SECRETclient"})
@@ -200,6 +200,7 @@ pub(crate) fn opened_in_every_way() -> (Setup, Vec<FakeUpstream>) {
         .account("limited", &limited.base_url(), &["limited"], secret())
         .account("inside", &inside.base_url(), &["inside"], secret())
         .account("forbidden", &forbidden.base_url(), &["forbidden"], secret())
+        .account("picky", &picky.base_url(), &["picky"], secret())
         .set("retry", json!({"max_attempts": 1}))
         .set("history", json!({"bodies": "none"}))
         .env("OAUTH_ENABLED", "true")
@@ -209,7 +210,7 @@ pub(crate) fn opened_in_every_way() -> (Setup, Vec<FakeUpstream>) {
         .env("HTTP_PROXY", &format!("http://user:SECRETproxy@{}", crate::router::closed_port()))
         .env("NO_PROXY", "127.0.0.1")
         .env("LLM_ROUTER_LOG_LEVEL", "trace");
-    (setup, vec![tokens, stingy, fine, broken, limited, inside, forbidden])
+    (setup, vec![tokens, stingy, fine, broken, limited, inside, forbidden, picky])
 }
 
 /// What a command prints, wherever.
@@ -225,7 +226,7 @@ async fn credentials_of_all_kinds_are_seen_nowhere() {
     let (good, bad) = (token(ISSUER), token("another secret that is as long as it has to be"));
     let prompt = |stream: bool| json!({"stream": stream, "messages": [{"role": "user", "content": "SECRETprompt"}]});
     let mut answers = Vec::new();
-    for model in ["sso", "ended", "lent", "lent-away", "broken", "limited", "inside", "forbidden"] {
+    for model in ["sso", "ended", "lent", "lent-away", "broken", "limited", "inside", "forbidden", "picky"] {
         for stream in [false, true] {
             let ask = router.chat(model, prompt(stream)).key("SECRETlent").header("x-litellm-api-key", crate::router::KEY);
             answers.push((model, ask.header("x-router-debug", "1").send().await));
@@ -239,7 +240,7 @@ async fn credentials_of_all_kinds_are_seen_nowhere() {
     let made = [good.as_str(), bad.as_str()];
     for (model, answer) in &answers {
         let mut text = format!("{:?} {}", answer.headers, answer.text());
-        if ["broken", "limited", "inside"].contains(model) {
+        if ["broken", "limited", "inside", "picky"].contains(model) {
             // The caller may hear its own words again.
             text = text.replace("SECRETprompt", "").replace("SECRETlent", "");
         }

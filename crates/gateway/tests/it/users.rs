@@ -180,7 +180,8 @@ async fn a_generated_password_opens_nothing_until_it_is_another() {
     assert_eq!(router.get("/api/auth/me").key(&token).send().await.json()["must_change_password"], json!(true));
     for (body, status) in [
         (json!({"password": generated}), 400),
-        (json!({"password": "short"}), 400),
+        (json!({"password": "only-eleven"}), 400),
+        (json!({"password": "this-is-admin"}), 400),
         (json!({"password": "a-good-password", "username": "root"}), 403),
         (json!({"must_change_password": false}), 403),
     ] {
@@ -216,7 +217,7 @@ async fn names_are_unique_and_somebody_who_administers_stays() {
     let router = setup().start();
     let vera = new_user(&router, "vera", "viewer").await;
     let twice =
-        router.post("/api/users", &json!({"username": " vera ", "password": "12345678", "role": "viewer"})).key(MASTER).send().await;
+        router.post("/api/users", &json!({"username": " vera ", "password": "twelve-chars", "role": "viewer"})).key(MASTER).send().await;
     assert_eq!((twice.status, twice.code().as_str()), (409, "conflict"));
     assert_eq!(put(&router, MASTER, &vera, json!({"username": "admin"})).await.status, 409);
     let admin = router.get("/api/users").key(MASTER).send().await.json()["users"][0]["id"].as_str().unwrap().to_owned();

@@ -37,6 +37,8 @@ pub struct Decoder {
     choices: BTreeMap<u32, OpenChoice>,
     usage: Option<Usage>,
     over: bool,
+    /// Choices that were asked for.
+    expected: usize,
 }
 
 #[derive(Debug, Default)]
@@ -114,6 +116,13 @@ impl Decoder {
         Self::default()
     }
 
+    /// So many choices were asked for: without its end mark a stream is whole only where all of them say why they end.
+    #[must_use]
+    pub fn expecting(mut self, choices: u32) -> Self {
+        self.expected = choices as usize;
+        self
+    }
+
     /// Whether the normal end was seen.
     pub fn is_over(&self) -> bool {
         self.over
@@ -141,8 +150,8 @@ impl Decoder {
                 self.event(&event, out);
             }
         });
-        // Some servers leave the mark out behind the reason why they end.
-        let is_said = !self.choices.is_empty() && self.choices.values().all(|choice| choice.reason.is_some());
+        // Some servers leave the mark out behind the reasons why the choices end.
+        let is_said = self.choices.len() >= self.expected.max(1) && self.choices.values().all(|choice| choice.reason.is_some());
         if !self.over && !is_cut && is_said {
             self.end(out);
         }
