@@ -1,6 +1,6 @@
 //! What an upstream answers, read as far as it has to be.
 
-use std::{borrow::Cow, future::poll_fn, pin::Pin, sync::Arc};
+use std::{future::poll_fn, pin::Pin, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use fleet::InFlight;
@@ -204,15 +204,6 @@ impl<'a> Exchange<'a> {
         self.account.map_or_else(|| said.into(), |account| account.masked(said).into_owned().into())
     }
 
-    /// A refusal as the caller may read it: the same bytes, unless they hold the account's own credential.
-    fn shown(&self, body: Bytes) -> Bytes {
-        let masked = std::str::from_utf8(&body).ok().zip(self.account).map(|(text, account)| account.masked(text));
-        match masked {
-            Some(Cow::Owned(masked)) => masked.into(),
-            _ => body,
-        }
-    }
-
     /// A whole answer: checked, and read where it has to change its dialect or become a stream.
     fn whole(self, head: &Parts, whole: Bytes) -> Result<Answer, Fault> {
         if let Some(far) = self.far() {
@@ -382,7 +373,11 @@ impl<'a> Exchange<'a> {
             return Ok(Answer { refusal, ..Answer::new(status.as_u16(), Body::Refusal(failure)) });
         }
         if judged.verdict == Verdict::GiveBack {
-            return Ok(Answer { refusal, ..Answer::untouched(&head, Body::Whole(self.shown(body), None)) });
+            let body = match self.account {
+                Some(account) => account.hidden(body),
+                None => body,
+            };
+            return Ok(Answer { refusal, ..Answer::untouched(&head, Body::Whole(body, None)) });
         }
         // What is said about a credential may show a part of it.
         let is_about_credential = judged.kind == Some(Kind::Key) || matches!(status.as_u16(), 401..=403);

@@ -194,7 +194,7 @@ impl App {
         let books = Books::open(&store, &config, house.clone())?;
         let decisions = decision_log(&config)?;
         let tally: Arc<Tally> = Arc::default();
-        let sink = Arc::new(desk(&metrics, &books, &health, &tally, logs.as_ref(), decisions.as_ref()));
+        let sink = Arc::new(desk(&metrics, &books, &health, &tally, logs.as_ref(), decisions.as_ref(), &house));
         let app = Arc::new(Self {
             store,
             fleet,
@@ -416,6 +416,7 @@ fn desk(
     tally: &Arc<Tally>,
     logs: Option<&Logs>,
     decisions: Option<&Keeping<Decided>>,
+    house: &Arc<ArcSwap<House>>,
 ) -> Desk {
     Desk::new(Places {
         metrics: metrics.clone(),
@@ -424,6 +425,7 @@ fn desk(
         tally: tally.clone(),
         lines: logs.and_then(Logs::ready_lines),
         decisions: decisions.map(Keeping::chronicle),
+        house: house.clone(),
     })
 }
 

@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
+use bytes::Bytes;
 use dispatch::Health;
 use jiff::Timestamp;
 use journey::{AttemptOutcome, CacheUse, Kept, Outcome as ReceiptOutcome, Receipt, Remembered, Settle};
@@ -35,6 +37,8 @@ pub struct Desk {
     tally: Arc<Tally>,
     /// Where decisions are told, if they are.
     decisions: Option<Chronicle<Decided>>,
+    /// Whose credentials are which.
+    house: Arc<ArcSwap<House>>,
 }
 
 /// A request that is over: a row is made of it behind the path.
@@ -58,13 +62,14 @@ pub struct Places {
     /// Where the line of a request goes; as an event where there is none.
     pub lines: Option<ReadyLines>,
     pub decisions: Option<Chronicle<Decided>>,
+    pub house: Arc<ArcSwap<House>>,
 }
 
 impl Desk {
     /// A desk with these places.
     pub fn new(places: Places) -> Self {
-        let Places { metrics, recorder, health, tally, lines, decisions } = places;
-        Self { metrics, recorder, health, lines, tally, decisions }
+        let Places { metrics, recorder, health, tally, lines, decisions, house } = places;
+        Self { metrics, recorder, health, lines, tally, decisions, house }
     }
 
     fn count(&self, receipt: &Receipt) {
@@ -139,6 +144,14 @@ impl Settle for Desk {
             decisions.add(Decided(receipt.clone()));
         }
         self.recorder.record(Settled { receipt, kept });
+    }
+
+    fn hidden(&self, receipt: &Receipt, piece: Bytes) -> Bytes {
+        let house = self.house.load();
+        match receipt.target.as_ref().and_then(|name| house.accounts.get(name)) {
+            Some(account) => account.hidden(piece),
+            None => piece,
+        }
     }
 }
 

@@ -109,6 +109,14 @@ impl Meter {
         self
     }
 
+    /// What the caller may read: an error in the upstream's words may quote a credential.
+    fn readable(&self, data: Bytes) -> Bytes {
+        match &self.permit {
+            Some(permit) if self.source.seen().error.is_some() => permit.hidden(data),
+            _ => data,
+        }
+    }
+
     fn count(&mut self, bytes: &Bytes) {
         // What a translation tells is kept where it is known without reading its frames again; an error at its end is told here.
         let is_told = matches!(self.source, Source::Told(_)) && !self.is_over;
@@ -148,7 +156,7 @@ impl Meter {
                 last.extend_from_slice(&self.dialect.error_frame(&Failure::new(code, message), &receipt.request_id));
                 last.into()
             }
-            _ => rest,
+            _ => self.readable(rest),
         };
         self.count(&last);
         self.note();
@@ -227,6 +235,7 @@ impl Body for Meter {
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
                     let data = self.source.feed(data);
+                    let data = self.readable(data);
                     if data.is_empty() {
                         continue;
                     }

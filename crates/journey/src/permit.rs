@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use wire::losses::Losses;
 
 use crate::{
@@ -14,6 +15,12 @@ use crate::{
 pub trait Settle: Send + Sync {
     /// A request has ended.
     fn settle(&self, receipt: Arc<Receipt>);
+
+    /// What of a piece with an upstream's error in it the caller may read: never the credential of whoever answered.
+    fn hidden(&self, receipt: &Receipt, piece: Bytes) -> Bytes {
+        let _ = receipt;
+        piece
+    }
 }
 
 /// Something that was taken for a request and is settled by what the request came to. Called on the path, so it must not wait.
@@ -87,6 +94,14 @@ impl Permit {
     /// Settles `deposit` with the request, however that ends.
     pub fn keep(&mut self, deposit: Box<dyn Deposit>) {
         self.deposits.push(deposit);
+    }
+
+    /// What of a piece with an upstream's error in it the caller may read.
+    pub(crate) fn hidden(&self, piece: Bytes) -> Bytes {
+        match &self.receipt {
+            Some(receipt) => self.sink.hidden(receipt, piece),
+            None => piece,
+        }
     }
 
     /// Milliseconds since the call arrived.

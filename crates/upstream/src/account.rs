@@ -144,6 +144,14 @@ impl Account {
         })
     }
 
+    /// What of an answer a caller may read: the same bytes, unless they hold the account's own credential.
+    pub fn hidden(&self, bytes: Bytes) -> Bytes {
+        match std::str::from_utf8(&bytes).map(|text| self.masked(text)) {
+            Ok(Cow::Owned(masked)) => masked.into(),
+            _ => bytes,
+        }
+    }
+
     /// Why its credential cannot be used at present.
     pub fn trouble(&self) -> Option<String> {
         self.grant.as_ref()?.trouble()

@@ -185,6 +185,11 @@ pub(crate) fn opened_in_every_way() -> (Setup, Vec<FakeUpstream>) {
     let echoing = |status: u16| FakeUpstream::start(Script::always(Reply::json(&echo).status(status)));
     let (fine, broken, limited, inside, forbidden, picky) =
         (FakeUpstream::start(Script::default()), echoing(500), echoing(429), echoing(200), echoing(403), echoing(400));
+    // And inside streams: as the first thing, and later.
+    let word = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":null}]}\n\n".to_owned();
+    let told = format!("data: {echo}\n\n").replace("\"x\"", "\"invalid_request_error\"");
+    let telling = |pieces: &[&String]| FakeUpstream::start(Script::always(Reply::events(pieces.iter().map(|piece| (*piece).clone()))));
+    let (torn, stillborn) = (telling(&[&word, &told]), telling(&[&told]));
     let oauth = |server: &FakeUpstream| {
         json!({"auth_mode": "oauth", "api_key": null, "oauth_access_token": "SECRETaccess", "oauth_refresh_token": "SECRETrefresh", "oauth_expires_at": 1000,
             "oauth_token_url": format!("{}/token", server.url()), "oauth_client_id": "client", "oauth_client_secret": "SECRETclient"})
@@ -201,6 +206,8 @@ pub(crate) fn opened_in_every_way() -> (Setup, Vec<FakeUpstream>) {
         .account("inside", &inside.base_url(), &["inside"], secret())
         .account("forbidden", &forbidden.base_url(), &["forbidden"], secret())
         .account("picky", &picky.base_url(), &["picky"], secret())
+        .account("torn", &torn.base_url(), &["torn"], secret())
+        .account("stillborn", &stillborn.base_url(), &["stillborn"], secret())
         .set("retry", json!({"max_attempts": 1}))
         .set("history", json!({"bodies": "none"}))
         .env("OAUTH_ENABLED", "true")
@@ -210,7 +217,7 @@ pub(crate) fn opened_in_every_way() -> (Setup, Vec<FakeUpstream>) {
         .env("HTTP_PROXY", &format!("http://user:SECRETproxy@{}", crate::router::closed_port()))
         .env("NO_PROXY", "127.0.0.1")
         .env("LLM_ROUTER_LOG_LEVEL", "trace");
-    (setup, vec![tokens, stingy, fine, broken, limited, inside, forbidden, picky])
+    (setup, vec![tokens, stingy, fine, broken, limited, inside, forbidden, picky, torn, stillborn])
 }
 
 /// What a command prints, wherever.
@@ -226,13 +233,19 @@ async fn credentials_of_all_kinds_are_seen_nowhere() {
     let (good, bad) = (token(ISSUER), token("another secret that is as long as it has to be"));
     let prompt = |stream: bool| json!({"stream": stream, "messages": [{"role": "user", "content": "SECRETprompt"}]});
     let mut answers = Vec::new();
-    for model in ["sso", "ended", "lent", "lent-away", "broken", "limited", "inside", "forbidden", "picky"] {
-        for stream in [false, true] {
-            let ask = router.chat(model, prompt(stream)).key("SECRETlent").header("x-litellm-api-key", crate::router::KEY);
+    for model in ["sso", "ended", "lent", "lent-away", "broken", "limited", "inside", "forbidden", "picky", "torn", "stillborn"] {
+        for (path, stream) in [("/v1/chat/completions", false), ("/v1/chat/completions", true), ("/v1/messages", true)] {
+            let mut body = prompt(stream);
+            (body["model"], body["max_tokens"]) = (json!(model), json!(9));
+            let ask = router.post(path, &body).key("SECRETlent").header("x-litellm-api-key", crate::router::KEY);
             answers.push((model, ask.header("x-router-debug", "1").send().await));
         }
     }
-    assert_eq!(answers.iter().filter(|(model, answer)| ["sso", "lent"].contains(model) && answer.status == 200).count(), 4);
+    for model in ["torn", "stillborn"] {
+        let streams = answers.iter().filter(|(of, answer)| *of == model && answer.status == 200);
+        assert_eq!(streams.filter(|(_, answer)| answer.text().contains("with ***, *** and")).count(), 2, "{model}: {answers:?}");
+    }
+    assert_eq!(answers.iter().filter(|(model, answer)| ["sso", "lent"].contains(model) && answer.status == 200).count(), 6);
     for key in [&good, &bad] {
         answers.push(("token", router.chat("dummy", prompt(false)).key(key).send().await));
     }
@@ -240,7 +253,7 @@ async fn credentials_of_all_kinds_are_seen_nowhere() {
     let made = [good.as_str(), bad.as_str()];
     for (model, answer) in &answers {
         let mut text = format!("{:?} {}", answer.headers, answer.text());
-        if ["broken", "limited", "inside", "picky"].contains(model) {
+        if ["broken", "limited", "inside", "picky", "torn", "stillborn"].contains(model) {
             // The caller may hear its own words again.
             text = text.replace("SECRETprompt", "").replace("SECRETlent", "");
         }
