@@ -332,6 +332,10 @@ pub struct Fleet {
     pub node_timeout: Duration,
     /// How long a node may take to its first byte.
     pub node_request_timeout: Duration,
+    /// How long a node that has a request may neither answer it nor the question whether it is there.
+    pub silence_timeout: Duration,
+    /// How long a node's stream may say nothing once it has begun.
+    pub stream_stall: Duration,
     /// What nodes show to register; none is needed from private addresses where `None`.
     pub join_token: Option<Secret>,
     /// Whether every new node waits for an administrator's consent.

@@ -88,6 +88,12 @@ pub(crate) const KEYS: &[Key] = &[
         "From sending a request to a node to the answer's first byte; it may have to load the model.",
     )
     .env(&["LLM_ROUTER_NODE_REQUEST_TIMEOUT"]),
+    Key::value(
+        "fleet.silence_timeout",
+        "3s",
+        "A node that has a request, says nothing, and for so long does not answer either when it is asked whether it is there, is asked last; requests that wait for its first byte are tried elsewhere.",
+    ),
+    Key::value("fleet.stream_stall", "30s", "How long a node's stream may say nothing once it has begun."),
     Key::secret("fleet.join_token", "What nodes and agents must show to register.").env(&["LLM_ROUTER_JOIN_TOKEN"]),
     Key::value("fleet.require_approval", "false", "Whether every new node and agent waits for an administrator's consent.")
         .env(&["LLM_ROUTER_REQUIRE_APPROVAL"]),

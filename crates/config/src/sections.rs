@@ -155,6 +155,8 @@ fn fleet(reader: &mut Reader) -> Result<Fleet, ConfigError> {
         queue_timeout: reader.value("fleet.queue_timeout")?,
         node_timeout: reader.value::<Interval>("fleet.node_timeout")?.0,
         node_request_timeout: reader.value::<Interval>("fleet.node_request_timeout")?.0,
+        silence_timeout: reader.value::<Interval>("fleet.silence_timeout")?.0,
+        stream_stall: reader.value::<Interval>("fleet.stream_stall")?.0,
         join_token: reader.secret("fleet.join_token")?,
         require_approval: reader.value("fleet.require_approval")?,
     })

@@ -1,5 +1,8 @@
 //! One try of one target.
 
+use std::{sync::Arc, time::Duration};
+
+use fleet::Lost;
 use http::{HeaderName, HeaderValue};
 use journey::{Attempt, AttemptOutcome, Flow, Request, Served};
 use tokio::time::{Instant, timeout_at};
@@ -32,13 +35,17 @@ pub(crate) async fn attempt(
     let (name, provider, model, node) = (way.name.clone(), way.provider.clone(), way.model.clone(), way.node.clone());
     let (strip_usage, mut losses) = (way.letter.strip_usage, std::mem::take(&mut way.letter.losses));
     let deadline = deadline.min(began + way.timeouts.total);
-    let (peer, pick) = (way.peer.take(), way.pick);
+    let (peer, pick, others) = (way.peer.take(), way.pick, way.has_others);
+    let mut is_mute = false;
     // Not named, for a named future would take its place in this one's twice.
     let result = tokio::select! {
         biased;
         result = timeout_at(deadline, Exchange::carry_out(d, way, request, deadline, &mut guard)) => result,
         // What was sent to a node that is gone will never be answered, however long nodes may take.
-        () = gone(d, peer.as_deref()) => Ok(Err(fault(&name, AttemptOutcome::Broken, None, format!("`{name}` fell silent")))),
+        how = lost(d, peer.as_deref(), &model, request, deadline, others) => {
+            is_mute = how == Lost::Mute;
+            Ok(Err(given_up(&name, how)))
+        }
     };
     let result = match result {
         Ok(result) => result,
@@ -57,6 +64,7 @@ pub(crate) async fn attempt(
     };
     if let Some(guard) = guard {
         guard.end(match (outcome, status) {
+            _ if is_mute => fleet::End::Silent,
             (AttemptOutcome::Served, Some(200..=299)) => fleet::End::Success,
             // What a node can't do, or has no memory for, says nothing against it.
             (AttemptOutcome::Served, _) | (AttemptOutcome::Refused, Some(400..=499 | 501 | 507)) => fleet::End::Refused,
@@ -83,10 +91,25 @@ pub(crate) async fn attempt(
     Ok(Flow { status: answer.status, headers: answer.headers, body: answer.body, served, refusal: answer.refusal })
 }
 
-/// Ends when the node is gone; accounts have none that could be.
-async fn gone(d: &Dispatch<'_>, peer: Option<&fleet::Peer>) {
+/// The least that a node may take to the first byte of a stream: it may have to load the model first.
+const PATIENCE_MIN: Duration = Duration::from_mins(1);
+
+/// Ends when the node is lost for this request; accounts have timers of their own. Of a stream something is heard as soon as its prompt is read, so half
+/// of the request's time is enough to give up a node in; the rest is for another. Of a whole answer nothing is heard before its end.
+async fn lost(d: &Dispatch<'_>, peer: Option<&fleet::Peer>, model: &str, request: &Request, deadline: Instant, has_others: bool) -> Lost {
     match peer {
-        Some(peer) => d.fleet.gone(peer).await,
+        Some(peer) => {
+            let patience = request.head.stream.then(|| (deadline.saturating_duration_since(Instant::now()) / 2).max(PATIENCE_MIN));
+            d.fleet.lost(peer, model, has_others, patience).await
+        }
         None => std::future::pending().await,
+    }
+}
+
+fn given_up(name: &Arc<str>, how: Lost) -> Fault {
+    match how {
+        Lost::Gone => fault(name, AttemptOutcome::Broken, None, format!("`{name}` fell silent")),
+        Lost::Mute => fault(name, AttemptOutcome::Broken, None, format!("`{name}` fell silent: it does not say whether it is there")),
+        Lost::Late => fault(name, AttemptOutcome::TimedOut, None, format!("`{name}` has said nothing for so long that another is asked")),
     }
 }

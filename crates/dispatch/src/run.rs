@@ -56,6 +56,8 @@ pub struct Rules {
     pub total: Duration,
     /// Timers of nodes.
     pub node_timeouts: net::Timeouts,
+    /// The same for streams, whose pieces follow one another.
+    pub node_stream_timeouts: net::Timeouts,
 }
 
 /// What an attempt needs of the house.
@@ -349,7 +351,7 @@ async fn nodes_once(
         }
         let Some(guard) = guard.take().or_else(|| candidate.begin()) else { continue };
         let pick = pick_of(candidate.picked, queued);
-        match Way::to_node(d, &candidate.peer, (guard, pick), model, ask.request) {
+        match Way::to_node(d, &candidate.peer, (guard, pick), !ask.is_only, model, ask.request) {
             Ok(way) => match attempt(d, Box::new(way), ask.request, ask.deadline, trail).await {
                 Ok(flow) => return Ok(Some(flow)),
                 Err(fault) => {

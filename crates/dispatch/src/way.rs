@@ -25,6 +25,8 @@ pub(crate) struct Way<'a> {
     /// The node, where it is one, and why it was taken.
     pub(crate) peer: Option<Arc<Peer>>,
     pub(crate) pick: Option<Pick>,
+    /// Of a node: there are targets beside the fleet.
+    pub(crate) has_others: bool,
     pub(crate) letter: Letter,
     pub(crate) wire: Dialect,
     /// Nodes have none.
@@ -60,6 +62,7 @@ impl<'a> Way<'a> {
             guard: None,
             peer: None,
             pick: None,
+            has_others: false,
             letter,
             wire,
             account: Some(account),
@@ -71,6 +74,7 @@ impl<'a> Way<'a> {
         d: &Dispatch<'_>,
         peer: &Arc<Peer>,
         (guard, pick): (InFlight, Pick),
+        has_others: bool,
         model: &Arc<str>,
         request: &Request,
     ) -> Result<Self, Failure> {
@@ -107,11 +111,12 @@ impl<'a> Way<'a> {
             provider: if is_node { "node".into() } else { "agent".into() },
             node: Some(peer.id.clone()),
             model: model.clone(),
-            timeouts: d.rules.node_timeouts,
+            timeouts: if request.head.stream { d.rules.node_stream_timeouts } else { d.rules.node_timeouts },
             request: built,
             guard: Some(guard),
             peer: Some(peer.clone()),
             pick: Some(pick),
+            has_others,
             letter,
             wire: Dialect::Chat,
             account: None,

@@ -1,13 +1,16 @@
 //! Which node first: pure functions over what is known of each candidate at one instant.
 
 mod rank;
+mod rise;
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use rank::{NOT_DRAWN, NOT_LOADED, Rank, Rule, flag};
+use rank::{HAS_ITS_SHARE, NOT_DRAWN, NOT_LOADED, Rank, Rule, flag};
 pub(crate) use rank::{Usage, incapability};
+use rise::Share;
+pub(crate) use rise::{RISEN, risen_after};
 
 /// How nodes are put in order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +77,8 @@ pub struct Facts {
     pub last_turn: u64,
     /// The model is in memory there, not only on disk.
     pub loaded: bool,
+    /// It joined or came back lately, and this part (0..1) of what others have in flight is enough for it. `None`: it has been there for long.
+    pub risen: Option<f64>,
 }
 
 /// CPU above which a node counts as overloaded.
@@ -90,6 +95,8 @@ pub(crate) trait Known {
     fn average_ms(&self) -> Option<f64>;
     fn assigned(&self) -> u64;
     fn last_turn(&self) -> u64;
+    /// How much of its share it may have, of [`RISEN`].
+    fn risen(&self) -> u32;
 }
 
 impl Known for &Facts {
@@ -124,6 +131,10 @@ impl Known for &Facts {
     fn last_turn(&self) -> u64 {
         self.last_turn
     }
+
+    fn risen(&self) -> u32 {
+        self.risen.map_or(RISEN, |part| (part * f64::from(RISEN)) as u32)
+    }
 }
 
 /// What a policy chose, and why.
@@ -139,19 +150,27 @@ impl Balancer {
     /// The best candidates, at most `places` of them. A pure function of one instant: the same facts and the same `dice` choose the same, so that
     /// a policy can be tried out in a simulation. `dice` is any number that differs from call to call.
     pub fn choose(self, facts: &[Facts], places: usize, dice: u64) -> Choice {
-        self.choose_of(facts.iter(), places, dice)
+        self.choose_of(facts.iter(), places, dice, facts.iter().any(|f| f.risen.is_some()))
     }
 
-    /// The same of candidates that are looked at where they are. Gone through once or twice.
-    pub(crate) fn choose_of<K: Known>(self, known: impl ExactSizeIterator<Item = K> + Clone, places: usize, dice: u64) -> Choice {
+    /// The same of candidates that are looked at where they are. Gone through once or twice, and once more where some of them are `rising`.
+    pub(crate) fn choose_of<K: Known>(
+        self,
+        known: impl ExactSizeIterator<Item = K> + Clone,
+        places: usize,
+        dice: u64,
+        rising: bool,
+    ) -> Choice {
         let of = known.len();
         let places = places.min(of);
         let rule = Rule::of(self, known.clone());
+        let share = if rising { Share::of(known.clone()) } else { None };
         let drawn = if self == Self::P2c { draw(known.clone(), dice) } else { None };
         let mut best: Vec<(Rank, usize)> = Vec::with_capacity(places + 1);
         for (i, candidate) in known.enumerate() {
             let head = rule.head(&candidate)
                 | flag(!candidate.is_loaded(), NOT_LOADED)
+                | flag(share.is_some_and(|share| share.has_it(&candidate)), HAS_ITS_SHARE)
                 | flag(drawn.is_some_and(|(first, second)| i != first && i != second), NOT_DRAWN);
             let worst = if best.len() == places { best.last().map(|(rank, _)| rank) } else { None };
             // Most go no further than this.
@@ -319,6 +338,29 @@ mod tests {
     }
 
     #[test]
+    fn who_came_back_lately_gets_a_part_of_what_others_have() {
+        for balancer in [Balancer::Auto, Balancer::Metrics, Balancer::RoundRobin, Balancer::LeastBusy] {
+            let mut nodes = vec![node(10.0, 10.0, 7); 4];
+            nodes[..3].iter_mut().for_each(|f| f.last_turn = 1);
+            nodes[3] = Facts { risen: Some(0.25), active: 0, ..nodes[3].clone() };
+            while balancer.choose(&nodes, 1, 0).order == [3] {
+                nodes[3].active += 1;
+            }
+            assert_eq!(nodes[3].active, 2, "{balancer:?}: a quarter of eight");
+            nodes[3].risen = Some(0.8);
+            assert_eq!(balancer.choose(&nodes, 2, 0), Choice { order: vec![3, 0], reason: balancer.choose(&nodes, 2, 0).reason });
+            for f in &mut nodes {
+                f.risen = Some(0.25);
+            }
+            assert_eq!(balancer.choose(&nodes, 1, 0).order, [3], "{balancer:?}: where all are new, nobody is held back");
+        }
+        let idle = [node(90.0, 10.0, 0), Facts { risen: Some(0.25), ..node(10.0, 10.0, 0) }];
+        assert_eq!(order(Balancer::Metrics, &idle, 0), [1, 0], "what is idle is as it always was");
+        let busy = [node(90.0, 10.0, 3), Facts { risen: Some(0.25), ..node(10.0, 10.0, 1) }];
+        assert_eq!(Balancer::LeastBusy.choose(&busy, 2, 0).reason, "another came back lately and has its share for now");
+    }
+
+    #[test]
     fn a_choice_says_what_decided() {
         let reason = |balancer: Balancer, facts: &[Facts]| balancer.choose(facts, 2, 1).reason;
         assert_eq!(reason(Balancer::Auto, &[node(1.0, 1.0, 0)]), "the only one that can be asked");
@@ -354,7 +396,7 @@ mod tests {
         let score = |f: &Facts| ((f.cpu + f.memory + f.gpu.unwrap_or(0.0) + f.gpu_memory.unwrap_or(0.0)) * 1e4).round() + active(f) * 1e5;
         let (measured, drawn) = (facts.iter().all(|f| f.measured), draw(facts.iter(), dice));
         let none_below = facts.iter().filter(|f| f.measured).all(overloaded);
-        let criteria = |(i, f): (usize, &Facts)| match balancer {
+        let criteria = |f: &Facts| match balancer {
             Balancer::Metrics if none_below => vec![turn(f)],
             Balancer::Metrics if f.measured => vec![0.0, score(f), incapable(f), turn(f)],
             Balancer::Metrics => vec![1.0, 0.0, incapable(f), turn(f)],
@@ -365,12 +407,15 @@ mod tests {
                 [first, usage(f), vec![incapable(f), answers(f), f.assigned as f64, turn(f)]].concat()
             }
             Balancer::RoundRobin => vec![turn(f)],
-            Balancer::LeastBusy => vec![active(f), turn(f)],
-            Balancer::P2c => {
-                vec![f64::from(u8::from(drawn.is_some_and(|(first, second)| i != first && i != second))), active(f), turn(f)]
-            }
+            Balancer::LeastBusy | Balancer::P2c => vec![active(f), turn(f)],
         };
-        let mut all: Vec<_> = facts.iter().enumerate().map(|(i, f)| (!f.loaded, criteria((i, f)), i)).collect();
+        let risen = |f: &Facts| (f.risen.unwrap_or(1.0) * 1e3) as u64;
+        let top = facts.iter().map(risen).max().unwrap_or(1);
+        let longest: Vec<u64> = facts.iter().filter(|f| risen(f) == top).map(|f| u64::from(f.active) + 1).collect();
+        let (sum, count) = (longest.iter().sum::<u64>(), longest.len() as u64);
+        let has_its_share = |f: &Facts| risen(f) < top && u64::from(f.active) >= (sum * risen(f)).div_ceil(count * top);
+        let drawn_out = |i: usize| balancer == Balancer::P2c && drawn.is_some_and(|(first, second)| i != first && i != second);
+        let mut all: Vec<_> = facts.iter().enumerate().map(|(i, f)| (!f.loaded, drawn_out(i), has_its_share(f), criteria(f), i)).collect();
         all.sort_by(|a, b| a.partial_cmp(b).expect("no criterion is without order"));
         all.into_iter().map(|(.., i)| i).collect()
     }
@@ -386,8 +431,9 @@ mod tests {
             (capability, average_ms) in (proptest::option::of(prop_oneof![Just(8.0), 0.0..99.0]), proptest::option::of(prop_oneof![Just(100.0), 0.1..9e5])),
             (active, measured, loaded) in (0..4_u32, proptest::bool::weighted(0.9), proptest::bool::weighted(0.8)),
             (assigned, last_turn) in (0..3_u64, 0..9_u64),
+            risen in prop_oneof![4 => Just(None), 1 => Just(Some(0.25)), 1 => Just(Some(0.5)), 1 => (0.25..1.0).prop_map(Some)],
         ) -> Facts {
-            Facts { cpu, memory, gpu, gpu_memory, capability, active, measured, average_ms, assigned, last_turn, loaded }
+            Facts { cpu, memory, gpu, gpu_memory, capability, active, measured, average_ms, assigned, last_turn, loaded, risen }
         }
     }
 

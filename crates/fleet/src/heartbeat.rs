@@ -95,6 +95,7 @@ impl Fleet {
         if record.status == Status::Registering && ready {
             record.status = Status::Online;
             record.online_since_ms = Some(now_ms);
+            record.live.comes_back();
         }
         record.last_seen_ms = now_ms;
         record.live.seen();

@@ -25,6 +25,7 @@ mod tests;
 mod tethers;
 mod tokens;
 mod view;
+mod vigil;
 
 pub use admin::NodeSettings;
 pub use agents::{AgentRegistered, AgentRegistration};
@@ -39,3 +40,4 @@ pub use show::{InstanceView, NodeView, Summary};
 pub use tally::End;
 pub use tokens::{JoinTokenView, NewJoinToken};
 pub use view::{Candidate, FleetView, Listed, Peer, Picked, Presence, Turn};
+pub use vigil::Lost;

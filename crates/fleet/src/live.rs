@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
-    balance::{Known, Usage, incapability},
+    balance::{Known, Usage, incapability, risen_after},
     breaker::Admission,
     clock::Clock,
     instance::Instance,
@@ -53,6 +53,17 @@ struct Front {
     suspect: AtomicBool,
     /// Nobody listens at its address.
     cut_off: AtomicBool,
+    /// It does not answer when it is asked whether it is there.
+    mute: AtomicBool,
+    /// When it joined or came back, in steps of the clock ([`STEP_BITS`]).
+    came: AtomicU32,
+}
+
+/// Milliseconds of a step, as a power of two: so long ago a node may have come without the number running over.
+const STEP_BITS: u32 = 7;
+
+const fn steps(tick_ms: i64) -> u32 {
+    (tick_ms >> STEP_BITS) as u32
 }
 
 /// Before every time, and far from where subtracting would overflow.
@@ -70,6 +81,8 @@ pub(crate) struct Live {
     /// There was a sign of life all the same.
     stirred: Notify,
     failed_at_ms: AtomicI64,
+    /// Requests that have waited for a while for the first byte of an answer.
+    waiting: AtomicU32,
     /// By model: those that the node has, and those that it had and that still have requests in flight.
     instances: Mutex<HashMap<Arc<str>, Arc<Instance>>>,
 }
@@ -88,6 +101,8 @@ impl Live {
             others: AtomicU32::default(),
             suspect: AtomicBool::default(),
             cut_off: AtomicBool::default(),
+            mute: AtomicBool::default(),
+            came: AtomicU32::new(steps(clock.tick_ms())),
         };
         Self {
             front,
@@ -97,6 +112,7 @@ impl Live {
             tally: Tally::default(),
             stirred: Notify::new(),
             failed_at_ms: never(),
+            waiting: AtomicU32::default(),
             instances: Mutex::default(),
         }
     }
@@ -125,7 +141,52 @@ impl Live {
         if cut_off {
             self.failed_at_ms.store(self.clock.tick_ms(), Relaxed);
         }
-        self.front.cut_off.swap(cut_off, Relaxed)
+        let was_cut_off = self.front.cut_off.swap(cut_off, Relaxed);
+        if was_cut_off && !cut_off {
+            self.comes_back();
+        }
+        was_cut_off
+    }
+
+    /// A request waits for a sign of life; whether it is the first that does.
+    pub(crate) fn waited_for(&self) -> bool {
+        self.waiting.fetch_add(1, Relaxed) == 0
+    }
+
+    /// It waits no longer.
+    pub(crate) fn left_alone(&self) {
+        self.waiting.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether it is to be asked whether it is there.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.waiting.load(Relaxed) > 0 || self.is_mute()
+    }
+
+    /// Whether it did not answer that question.
+    pub(crate) fn is_mute(&self) -> bool {
+        self.front.mute.load(Relaxed)
+    }
+
+    /// Whether it answers when it is asked whether it is there; what was thought before.
+    pub(crate) fn set_mute(&self, is_mute: bool) -> bool {
+        let was_mute = self.front.mute.swap(is_mute, Relaxed);
+        if was_mute && !is_mute {
+            self.comes_back();
+        }
+        was_mute
+    }
+
+    /// From now on it gets its share little by little.
+    pub(crate) fn comes_back(&self) {
+        self.front.came.store(steps(self.clock.tick_ms()), Relaxed);
+    }
+
+    /// How much of its share it may have, of [`crate::balance::RISEN`].
+    pub(crate) fn risen(&self, now_tick_ms: i64) -> u32 {
+        let age = steps(now_tick_ms).wrapping_sub(self.front.came.load(Relaxed));
+        // A moment before it came, seen from a question that was begun before.
+        if age > u32::MAX / 2 { risen_after(0) } else { risen_after(age.saturating_mul(1 << STEP_BITS)) }
     }
 
     /// A report: `active` as the node counts it, this router's own requests included.
@@ -141,6 +202,7 @@ impl Live {
 
     /// The node begins anew: what was reported of it and what failed there is forgotten.
     pub(crate) fn begins_anew(&self) {
+        self.comes_back();
         self.report(&Load::default(), 0);
         self.front.reported_ms.store(NEVER, Relaxed);
         self.instances().values().for_each(|instance| instance.begins_anew());
@@ -196,7 +258,7 @@ impl Live {
     }
 
     pub(crate) fn is_suspect(&self) -> bool {
-        self.front.suspect.load(Relaxed) || self.front.cut_off.load(Relaxed)
+        self.front.suspect.load(Relaxed) || self.front.cut_off.load(Relaxed) || self.is_mute()
     }
 
     /// Silent for longer than heartbeats may be apart, but not so long that it counts as gone.
@@ -261,8 +323,8 @@ impl Live {
                 self.failed_at_ms.store(now_ms, Relaxed);
                 instance.failed(now_ms);
             }
-            End::Cancelled if trial => instance.give_back_trial(),
-            End::Cancelled => {}
+            End::Cancelled | End::Silent if trial => instance.give_back_trial(),
+            End::Cancelled | End::Silent => {}
         }
         // Last, so that whoever is called finds everything counted.
         instance.tally().count(end, took_ms);
@@ -309,6 +371,10 @@ impl Known for KnownLive<'_> {
 
     fn last_turn(&self) -> u64 {
         self.live.front.last_turn.load(Relaxed)
+    }
+
+    fn risen(&self) -> u32 {
+        self.live.risen(self.now_tick_ms)
     }
 }
 

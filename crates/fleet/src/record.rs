@@ -205,6 +205,15 @@ impl Record {
         }
     }
 
+    /// Its path that answers at once, whatever it works on: asked to learn whether it is there.
+    pub(crate) fn question(&self) -> &'static str {
+        match (self.kind, self.machine.maker) {
+            (Kind::Endpoint, Some(maker)) => maker.pages().health.unwrap_or_else(|| maker.pages().models),
+            (Kind::Endpoint, None) => "/v1/models",
+            (Kind::Node | Kind::Agent, _) => "/health",
+        }
+    }
+
     /// The stored form.
     pub(crate) fn to_row(&self) -> store::nodes::Node {
         store::nodes::Node {

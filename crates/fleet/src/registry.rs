@@ -9,7 +9,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use store::{Store, StoreError};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     balance::Balancer,
@@ -27,6 +27,8 @@ pub(crate) const NODES_MAX: usize = 1024;
 pub struct FleetSettings {
     /// Silence after which a node is offline.
     pub node_timeout: Duration,
+    /// How long a node that has a request may say nothing and leave the question whether it is there without an answer.
+    pub silence_timeout: Duration,
     /// How often silent nodes are looked for.
     pub check_interval: Duration,
     /// Needed to register, where set.
@@ -46,13 +48,11 @@ pub struct FleetSettings {
     pub queue_timeout: Duration,
 }
 
-/// How long a request that waits for a node does not look whether it is still there.
-const GONE_LOOK_MS_MAX: u64 = 1000;
-
 impl Default for FleetSettings {
     fn default() -> Self {
         Self {
             node_timeout: Duration::from_mins(1),
+            silence_timeout: Duration::from_secs(3),
             check_interval: Duration::from_secs(30),
             join_token: None,
             allow_cpu_nodes: true,
@@ -73,7 +73,7 @@ pub struct Fleet {
     pub(crate) clock: Clock,
     settings: ArcSwap<FleetSettings>,
     registry: Mutex<Registry>,
-    view: ArcSwap<FleetView>,
+    pub(crate) view: ArcSwap<FleetView>,
     pub(crate) changed: watch::Sender<u64>,
     /// Held from the reading of a record to its storing, so that what is stored and what is in memory change in the same order.
     pub(crate) writing: tokio::sync::Mutex<()>,
@@ -81,6 +81,8 @@ pub struct Fleet {
     pub(crate) unsaved: Mutex<HashSet<Arc<str>>>,
     pub(crate) turns: Arc<AtomicU64>,
     pub(crate) queue: Queue,
+    /// Somebody begins to wait for a node.
+    pub(crate) vigils: Notify,
 }
 
 impl Fleet {
@@ -112,6 +114,7 @@ impl Fleet {
             unsaved: Mutex::default(),
             turns,
             queue,
+            vigils: Notify::new(),
         }))
     }
 
@@ -134,17 +137,6 @@ impl Fleet {
     /// Rises with each new view.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
-    }
-
-    /// Resolves when a node has been silent for so long that it counts as gone; at once if it is gone already.
-    pub async fn gone(&self, peer: &Peer) {
-        loop {
-            let left_ms = self.timeout_ms() - peer.silent_ms(self.clock.tick_ms());
-            if left_ms < 0 || self.view.load().peer(&peer.id).is_none_or(|now| now.is_offline()) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(left_ms.unsigned_abs().clamp(1, GONE_LOOK_MS_MAX))).await;
-        }
     }
 
     /// The node that this token belongs to; `None` also while it waits for consent. Looks at every node's token, each in constant time.

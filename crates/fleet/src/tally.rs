@@ -16,6 +16,8 @@ pub enum End {
     Failed,
     /// The connection could not be made or broke: the node is suspect at once.
     Broken,
+    /// The node does not answer at all, and is left alone for that: nothing is said against its model.
+    Silent,
     /// The caller went away.
     Cancelled,
 }
@@ -59,7 +61,7 @@ impl Tally {
     pub(crate) fn count(&self, end: End, took_ms: f64) {
         let counter = match end {
             End::Success => &self.successful,
-            End::Refused | End::Failed | End::Broken => &self.failed,
+            End::Refused | End::Failed | End::Broken | End::Silent => &self.failed,
             End::Cancelled => &self.cancelled,
         };
         counter.fetch_add(1, Relaxed);

@@ -23,7 +23,7 @@ const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(100);
 impl Fleet {
     /// Looks after the fleet; never returns. Run it as one task, and call [`Fleet::save`] when it is over.
     pub async fn tend(self: &Arc<Self>) {
-        tokio::join!(self.sweep_again_and_again(), self.pull_again_and_again(), self.hold_tethers());
+        tokio::join!(self.sweep_again_and_again(), self.pull_again_and_again(), self.hold_tethers(), self.keep_vigil());
     }
 
     async fn sweep_again_and_again(&self) {

@@ -9,6 +9,7 @@ mod picking;
 mod queueing;
 mod tethers;
 mod tokens;
+mod vigils;
 
 use std::{
     net::{IpAddr, Ipv4Addr},

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    balance::Balancer,
+    balance::{Balancer, RISEN},
     breaker::Admission,
     clock::Clock,
     instance::Instance,
@@ -35,6 +35,8 @@ pub struct Peer {
     /// What the router shows it: `Authorization: Bearer`. Empty for agents.
     pub router_secret: Arc<str>,
     pub speaks: Speaks,
+    /// Which path of it answers at once.
+    pub(crate) question: &'static str,
     status: Status,
     initializing: bool,
     /// A connection is to be held to it.
@@ -201,6 +203,7 @@ impl FleetView {
                 url: record.url().into(),
                 router_secret: record.router_secret.clone(),
                 speaks: record.machine.speaks,
+                question: record.question(),
                 status: if record.draining && record.status != Status::Offline { Status::Draining } else { record.status },
                 initializing: record.models.initializing,
                 is_tethered: record.status != Status::Offline && !record.pending && record.bears_tether(),
@@ -251,6 +254,17 @@ impl FleetView {
         self.presence(model) != Presence::Unknown
     }
 
+    /// Those that are to be asked whether they are there. Agents are not: they may serve one request after the other.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = &Arc<Peer>> {
+        self.peers.values().filter(|peer| peer.kind != Kind::Agent && peer.live.is_watched())
+    }
+
+    /// Whether another node than this one could be asked for the model now, and nothing speaks against it.
+    pub(crate) fn has_other(&self, model: &str, peer: &Peer) -> bool {
+        let now = self.now();
+        self.holders(model).iter().any(|h| h.peer.id != peer.id && h.is_ready(now) && !h.is_suspect(now) && !h.is_shut(now))
+    }
+
     /// Whether to ask, to wait, or to give up.
     pub fn presence(&self, model: &str) -> Presence {
         let now = self.now();
@@ -290,7 +304,7 @@ impl FleetView {
             free.sort_unstable();
         }
         let known = free.iter().map(|&i| holders[i as usize].known(now));
-        let choice = self.balancer.choose_of(known, places, self.dice.fetch_add(1, Relaxed));
+        let choice = self.balancer.choose_of(known, places, self.dice.fetch_add(1, Relaxed), look.rising);
         let candidate = |(place, chosen): (usize, usize)| {
             let (i, holder) = (free[chosen], &holders[free[chosen] as usize]);
             let is_kept = kept.contains(&i);
@@ -412,6 +426,8 @@ struct Look {
     well: usize,
     /// Those that only their breaker keeps out.
     shut: usize,
+    /// Some of them joined or came back a moment ago.
+    rising: bool,
     /// Positions of the well ones that have room.
     free: Vec<u32>,
 }
@@ -429,6 +445,7 @@ impl Look {
                 continue;
             }
             look.well += 1;
+            look.rising |= holder.live.risen(now.tick_ms) < RISEN;
             if holder.instance.has_room() {
                 look.free.push(i);
             }

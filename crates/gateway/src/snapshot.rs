@@ -99,6 +99,7 @@ impl House {
             probe_window: config.stream.probe_window,
             total: config.timeouts.total.max(config.fleet.node_request_timeout),
             node_timeouts,
+            node_stream_timeouts: net::Timeouts { idle: config.fleet.stream_stall, ..node_timeouts },
         };
         let key_header = config.auth.header_name.parse().ok();
         let vitals = accounts.keys().map(|name| (name.clone(), health.vital(name))).collect();
@@ -261,6 +262,7 @@ pub fn fleet_settings(config: &Config) -> FleetSettings {
         require_approval: fleet.require_approval,
         max_waiters: fleet.max_waiters as usize,
         max_waiters_per_key: fleet.max_waiters_per_key as usize,
+        silence_timeout: fleet.silence_timeout,
         queue_timeout: fleet.queue_timeout,
     }
 }

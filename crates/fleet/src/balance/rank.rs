@@ -15,11 +15,12 @@ const ANSWER_TIME_BITS: u32 = 49;
 /// Smaller is better, from the first word to the last.
 pub(super) type Rank = [u64; 4];
 
-/// In the first word, for all rules: the model would have to be loaded first, and the dice did not take it.
+/// In the first word, for all rules: the model would have to be loaded first, the dice did not take it, and it came lately and has its share.
 pub(super) const NOT_LOADED: u64 = 1 << 63;
 pub(super) const NOT_DRAWN: u64 = 1 << 62;
+pub(super) const HAS_ITS_SHARE: u64 = 1 << 61;
 /// In the first word, by rule: above the load that is asked for, or unknown.
-const WORSE: u64 = 1 << 61;
+const WORSE: u64 = 1 << 60;
 /// Requests in flight in the first word.
 const ACTIVE_SHIFT: u32 = 32;
 const ACTIVE_MAX: u64 = (1 << 28) - 1;
@@ -92,7 +93,8 @@ pub(super) enum Rule {
 /// Where in a rank something is said, and what.
 type Criterion = (usize, u64, &'static str);
 
-const FIRST: [Criterion; 1] = [(0, NOT_LOADED, "the model is in its memory")];
+const FIRST: [Criterion; 2] =
+    [(0, NOT_LOADED, "the model is in its memory"), (0, HAS_ITS_SHARE, "another came back lately and has its share for now")];
 const LEAST_USED: [Criterion; 4] =
     [(0, 0xf000, "least CPU"), (0, 0xf00, "least memory"), (0, 0xf0, "least GPU"), (0, 0xf, "least GPU memory")];
 const REQUESTS: Criterion = (0, ACTIVE, "fewest requests");

@@ -245,11 +245,11 @@ async fn whoever_waits_for_a_node_hears_when_it_is_gone() {
     let node = world.node("a", &["m"]).await;
     let peer = world.fleet.view().candidates("m", 1).remove(0).peer;
     let fleet = world.fleet.clone();
-    let waiting = tokio::spawn(async move { fleet.gone(&peer).await });
+    let waiting = tokio::spawn(async move { fleet.lost(&peer, "m", true, None).await });
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
     world.fleet.disconnect(&node.registered.node_id).await.expect("it is known");
-    waiting.await.expect("it is gone");
+    assert_eq!(waiting.await.expect("it ends"), crate::Lost::Gone);
 }
 
 #[tokio::test]
@@ -263,4 +263,37 @@ async fn reports_that_lie_do_not_hide_what_is_in_flight_here() {
         world.beat(&liar, |h| h.active_requests = 0);
     }
     assert_eq!(held.iter().filter(|(name, _)| name == "liar").count(), 5);
+}
+
+#[tokio::test]
+async fn a_node_that_comes_back_gets_its_share_little_by_little() {
+    let world =
+        World::with(FleetSettings { balancer: Balancer::RoundRobin, node_timeout: Duration::from_hours(1), ..FleetSettings::default() })
+            .await;
+    let (old, _older) = (world.node("old", &["m"]).await, world.node("older", &["m"]).await);
+    let hold = |held: &mut Vec<(String, crate::InFlight)>, n: usize| {
+        for _ in 0..n {
+            let first = world.fleet.view().candidates("m", 1).remove(0);
+            held.push((first.peer.name.to_string(), first.begin().expect("it is well")));
+        }
+    };
+    let of = |held: &[(String, crate::InFlight)], name: &str| held.iter().filter(|(n, _)| n == name).count();
+    let mut held = Vec::new();
+    hold(&mut held, 14);
+    assert_eq!((of(&held, "old"), of(&held, "older")), (7, 7), "both are new: nobody is held back");
+    world.fleet.clock.advance(Duration::from_secs(20));
+    let _new = world.node("new", &["m"]).await;
+    hold(&mut held, 24);
+    let first = of(&held, "new");
+    assert!((3..=5).contains(&first), "{first}: a quarter of what the others have, where its turn alone would be eight");
+    world.fleet.clock.advance(Duration::from_secs(10));
+    hold(&mut held, 9);
+    assert!(of(&held, "new") >= first + 3, "its turn as any other's");
+    // One that was gone begins anew.
+    world.fleet.disconnect(&old.registered.node_id).await.expect("it is known");
+    world.fleet.clock.advance(Duration::from_secs(20));
+    world.beat(&old, |_| {});
+    held.retain(|(name, _)| name != "old");
+    hold(&mut held, 12);
+    assert!(of(&held, "old") <= 5, "{}", of(&held, "old"));
 }

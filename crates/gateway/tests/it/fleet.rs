@@ -160,6 +160,40 @@ async fn what_waits_for_a_node_that_falls_silent_is_asked_of_another() {
 }
 
 #[tokio::test]
+async fn a_stopped_node_keeps_no_request_and_serves_again_when_it_goes_on() {
+    let cloud = FakeUpstream::start(Script::always(Reply::ok()));
+    let stopped = Setup::new().account("cloud", &cloud.base_url(), &[MODEL], json!({})).start();
+    let router = Setup::new().start();
+    let wanted = json!({"endpoint": stopped.url, "kind": "vllm", "name": "stopped", "api_key": KEY});
+    assert_eq!(router.post("/api/nodes/adopt", &wanted).key(MASTER).send().await.status, 201);
+    stopped.signal("STOP");
+    let lost = tokio::spawn(router.chat(MODEL, json!({"stream": true})).header("x-request-id", "lost").send());
+    eventually("it is asked", || async { (state(&router, "stopped").await.1 == 1).then_some(()) }).await;
+    let well = node(Reply::ok());
+    let registered = join(&router, &well, "well", MODEL).await;
+    let answer = soon("another answers", lost).await.unwrap();
+    assert_eq!((answer.status, answer.header("x-llm-router-target"), answer.header("x-llm-router-attempts")), (200, "well", "2"));
+    assert_eq!(state(&router, "stopped").await, ("suspect".to_owned(), 0));
+    router.record("lost").await;
+    let said = router.get("/api/requests/lost/explain").key(MASTER).send().await.json();
+    assert!(said["attempts"][0]["error"].as_str().is_some_and(|error| error.contains("fell silent")), "{said}");
+    stopped.signal("CONT");
+    eventually("it is there again", || async { (state(&router, "stopped").await.0 == "ready").then_some(()) }).await;
+    beat_with(&router, &registered, MODEL, json!({"draining": true})).await;
+    assert_eq!(router.chat(MODEL, json!({})).send().await.header("x-llm-router-target"), "stopped", "its model has done nothing wrong");
+}
+
+#[tokio::test]
+async fn a_node_s_stream_that_stalls_is_broken_off() {
+    let node = node(stalling());
+    let router = Setup::new().set("fleet", json!({"stream_stall": "300ms"})).start();
+    join(&router, &node, "smithy", MODEL).await;
+    let answer = soon("it ends", router.chat(MODEL, json!({"stream": true})).send()).await;
+    let rest = answer.text();
+    assert!(rest.contains("\"one\"") && rest.contains("\"error\"") && !rest.contains("[DONE]"), "{rest}");
+}
+
+#[tokio::test]
 async fn busy_nodes_are_waited_for_in_order_and_within_bounds() {
     let gate = Gate::new();
     let node = node(Reply::ok().hold_head(&gate));
