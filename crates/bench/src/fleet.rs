@@ -247,30 +247,40 @@ async fn throughput(machine: Machine, programs: &Path, dir: &Path, count: usize,
     let body = json!({"model": model, "messages": [{"role": "user", "content": "a b c d e f g h"}]}).to_string();
     let headers = [("authorization".to_owned(), format!("Bearer {KEY}"))];
     let request = post(&router.address, "/v1/chat/completions", &headers, body.as_bytes());
-    let (warm, until) = (Instant::now() + Duration::from_secs(2), Instant::now() + Duration::from_secs(2) + load);
+    let warm = Instant::now() + Duration::from_secs(2);
+    let until = warm + load;
     let callers: Vec<_> = (0..8)
         .map(|_| {
             let (address, request) = (router.address.clone(), request.clone());
             spawn_local(async move {
                 let mut connection = Connection::open(&address).await?;
-                let mut done = 0u32;
+                let mut done = 0.0;
                 while Instant::now() < until {
+                    let began = Instant::now();
                     let answer = connection.call(&request, |_, _| {}).await?;
                     if answer.status != 200 {
                         bail!("status {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
                     }
-                    done += u32::from(Instant::now() > warm);
+                    done += part_within((began, Instant::now()), (warm, until));
                 }
                 Ok(done)
             })
         })
         .collect();
-    let mut done = 0;
+    let mut done = 0.0;
     for caller in callers {
         done += caller.await??;
     }
     drop(nodes);
-    Ok(tenths(f64::from(done) / load.as_secs_f64()))
+    Ok(tenths(done / load.as_secs_f64()))
+}
+
+/// The part of a time that lies within a window. Answers that are counted so have no edge: neither is one that was begun before the window counted
+/// whole, nor is one that ends after it lost.
+fn part_within((began, ended): (Instant, Instant), (from, until): (Instant, Instant)) -> f64 {
+    let inside = ended.min(until).saturating_duration_since(began.max(from));
+    let whole = ended.saturating_duration_since(began).as_secs_f64();
+    if whole > 0.0 { inside.as_secs_f64() / whole } else { 0.0 }
 }
 
 fn print(figures: &Figures, nodes: u16) {
@@ -307,5 +317,25 @@ fn print(figures: &Figures, nodes: u16) {
             loss.failed,
             verdict(loss.last_pick_ms <= LAST_PICK_MS_MAX && loss.failed == 0)
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_counts_by_the_part_of_it_that_lies_in_the_window() {
+        let (zero, s) = (Instant::now(), Duration::from_secs);
+        let at = |from: u64, until: u64| (zero + s(from), zero + s(until));
+        let window = at(10, 20);
+        for (answer, part) in
+            [(at(8, 12), 0.5), (at(12, 13), 1.0), (at(19, 23), 0.25), (at(5, 25), 0.5), (at(1, 9), 0.0), (at(21, 22), 0.0)]
+        {
+            assert!((part_within(answer, window) - part).abs() < 1e-9, "{answer:?}");
+        }
+        // Callers that ask one after the other, 4 s each: as many as there are in steady state, wherever the window lies.
+        let all: f64 = (0..10).map(|n| part_within(at(4 * n, 4 * n + 4), at(5, 16))).sum();
+        assert!((all - 11.0 / 4.0).abs() < 1e-9, "{all}");
     }
 }
