@@ -28,10 +28,10 @@ def model_file():
 
 
 class Node:
-    def __init__(self, home, name, router, slots=8, delay=20):
+    def __init__(self, home, name, router, slots=8, delay=20, script=""):
         self.home, self.port = os.path.join(home, name), free_port()
         os.makedirs(os.path.join(self.home, "models"))
-        with open(os.path.join(self.home, "models", f"tiny+delay={delay}.gguf"), "wb") as file:
+        with open(os.path.join(self.home, "models", f"tiny+delay={delay}{script}.gguf"), "wb") as file:
             file.write(model_file())
         environment = {
             "PATH": os.environ["PATH"], "HOME": self.home, "LLM_NODE_MODELS_DIR": os.path.join(self.home, "models"), "LLM_NODE_SLOTS": str(slots),
@@ -82,19 +82,22 @@ def fleet():
 class Stream(threading.Thread):
     """A streamed chat in a thread of its own."""
 
-    def __init__(self, router, model):
+    def __init__(self, router, model, path="/v1/chat/completions", headers=None, **more):
         super().__init__(daemon=True)
         self.router, self.model, self.target, self.events, self.began = router, model, None, [], threading.Event()
+        self.path, self.headers, self.more, self.comments = path, headers or {}, more, []
         self.start()
 
     def run(self):
         connection = http.client.HTTPConnection("127.0.0.1", self.router.port, timeout=60)
-        body = {"model": self.model, "stream": True, "messages": [{"role": "user", "content": WORDS}]}
-        connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json", **bearer(KEY)})
+        body = {"model": self.model, "stream": True, "messages": [{"role": "user", "content": WORDS}], **self.more}
+        connection.request("POST", self.path, json.dumps(body), {"content-type": "application/json", **bearer(KEY), **self.headers})
         answer = connection.getresponse()
         self.target = answer.getheader("x-llm-router-target")
         with contextlib.suppress(http.client.IncompleteRead, ConnectionError):
             for line in answer:
+                if line.startswith(b": "):
+                    self.comments.append(line[2:].strip().decode())
                 if line.startswith(b"data: "):
                     self.events.append(line[6:].strip().decode())
                     if len(self.events) > 3:
@@ -167,3 +170,74 @@ def test_more_requests_than_places_wait_their_turn(fleet):
     assert min(served.count("first"), served.count("second")) >= 20, "both work"
     assert all(json.loads(answer.body)["choices"][0]["message"]["content"] == "a b c d" for answer in answers)
     wait_until("no request is left", lambda: all_idle(router))
+
+
+COUNTED = " ".join(str(n) for n in range(1, 101))
+
+
+def texts(event):
+    """What a frame of any of three dialects says."""
+    if "choices" in event:
+        return "".join(choice["delta"].get("content") or "" for choice in event["choices"])
+    if event.get("type") == "content_block_delta":
+        return event["delta"].get("text", "")
+    return event["delta"] if event.get("type") == "response.output_text.delta" else ""
+
+
+def ids(event):
+    return {event.get("id"), (event.get("message") or {}).get("id"), (event.get("response") or {}).get("id")} - {None}
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "end"),
+    [
+        ("/v1/chat/completions", {"stream_options": {"include_usage": True}}, "[DONE]"),
+        ("/v1/messages", {"max_tokens": 500}, "message_stop"),
+        ("/v1/responses", {"messages": None, "input": "count"}, "response.completed"),
+    ],
+)
+def test_a_stream_goes_on_elsewhere_when_its_node_is_killed_and_the_request_wants_that(fleet, path, more, end):
+    router, model, made = fleet(["first", "second"], script="+count=100")
+    more = {name: value for name, value in more.items() if value is not None}
+    stream = Stream(router, model, path, {"x-resume": "true", "x-request-id": "resumed"}, **more)
+    assert stream.began.wait(30)
+    next(node for node in made if node.name == stream.target).end(signal.SIGKILL)
+    stream.join(30)
+    events = [json.loads(event) for event in stream.events if event != "[DONE]"]
+    assert "".join(map(texts, events)) == COUNTED, "each token once, in order"
+    assert end in stream.events[-1] and not any("error" in event for event in stream.events if '"error":null' not in event)
+    assert stream.comments.count("x-resumed: 1") == 1
+    assert len(set().union(*map(ids, events))) == 1, "one answer has one id"
+    said = [event.get("usage") or (event.get("response") or {}).get("usage") for event in events]
+    usage = next(usage for usage in reversed(said) if usage)
+    assert usage.get("completion_tokens", usage.get("output_tokens")) == 100
+    explained = lambda: router.get("/api/requests/resumed/explain", ADMIN)
+    wait_until("it is recorded", lambda: explained().status == 200)
+    attempts = explained().json["attempts"]
+    assert [attempt["outcome"] for attempt in attempts] == ["broken", "served"] and "resumed" in attempts[0]["error"], attempts
+    assert b'router_resumed_streams_total{outcome="resumed"} 1' in router.get("/metrics").body
+    wait_until("no request is left", lambda: all_idle(router))
+
+
+def test_what_cannot_go_on_in_the_middle_ends_with_an_error(fleet):
+    router, model, (first, second) = fleet(["first", "second"], script="+count=100")
+    plain = Stream(router, model)
+    choices = Stream(router, model, headers={"x-resume": "true"}, n=2)
+    refused = Stream(router, model, headers={"x-resume": "false"})
+    streams = [plain, choices, refused]
+    assert all(stream.began.wait(30) for stream in streams)
+    for node in (first, second):
+        node.end(signal.SIGKILL)
+    for stream in streams:
+        stream.join(30)
+        assert json.loads(stream.events[-1])["error"]["code"] == "node_lost" and "[DONE]" not in stream.events
+
+
+def test_a_stream_that_nobody_can_go_on_with_ends_with_an_error_and_its_counts(fleet):
+    router, model, (only,) = fleet(["only"], script="+count=100")
+    stream = Stream(router, model, headers={"x-resume": "true", "x-request-id": "lost"})
+    assert stream.began.wait(30)
+    only.end(signal.SIGKILL)
+    stream.join(30)
+    assert json.loads(stream.events[-1])["error"]["code"] == "node_lost" and "[DONE]" not in stream.events
+    assert b'router_resumed_streams_total{outcome="failed"} 1' in router.get("/metrics").body

@@ -336,6 +336,8 @@ pub struct Fleet {
     pub silence_timeout: Duration,
     /// How long a node's stream may say nothing once it has begun.
     pub stream_stall: Duration,
+    /// Whether streams of nodes that are lost go on elsewhere where a request does not say.
+    pub resume: bool,
     /// What nodes show to register; none is needed from private addresses where `None`.
     pub join_token: Option<Secret>,
     /// Whether every new node waits for an administrator's consent.

@@ -94,6 +94,11 @@ pub(crate) const KEYS: &[Key] = &[
         "A node that has a request, says nothing, and for so long does not answer either when it is asked whether it is there, is asked last; requests that wait for its first byte are tried elsewhere.",
     ),
     Key::value("fleet.stream_stall", "30s", "How long a node's stream may say nothing once it has begun."),
+    Key::value(
+        "fleet.resume",
+        "false",
+        "Whether a chat's stream whose node is lost goes on on another node that has the model; a request says so itself with `x-resume: true` or `false`.",
+    ),
     Key::secret("fleet.join_token", "What nodes and agents must show to register.").env(&["LLM_ROUTER_JOIN_TOKEN"]),
     Key::value("fleet.require_approval", "false", "Whether every new node and agent waits for an administrator's consent.")
         .env(&["LLM_ROUTER_REQUIRE_APPROVAL"]),

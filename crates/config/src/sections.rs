@@ -157,6 +157,7 @@ fn fleet(reader: &mut Reader) -> Result<Fleet, ConfigError> {
         node_request_timeout: reader.value::<Interval>("fleet.node_request_timeout")?.0,
         silence_timeout: reader.value::<Interval>("fleet.silence_timeout")?.0,
         stream_stall: reader.value::<Interval>("fleet.stream_stall")?.0,
+        resume: reader.value("fleet.resume")?,
         join_token: reader.secret("fleet.join_token")?,
         require_approval: reader.value("fleet.require_approval")?,
     })

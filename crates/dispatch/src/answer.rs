@@ -23,6 +23,7 @@ use crate::{
     fault::{Fault, fault, fault_of},
     letter::Translation,
     probe::{Lens, Look, Probe, Said},
+    resume::Again,
     run::Dispatch,
     stream::{Committed, Translated},
     way::Way,
@@ -88,6 +89,8 @@ pub(crate) struct Exchange<'a> {
     deadline: Instant,
     /// None where the answer is in the caller's dialect.
     translation: Option<Translation>,
+    /// What it takes to go on elsewhere, where that is wanted.
+    again: Option<Box<Again>>,
 }
 
 impl<'a> Exchange<'a> {
@@ -99,9 +102,9 @@ impl<'a> Exchange<'a> {
         deadline: Instant,
         guard: &mut Option<InFlight>,
     ) -> Result<Answer, Fault> {
-        let Way { name, account, wire, timeouts, request: built, letter, .. } = *way;
+        let Way { name, account, wire, timeouts, request: built, letter, again, .. } = *way;
         let client = if account.is_some() { d.client } else { d.node_client };
-        let this = Self { d, request, name, account, wire, timeouts, deadline, translation: letter.translation };
+        let this = Self { d, request, name, account, wire, timeouts, deadline, translation: letter.translation, again };
         let sent = match &request.upload {
             // Boxed: few requests are forms, and all would carry the room for one.
             Some(form) => Box::pin(sent_along(client, built, timeouts, form)).await,
@@ -141,7 +144,7 @@ impl<'a> Exchange<'a> {
                 let decoder = Decoder::new(translation.wire).expecting(translation.choices);
                 let far = translation.far.take();
                 let ears = Ears::new(self.d, self.request, translation);
-                Body::Told(Box::pin(Translated::new(stream, decoder, self.request.encoder(), ears, far)))
+                Body::Told(Box::pin(Translated::new(stream, decoder, self.request.encoder(), ears, far).going_on(self.again)))
             }
             None => Body::Stream(Box::pin(stream)),
         };

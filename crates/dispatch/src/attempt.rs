@@ -35,6 +35,9 @@ pub(crate) async fn attempt(
     let (name, provider, model, node) = (way.name.clone(), way.provider.clone(), way.model.clone(), way.node.clone());
     let (strip_usage, mut losses) = (way.letter.strip_usage, std::mem::take(&mut way.letter.losses));
     let deadline = deadline.min(began + way.timeouts.total);
+    if let Some(again) = &mut way.again {
+        again.sets_out(trail.request_id, trail.began, deadline);
+    }
     let (peer, pick, others) = (way.peer.take(), way.pick, way.has_others);
     let mut is_mute = false;
     // Not named, for a named future would take its place in this one's twice.

@@ -33,6 +33,11 @@ impl Address<'_> {
         Scope { caller, origin: origin(self.account.map(|account| &*account.name), self.model).into() }
     }
 
+    /// What it takes to read an answer that is in the caller's dialect already.
+    pub(crate) fn plain(&self) -> Translation {
+        Translation { wire: self.wire, scope: self.scope(), context: Context::default(), far: None, choices: 1 }
+    }
+
     /// Tokens that the model writes at most, where the operator said so of one of its names.
     fn output_max(&self, asked: &str) -> Option<u32> {
         let known = &self.d.rules.output_max;

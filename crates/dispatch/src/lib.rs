@@ -14,6 +14,7 @@ mod letter;
 mod luggage;
 mod memory;
 mod probe;
+mod resume;
 mod run;
 mod stream;
 mod tries;

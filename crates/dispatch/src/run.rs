@@ -46,6 +46,8 @@ pub struct Rules {
     pub breaker: Breaker,
     /// Retries of the same targets as a share of requests.
     pub retry_share: f64,
+    /// Whether streams of nodes that are lost go on elsewhere where a request does not say.
+    pub resume: bool,
     /// Models that think with tools at hand on Responses only.
     pub thinking_tools_on_responses: HashSet<String>,
     /// Tokens that models write at most, by name, where the operator said so.
@@ -370,7 +372,7 @@ async fn nodes_once(
     Ok(None)
 }
 
-fn pick_of(picked: fleet::Picked, queued: Option<Queued>) -> Pick {
+pub(crate) fn pick_of(picked: fleet::Picked, queued: Option<Queued>) -> Pick {
     let fleet::Picked { policy, reason, candidates, active } = picked;
     let (queue_position, queue_wait_ms) = (queued.map(|q| q.position), queued.map(|q| q.wait_ms));
     Pick { policy, reason, candidates, active, queue_position, queue_wait_ms }

@@ -9,17 +9,18 @@ use std::{
 use bytes::Bytes;
 use fleet::{End, InFlight};
 use http_body::{Body, Frame};
-use journey::{BodyError, Far, Told};
+use journey::{BodyError, Far, Told, WentOn};
 use net::{IdleTimeout, ResponseBody};
 use tokio::time::{Instant, Sleep, sleep_until};
 use wire::{
+    Dialect,
     dialect::{Decoder, Encoder},
     ir::Event,
     losses::Losses,
     tap::Seen,
 };
 
-use crate::ears::Ears;
+use crate::{ears::Ears, resume::Again};
 
 /// How many pieces may pass before the clock is asked: an upstream that always has more never lets a stream wait, and its time would never be over.
 const PIECES_UNWATCHED: u32 = 16;
@@ -95,6 +96,8 @@ pub(crate) struct Translated {
     ears: Ears,
     /// Where the upstream's words are kept, if they are.
     far: Option<Arc<Far>>,
+    /// What it takes to go on elsewhere, where that is wanted.
+    again: Option<Box<Again>>,
     events: Vec<Event>,
     /// An error that the caller has still to hear of, after what was decoded before it.
     error: Option<BodyError>,
@@ -102,7 +105,38 @@ pub(crate) struct Translated {
 
 impl Translated {
     pub(crate) fn new(inner: Committed, decoder: Decoder, encoder: Encoder, ears: Ears, far: Option<Arc<Far>>) -> Self {
-        Self { inner: Some(inner), decoder, encoder, ears, far, events: Vec::new(), error: None }
+        Self { inner: Some(inner), decoder, encoder, ears, far, again: None, events: Vec::new(), error: None }
+    }
+
+    /// With a way to go on where the stream breaks.
+    pub(crate) fn going_on(mut self, again: Option<Box<Again>>) -> Self {
+        self.again = again;
+        self
+    }
+
+    /// Takes what the node has said, or that it broke off, and goes on elsewhere where it can. What came of a break is in `events` and `error` then.
+    fn follow(&mut self, broke: Option<&str>) {
+        let Some(again) = &mut self.again else { return };
+        if broke.is_some() {
+            self.decoder.finish(&mut self.events);
+        }
+        if again.hear(&mut self.events, broke) {
+            (self.inner, self.error) = (None, None);
+        }
+    }
+
+    /// Somebody goes on, or nobody.
+    fn found(&mut self, stream: Option<Committed>) {
+        if stream.is_some() {
+            (self.inner, self.decoder) = (stream, Decoder::new(Dialect::Chat));
+            return;
+        }
+        let Some(again) = &self.again else { return };
+        self.error = again.went().map(|went| went.why.clone().into());
+        self.events.extend(again.counts());
+        self.hear();
+        // Counts without an end are for the record alone.
+        self.events.clear();
     }
 
     fn hear(&mut self) {
@@ -130,6 +164,9 @@ impl Told for Translated {
     fn leave(mut self: Pin<&mut Self>) {
         let this = &mut *self;
         this.decoder.finish(&mut this.events);
+        if let Some(again) = &mut this.again {
+            again.leaves(&mut this.events);
+        }
         // It was the client who cut it off.
         this.events.retain(|event| !matches!(event, Event::Failed { .. }));
         this.hear();
@@ -137,6 +174,10 @@ impl Told for Translated {
 
     fn losses(&self) -> &Losses {
         self.ears.losses()
+    }
+
+    fn went_on(&self) -> Option<&WentOn> {
+        self.again.as_ref()?.went()
     }
 }
 
@@ -147,7 +188,15 @@ impl Body for Translated {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         loop {
+            if let Some(found) = this.again.as_mut().and_then(|again| again.poll(cx)) {
+                let (stream, mark) = ready!(found).unzip();
+                this.found(stream);
+                if let Some(mark) = mark.filter(|mark: &Bytes| !mark.is_empty()) {
+                    return Poll::Ready(Some(Ok(Frame::data(mark))));
+                }
+            }
             let Some(inner) = &mut this.inner else { return Poll::Ready(this.error.take().map(Err)) };
+            let mut broke = None;
             match ready!(Pin::new(inner).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
@@ -158,6 +207,7 @@ impl Body for Translated {
                 }
                 Some(Err(e)) => {
                     this.inner = None;
+                    broke = Some(e.to_string());
                     this.error = Some(e);
                 }
                 None => {
@@ -165,6 +215,7 @@ impl Body for Translated {
                     this.inner = None;
                 }
             }
+            this.follow(broke.as_deref());
             let bytes = this.encoded();
             if !bytes.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));

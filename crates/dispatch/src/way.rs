@@ -10,6 +10,7 @@ use wire::{Dialect, Failure};
 
 use crate::{
     letter::{Address, Letter},
+    resume::Again,
     run::Dispatch,
 };
 
@@ -25,6 +26,8 @@ pub(crate) struct Way<'a> {
     /// The node, where it is one, and why it was taken.
     pub(crate) peer: Option<Arc<Peer>>,
     pub(crate) pick: Option<Pick>,
+    /// What it takes to go on elsewhere, where that is wanted.
+    pub(crate) again: Option<Box<Again>>,
     /// Of a node: there are targets beside the fleet.
     pub(crate) has_others: bool,
     pub(crate) letter: Letter,
@@ -62,6 +65,7 @@ impl<'a> Way<'a> {
             guard: None,
             peer: None,
             pick: None,
+            again: None,
             has_others: false,
             letter,
             wire,
@@ -80,8 +84,8 @@ impl<'a> Way<'a> {
     ) -> Result<Self, Failure> {
         let is_node = peer.speaks == Speaks::OpenAi;
         let address = Address { wire: Dialect::Chat, model, knows_usage: is_node, account: None, d };
-        let letter = Letter::write(request, &address)?;
-        let url = if is_node { format!("{}/v1{}", peer.url, letter.path) } else { format!("{}/infer", peer.url) };
+        let mut letter = Letter::write(request, &address)?;
+        let again = if Again::is_wanted(d, request, peer) { Again::of(d, request, peer, &mut letter, address.plain()) } else { None };
         if !is_node && request.operation == Operation::Other {
             let message = format!("`{}` answers chats only", peer.name);
             return Err(Failure::new(wire::Code::Unsupported, message).at("model"));
@@ -90,21 +94,12 @@ impl<'a> Way<'a> {
             Some(form) => net::Body::stream(form.reader(model)),
             None => net::Body::from(letter.body.clone()),
         };
-        let mut built = HttpRequest::new(body);
-        *built.method_mut() = http::Method::POST;
-        *built.uri_mut() = url
-            .parse()
-            .map_err(|_| Failure::new(wire::Code::UpstreamError, format!("the address of the node `{}` is not usable", peer.name)))?;
+        let path = if is_node { &letter.path } else { AGENT_PATH };
+        let mut built = node_request(peer, path, body)?;
         let headers = built.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(form) = &request.upload {
             headers.insert(header::CONTENT_TYPE, form.content_type().clone());
-        }
-        if let Ok(mut proof) = HeaderValue::from_str(&format!("Bearer {}", peer.router_secret))
-            && !peer.router_secret.is_empty()
-        {
-            proof.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, proof);
         }
         Ok(Self {
             name: peer.name.clone(),
@@ -116,12 +111,33 @@ impl<'a> Way<'a> {
             guard: Some(guard),
             peer: Some(peer.clone()),
             pick: Some(pick),
+            again,
             has_others,
             letter,
             wire: Dialect::Chat,
             account: None,
         })
     }
+}
+
+/// Where agents answer that speak no dialect, in the place of a path.
+const AGENT_PATH: &str = "";
+
+/// A request for a node, with the router's proof; its path is below the version.
+pub(crate) fn node_request(peer: &Peer, path: &str, body: net::Body) -> Result<HttpRequest<net::Body>, Failure> {
+    let url = if path == AGENT_PATH { format!("{}/infer", peer.url) } else { format!("{}/v1{path}", peer.url) };
+    let mut request = HttpRequest::new(body);
+    *request.method_mut() = http::Method::POST;
+    *request.uri_mut() = url
+        .parse()
+        .map_err(|_| Failure::new(wire::Code::UpstreamError, format!("the address of the node `{}` is not usable", peer.name)))?;
+    if let Ok(mut proof) = HeaderValue::from_str(&format!("Bearer {}", peer.router_secret))
+        && !peer.router_secret.is_empty()
+    {
+        proof.set_sensitive(true);
+        request.headers_mut().insert(header::AUTHORIZATION, proof);
+    }
+    Ok(request)
 }
 
 /// The caller's own wire where the account speaks it. Some models think with tools at hand on Responses only, as the operator has said.

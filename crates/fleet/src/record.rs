@@ -86,6 +86,8 @@ pub(crate) struct Machine {
     pub(crate) maker: Option<Maker>,
     /// It said that it takes connections over which nothing is said.
     pub(crate) bears_silence: bool,
+    /// It said that it goes on with answers that others began.
+    pub(crate) continues: bool,
     /// Fields that this build does not know.
     pub(crate) rest: Map<String, Value>,
 }
@@ -202,6 +204,15 @@ impl Record {
             Kind::Endpoint => {
                 self.machine.maker.is_some_and(Maker::bears_silence) && self.endpoint.as_ref().is_some_and(|url| url.starts_with("http://"))
             }
+        }
+    }
+
+    /// Whether it goes on with answers that others began.
+    pub(crate) fn continues(&self) -> bool {
+        match self.kind {
+            Kind::Node => self.machine.continues,
+            Kind::Endpoint => self.machine.maker.is_some_and(Maker::continues),
+            Kind::Agent => false,
         }
     }
 

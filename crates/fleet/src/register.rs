@@ -344,6 +344,7 @@ fn machine(said: &Registration, allow_cpu_nodes: bool) -> Result<Machine, Failur
         speaks: Speaks::OpenAi,
         maker: None,
         bears_silence: said.tether,
+        continues: said.continues,
         rest: said.rest.clone(),
     })
 }

@@ -35,6 +35,8 @@ pub struct Peer {
     /// What the router shows it: `Authorization: Bearer`. Empty for agents.
     pub router_secret: Arc<str>,
     pub speaks: Speaks,
+    /// It goes on with an answer that another node began, and counts its tokens all along.
+    pub continues: bool,
     /// Which path of it answers at once.
     pub(crate) question: &'static str,
     status: Status,
@@ -203,6 +205,7 @@ impl FleetView {
                 url: record.url().into(),
                 router_secret: record.router_secret.clone(),
                 speaks: record.machine.speaks,
+                continues: record.continues(),
                 question: record.question(),
                 status: if record.draining && record.status != Status::Offline { Status::Draining } else { record.status },
                 initializing: record.models.initializing,

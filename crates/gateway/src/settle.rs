@@ -88,6 +88,9 @@ impl Desk {
                 (AttemptOutcome::Skipped | AttemptOutcome::Cooling | AttemptOutcome::CircuitOpen, _) => continue,
             });
         }
+        if let Some(went_on) = receipt.resumed {
+            self.metrics.resumed(went_on);
+        }
         if let Some(remembered) = &receipt.remembered {
             self.recalled(receipt, remembered, seconds(receipt.duration_ms));
             return;

@@ -98,6 +98,7 @@ impl House {
             output_max: config.models.iter().filter_map(|m| Some((m.id.clone(), m.max_output?))).collect(),
             probe_window: config.stream.probe_window,
             total: config.timeouts.total.max(config.fleet.node_request_timeout),
+            resume: config.fleet.resume,
             node_timeouts,
             node_stream_timeouts: net::Timeouts { idle: config.fleet.stream_stall, ..node_timeouts },
         };

@@ -19,6 +19,7 @@ static ORDER: HeaderName = HeaderName::from_static("x-llm-router-order");
 static ONLY: HeaderName = HeaderName::from_static("x-llm-router-only");
 static IGNORE: HeaderName = HeaderName::from_static("x-llm-router-ignore");
 static ALLOW_FALLBACKS: HeaderName = HeaderName::from_static("x-llm-router-allow-fallbacks");
+static RESUME: HeaderName = HeaderName::from_static("x-resume");
 
 /// What kind of work is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -145,6 +146,8 @@ pub struct Request {
     pub timeout_ms: Option<u64>,
     /// Refuse what a translation would lose.
     pub strict: bool,
+    /// `x-resume`: whether a stream whose node is lost goes on elsewhere; `None` where the request says nothing.
+    pub resume: Option<bool>,
     inner: OnceLock<Result<ir::Request, Failure>>,
 }
 
@@ -174,6 +177,7 @@ impl Request {
             forwarded: call.forwarded.clone(),
             timeout_ms: head.timeout_ms.or_else(|| text(&TIMEOUT_MS)?.parse().ok()),
             strict: head.strict || requires_all || text(&STRICT).is_some_and(|v| v == "true" || v == "1"),
+            resume: if head.stream { text(&RESUME).map(|v| v == "true" || v == "1") } else { None },
             head,
             body: call.body.clone(),
             upload: call.upload.clone(),

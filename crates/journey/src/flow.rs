@@ -11,13 +11,24 @@ use wire::{
     tap::Seen,
 };
 
-use crate::plan::When;
+use crate::{plan::When, receipt::Attempt};
 
 /// Why a streamed answer broke.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Bytes of a streamed answer as the upstream sends them.
 pub type Stream = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send>>;
+
+/// How a stream went on elsewhere when its node was lost.
+#[derive(Debug, Clone)]
+pub struct WentOn {
+    /// What happened to the first.
+    pub why: String,
+    /// Tokens that it had said.
+    pub after_tokens: u64,
+    /// The other node; `None` where nothing was left to be said.
+    pub attempt: Option<Attempt>,
+}
 
 /// A streamed answer that was read on its way: it knows what it says, and nobody has to read it again.
 pub trait Told: http_body::Body<Data = Bytes, Error = BodyError> + Send {
@@ -27,6 +38,8 @@ pub trait Told: http_body::Body<Data = Bytes, Error = BodyError> + Send {
     fn leave(self: Pin<&mut Self>);
     /// What of it the client's dialect could not say.
     fn losses(&self) -> &Losses;
+    /// Where it went on elsewhere.
+    fn went_on(&self) -> Option<&WentOn>;
 }
 
 /// An answer on its way to the client.

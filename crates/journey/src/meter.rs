@@ -188,6 +188,9 @@ impl Meter {
         let Some(permit) = &mut self.permit else { return };
         if let Source::Told(told) = &self.source {
             permit.receipt().losses.extend(told.losses().clone());
+            if let Some(went) = told.went_on() {
+                permit.receipt().went_on(went);
+            }
         }
         let seen = self.source.seen();
         let receipt = permit.receipt();

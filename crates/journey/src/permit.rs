@@ -74,6 +74,7 @@ impl Permit {
             remembered: None,
             bytes_in: call.body.len() as u64,
             bytes_out: 0,
+            resumed: None,
             kept: None,
         };
         Self { receipt: Some(Arc::new(receipt)), began: call.received, deposits: Vec::new(), sink }

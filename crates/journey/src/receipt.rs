@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use serde::Serialize;
 use wire::{head::Shape, ir::Usage, losses::Losses};
 
-use crate::{call::Operation, caller::KeyRef, kept::Kept, plan::Plan};
+use crate::{call::Operation, caller::KeyRef, flow::WentOn, kept::Kept, plan::Plan};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -172,11 +172,25 @@ pub struct Receipt {
     pub remembered: Option<Remembered>,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    /// Its node was lost within the stream, and whether that was gone on with elsewhere; `None` where nothing of the kind happened.
+    pub resumed: Option<bool>,
     /// The text of the request and of the answer, where it is kept.
     pub kept: Option<Kept>,
 }
 
 impl Receipt {
+    /// Takes in how its stream went on elsewhere.
+    pub fn went_on(&mut self, went: &WentOn) {
+        let is_resumed = went.attempt.as_ref().is_none_or(|attempt| attempt.outcome == AttemptOutcome::Served);
+        if let Some(first) = self.attempts.last_mut() {
+            let then = if is_resumed { "the stream was resumed" } else { "the stream could not be resumed" };
+            first.outcome = AttemptOutcome::Broken;
+            first.error = Some(format!("lost after {} tokens: {}; {then}", went.after_tokens, went.why));
+        }
+        self.attempts.extend(went.attempt.clone());
+        self.resumed = Some(is_resumed);
+    }
+
     /// Targets that were asked.
     pub fn tries(&self) -> usize {
         self.attempts.iter().filter(|a| a.outcome.is_try()).count()

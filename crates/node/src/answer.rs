@@ -9,7 +9,7 @@ use wire::{
 };
 
 use crate::{
-    engine::{Bit, EngineError, Event, Generation},
+    engine::{Bit, EngineError, Event, Generation, PromptCount},
     pool::{Lease, Pool},
 };
 
@@ -30,6 +30,7 @@ pub struct Answer {
     lease: Lease,
     submit: Submit,
     generation: Option<Generation>,
+    prompt: PromptCount,
     is_streamed: bool,
     has_shown: bool,
     is_retried: bool,
@@ -39,7 +40,17 @@ pub struct Answer {
 impl Answer {
     /// An answer to `submit` by the leased model; started by the first [`Answer::next`].
     pub fn new(pool: Pool, lease: Lease, submit: Submit, is_streamed: bool) -> Self {
-        Self { pool, lease, submit, generation: None, is_streamed, has_shown: false, is_retried: false, has_ended: false }
+        Self {
+            pool,
+            lease,
+            submit,
+            generation: None,
+            prompt: PromptCount::default(),
+            is_streamed,
+            has_shown: false,
+            is_retried: false,
+            has_ended: false,
+        }
     }
 
     /// The steps, ended by `Done` or an error; each with `index`.
@@ -67,11 +78,13 @@ impl Answer {
                 },
             };
             match event {
-                Event::Accepted { .. } => {}
+                Event::Accepted { prompt_tokens, cached_tokens } => {
+                    self.prompt = PromptCount { tokens: prompt_tokens, cached: cached_tokens }
+                }
                 Event::Text(bit) if bit.text.is_empty() && bit.logprobs.is_empty() => {}
                 Event::Text(bit) => {
                     self.has_shown = true;
-                    return Ok(Step::Text(bit));
+                    return Ok(Step::Text(Bit { prompt: self.prompt, ..bit }));
                 }
                 Event::Done(done) => return Ok(Step::Done(done)),
                 Event::Failed(EngineError::Lost(how)) if self.may_retry() => {

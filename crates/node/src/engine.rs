@@ -105,6 +105,17 @@ pub struct Bit {
     pub ends: Vec<StepEnd>,
     /// Of the tokens in `text`, if asked for.
     pub logprobs: Vec<TokenLogprob>,
+    /// Of the prompt, as the engine took it in.
+    pub prompt: PromptCount,
+}
+
+/// What is counted of a prompt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PromptCount {
+    /// Its tokens.
+    pub tokens: u32,
+    /// Those that needed no work.
+    pub cached: u32,
 }
 
 /// The end of a step within a text.

@@ -1,6 +1,7 @@
 //! The node's HTTP surface: one list of all paths.
 
 mod access;
+mod begun;
 mod blob;
 mod chat;
 mod choices;

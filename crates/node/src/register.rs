@@ -239,6 +239,7 @@ impl Reporter {
             accelerator: (count == 0).then(|| "cpu".to_owned()),
             available_models: Some(self.pool.library().shelf().ids()),
             tether: true,
+            continues: true,
             rest,
         }
     }

@@ -21,6 +21,8 @@ pub const CACHE_MISSES: Metric = metric("router_cache_misses", "Requests that th
 pub const CACHE_BYTES: Metric = metric("router_cache_bytes", "Remembered answers in memory, in bytes");
 pub const TOKENS: Metric =
     metric("router_tokens", "Tokens, by model and direction (input, output; cached are those of the input that a cache had)");
+pub const RESUMED: Metric =
+    metric("router_resumed_streams", "Streams whose node was lost, by outcome: gone on with on another node, or not");
 pub const DROPPED_ROWS: Metric = metric("router_dropped_rows", "Request records that could be neither stored nor spilled");
 pub const BODIES_LEFT_OUT: Metric = metric(
     "router_bodies_left_out",

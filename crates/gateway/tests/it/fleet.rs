@@ -353,3 +353,63 @@ async fn what_a_node_had_in_its_cache_is_seen() {
     let counted = |direction: &str| format!("router_tokens_total{{model=\"{MODEL}\",direction=\"{direction}\"}} ");
     assert_eq!((line(&router, &counted("input")).await, line(&router, &counted("cached")).await), (Some(12.0), Some(8.0)));
 }
+
+/// Words of a chat's stream, each with the counts so far.
+fn counted(words: &[&str]) -> Vec<String> {
+    let frame = |(n, word): (usize, &&str)| {
+        let choice = json!({"index": 0, "delta": {"content": word}, "finish_reason": null});
+        let usage = json!({"prompt_tokens": 7, "completion_tokens": n + 1, "total_tokens": n + 8});
+        format!(
+            "data: {}\n\n",
+            json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": MODEL, "choices": [choice], "usage": usage})
+        )
+    };
+    words.iter().enumerate().map(frame).collect()
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_where_another_node_can_and_the_request_may() {
+    let begun = counted(&["one", " two"]);
+    let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n".to_owned();
+    let rest = [counted(&[" three"]), vec![end]].concat();
+    let (dying, well, plain) = (node(Reply::events(begun.clone()).then_close()), node(Reply::events(rest)), node(Reply::ok()));
+    let router = Setup::new().set("fleet", json!({"balancer": "round-robin", "resume": true})).start();
+    for (name, node, continues) in [("dying", &dying, true), ("plain", &plain, false), ("well", &well, true)] {
+        let said = json!({"machine_name": name, "ip_address": "127.0.0.1", "runtime_port": node.address().port() - 1, "accelerator": "cpu", "continues": continues});
+        let registered = router.post("/api/nodes", &said).nobody().send().await.json();
+        assert_eq!(beat_with(&router, &registered, MODEL, json!({})).await.status, 200);
+    }
+    let body = json!({"stream": true, "max_tokens": 10, "seed": 3, "stream_options": {"include_usage": true}});
+    let answer = router.chat(MODEL, body).header("x-request-id", "gone-on").send().await;
+    assert_eq!((answer.status, answer.header("x-llm-router-target")), (200, "dying"));
+    let events = answer.events();
+    let chunks: Vec<Value> = events.iter().filter_map(|event| serde_json::from_str(event).ok()).collect();
+    let text: String = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!((text.as_str(), events.last().map(String::as_str)), ("one two three", Some("[DONE]")), "{}", answer.text());
+    assert!(chunks.iter().all(|chunk| chunk["id"] == "chatcmpl-1") && answer.text().contains(": x-resumed: 1"));
+    assert_eq!(chunks.last().unwrap()["usage"], json!({"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}));
+    let asked: Vec<Value> = well.requests().iter().filter(|r| r.method == "POST").map(testkit::Recorded::json).collect();
+    assert_eq!(asked.len(), 1);
+    let sent = &asked[0];
+    assert_eq!(sent["messages"].as_array().unwrap().last().unwrap(), &json!({"role": "assistant", "content": "one two"}));
+    assert_eq!((&sent["continue_final_message"], &sent["max_tokens"], &sent["seed"]), (&json!(true), &json!(8), &json!(3)));
+    let row = router.record("gone-on").await;
+    assert_eq!((&*row.outcome, row.completion_tokens), ("success", Some(3)));
+    assert_eq!(line(&router, "router_resumed_streams_total{outcome=\"resumed\"} ").await, Some(1.0));
+    for more in [
+        json!({"response_format": {"type": "json_object"}}),
+        json!({"logprobs": true}),
+        json!({"n": 2}),
+        json!({"tool_choice": "required"}),
+    ] {
+        dying.set_script(Script::always(Reply::events(begun.clone()).then_close()).models([MODEL]));
+        let mut body = json!({"stream": true});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let ended = eventually("it is the dying node's turn", async || {
+            let answer = router.chat(MODEL, body.clone()).send().await;
+            (answer.header("x-llm-router-target") == "dying").then_some(answer)
+        })
+        .await;
+        assert!(ended.text().contains("node_lost") && !ended.text().contains("[DONE]"), "{more}: {}", ended.text());
+    }
+}

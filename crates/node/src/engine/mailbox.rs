@@ -83,7 +83,7 @@ impl Mailbox {
             inner.count_read = inner.count;
             inner.logprob_bytes = 0;
             let (text, logprobs) = (std::mem::take(&mut inner.text), std::mem::take(&mut inner.logprobs));
-            return Some(Event::Text(Bit { text, ends: std::mem::take(&mut inner.ends), logprobs }));
+            return Some(Event::Text(Bit { text, ends: std::mem::take(&mut inner.ends), logprobs, ..Bit::default() }));
         }
         inner.end.take().map(|end| end.map_or_else(Event::Failed, Event::Done))
     }

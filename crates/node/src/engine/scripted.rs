@@ -235,7 +235,7 @@ impl Scripted {
             self.stats.prompt_tokens_total += u64::from(prompt_tokens);
             accepted.push(FromWorker::Accepted { id: submit.id, prompt_tokens, cached_tokens: 0 });
             let left = self.load.context - prompt_tokens;
-            self.running.push(Running { id: submit.id, answer: Answer::new(&submit, words, left), prompt_tokens });
+            self.running.push(Running { id: submit.id, answer: Answer::new(&submit, self.script.answer(words), left), prompt_tokens });
         }
         accepted
     }

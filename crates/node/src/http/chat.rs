@@ -11,13 +11,13 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use wire::{
     Code, Failure,
-    chat::types::{ChatChunk, ChatRequest, ChatResponse, Choice, ChunkChoice, Content, Delta, Message},
+    chat::types::{ChatChunk, ChatRequest, ChatResponse, Choice, ChunkChoice, Content, Delta, Message, Usage},
     fleet::worker::{Done, Finish, Prompt, Segment, TokenLogprob},
     sse::write_data,
 };
 
 use super::{
-    App,
+    App, begun,
     choices::{Hints, Plan, chat_logprobs, model_of, stamp},
     frames::{self, Collected, Count, Frames, finish_reason},
     reply::{self, Refusal, RequestId},
@@ -26,7 +26,7 @@ use super::{
     tools::{self, Offer, tool_call},
 };
 use crate::{
-    engine::{Bit, StepEnd},
+    engine::{Bit, PromptCount, StepEnd},
     pool::Lease,
     speech::{Manner, Mode, Piece, Reader, Speech},
     template::{Conversation, TemplateError},
@@ -43,7 +43,8 @@ pub(super) async fn chat(State(app): State<Arc<App>>, Extension(id): Extension<R
     let body = reply::body(&app, request).await?;
     let request = ChatRequest::parse(&body)?;
     let (model, stay) = (model_of(request.model.as_ref())?, stay::wanted(&body)?);
-    let (conversation, offer) = offered(&request)?;
+    let (mut conversation, offer) = offered(&request)?;
+    let begun = begun::taken(&request, &mut conversation)?;
     let tools = Arc::new(offer.tools);
     let mut plan = plan(&request, hints)?;
     let mode = if plan.constraint.is_some() { Mode::Plain } else { offer.mode };
@@ -56,18 +57,21 @@ pub(super) async fn chat(State(app): State<Arc<App>>, Extension(id): Extension<R
     let lease = app.lease(&model).await?;
     lease.stay(stay);
     plan.stop.extend(lease.template.stop().map(str::to_owned));
-    let prompt = render(lease.clone(), conversation, body.len()).await?;
+    let mut prompt = render(lease.clone(), conversation, body.len()).await?;
     let manner = manner(lease.template.speech(), mode, &prompt, tools, request.parallel_tool_calls != Some(false));
     plan.fit(&manner);
+    let begun = begun.map(|begun| begun.put(&mut prompt, &manner)).transpose()?;
     let steps = plan.start(&app, &lease, vec![prompt]);
     let shape = Shape::new(model, lease.engine.info().fingerprint.clone());
     if plan.is_streamed {
         let include_usage = request.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false);
-        let frames = ChatFrames::new(shape, plan.choices as usize, &manner, include_usage);
+        let counts_on = request.stream_options.as_ref().and_then(|o| o.continuous_usage_stats).unwrap_or(false);
+        let readers = (0..plan.choices).map(|_| reader(&manner, begun.as_deref())).collect();
+        let frames = ChatFrames::new(shape, readers, include_usage, counts_on);
         return Ok(frames::stream(steps, frames, place, id).await?);
     }
     let collected = frames::collect(steps, plan.choices as usize).await?;
-    Ok(reply::json(StatusCode::OK, &shape.whole(collected, &manner)))
+    Ok(reply::json(StatusCode::OK, &shape.whole(collected, || reader(&manner, begun.as_deref()))))
 }
 
 /// The messages, with the tools that are offered beside them.
@@ -76,6 +80,15 @@ pub(super) fn offered(request: &ChatRequest) -> Result<(Conversation, Offer), Fa
     let offer = tools::offer(request)?;
     let tools = (!offer.tools.is_empty()).then(|| offer.tools.as_slice().into());
     Ok((Conversation { tools, ..conversation }, offer))
+}
+
+/// Reads an answer from its beginning, or from where it was begun elsewhere.
+fn reader(manner: &Manner, begun: Option<&str>) -> Reader {
+    let mut reader = Reader::new(manner);
+    if let Some(begun) = begun {
+        reader.push(begun.to_owned());
+    }
+    reader
 }
 
 fn manner(speech: &Arc<Speech>, mode: Mode, prompt: &Prompt, tools: Arc<Vec<Value>>, is_parallel: bool) -> Manner {
@@ -132,6 +145,9 @@ fn conversation(request: &ChatRequest) -> Result<Conversation, Failure> {
         if effort == "none" {
             more.entry("enable_thinking").or_insert(false.into());
         }
+    }
+    if let Some(asked) = request.add_generation_prompt {
+        more.entry("add_generation_prompt").or_insert(asked.into());
     }
     Ok(Conversation { messages, tools: None, documents: request.documents.clone(), more })
 }
@@ -206,11 +222,11 @@ impl Shape {
         Self { id, created, model, fingerprint: Some(fingerprint).filter(|f| !f.is_empty()) }
     }
 
-    fn whole(self, collected: Vec<Collected>, manner: &Manner) -> ChatResponse {
+    fn whole(self, collected: Vec<Collected>, reader: impl Fn() -> Reader) -> ChatResponse {
         let mut count = Count::default();
         let choices = collected.into_iter().enumerate().map(|(index, one)| {
             count.add(&one.done, index == 0);
-            choice(index as u32, one, manner, &mut count)
+            choice(index as u32, one, reader(), &mut count)
         });
         let choices = choices.collect();
         ChatResponse {
@@ -225,8 +241,7 @@ impl Shape {
     }
 }
 
-fn choice(index: u32, one: Collected, manner: &Manner, count: &mut Count) -> Choice {
-    let mut reader = Reader::new(manner);
+fn choice(index: u32, one: Collected, mut reader: Reader, count: &mut Count) -> Choice {
     let mut pieces = reader.push_counted(one.said.text, &one.said.ends);
     pieces.extend(reader.finish());
     count.think(reader.thought());
@@ -257,12 +272,15 @@ struct ChatFrames {
     choices: Vec<(bool, Reader)>,
     count: Count,
     include_usage: bool,
+    /// Where every chunk says the counts so far: those of the prompt, and of each choice.
+    so_far: Option<(PromptCount, Vec<u64>)>,
 }
 
 impl ChatFrames {
-    fn new(shape: Shape, choices: usize, manner: &Manner, include_usage: bool) -> Self {
-        let choices = (0..choices).map(|_| (false, Reader::new(manner))).collect();
-        Self { shape, choices, count: Count::default(), include_usage }
+    fn new(shape: Shape, readers: Vec<Reader>, include_usage: bool, counts_on: bool) -> Self {
+        let so_far = counts_on.then(|| (PromptCount::default(), vec![0; readers.len()]));
+        let choices = readers.into_iter().map(|reader| (false, reader)).collect();
+        Self { shape, choices, count: Count::default(), include_usage, so_far }
     }
 
     fn chunk(&self, choices: Vec<ChunkChoice>) -> ChatChunk {
@@ -277,10 +295,17 @@ impl ChatFrames {
         }
     }
 
+    fn counts(&self) -> Option<Usage> {
+        let (prompt, said) = self.so_far.as_ref()?;
+        let thought =
+            self.choices.iter().map(|(_, reader)| reader.thought()).fold(None, |sum, one| one.map(|one| one + sum.unwrap_or(0)).or(sum));
+        Some(Count::so_far(*prompt, said.iter().sum(), thought))
+    }
+
     fn write(&self, index: usize, delta: Delta, finish_reason: Option<&str>, logprobs: &[TokenLogprob], out: &mut Vec<u8>) {
         let finish_reason = finish_reason.map(str::to_owned);
         let choice = ChunkChoice { index: index as u32, delta, finish_reason, logprobs: chat_logprobs(logprobs) };
-        data(out, &self.chunk(vec![choice]));
+        data(out, &ChatChunk { usage: self.counts(), ..self.chunk(vec![choice]) });
     }
 
     fn pieces(&self, index: usize, pieces: Vec<Piece>, calls_before: u32, logprobs: &[TokenLogprob], out: &mut Vec<u8>) {
@@ -312,6 +337,10 @@ impl ChatFrames {
 
 impl Frames for ChatFrames {
     fn text(&mut self, index: usize, bit: Bit, out: &mut Vec<u8>) {
+        if let Some((prompt, said)) = &mut self.so_far {
+            *prompt = bit.prompt;
+            said[index] = bit.ends.last().map_or(said[index], |end| end.tokens.into());
+        }
         self.open(index, out);
         let reader = &mut self.choices[index].1;
         let before = reader.calls();
@@ -320,6 +349,10 @@ impl Frames for ChatFrames {
     }
 
     fn done(&mut self, index: usize, done: Done, out: &mut Vec<u8>) {
+        if let Some((prompt, said)) = &mut self.so_far {
+            *prompt = PromptCount { tokens: done.prompt_tokens, cached: done.cached_tokens };
+            said[index] = done.completion_tokens.into();
+        }
         self.open(index, out);
         self.count.add(&done, index == 0);
         let reader = &mut self.choices[index].1;

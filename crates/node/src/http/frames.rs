@@ -23,7 +23,7 @@ use wire::{
 use super::{Place, reply::RequestId};
 use crate::{
     answer::Step,
-    engine::{Bit, StepEnd},
+    engine::{Bit, PromptCount, StepEnd},
 };
 
 /// The head of a streamed answer waits so long for the first text, so that an error can still be a status.
@@ -62,7 +62,12 @@ pub(super) async fn collect(mut steps: Steps, count: usize) -> Result<Vec<Collec
             Step::Restarted => *said = Bit::default(),
             Step::Done(mut done) => {
                 let rest = StepEnd { bytes: done.text.len(), tokens: done.completion_tokens };
-                let bit = Bit { text: std::mem::take(&mut done.text), ends: vec![rest], logprobs: std::mem::take(&mut done.logprobs) };
+                let bit = Bit {
+                    text: std::mem::take(&mut done.text),
+                    ends: vec![rest],
+                    logprobs: std::mem::take(&mut done.logprobs),
+                    ..Bit::default()
+                };
                 add(said, bit);
                 *end = Some(done);
             }
@@ -165,6 +170,12 @@ impl Count {
             self.cached += u64::from(done.cached_tokens);
         }
         self.completion += u64::from(done.completion_tokens);
+    }
+
+    /// The counts while an answer is still made.
+    pub(super) fn so_far(prompt: PromptCount, completion: u64, thought: Option<u32>) -> Usage {
+        let (prompt, cached) = (u64::from(prompt.tokens), u64::from(prompt.cached));
+        Self { prompt, cached, completion, thought: thought.map(u64::from) }.usage()
     }
 
     /// Adds what a choice of a model that thinks has thought.

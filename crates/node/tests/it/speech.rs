@@ -110,3 +110,53 @@ fn an_answer_of_a_prescribed_form_is_taken_as_it_is() {
     let made = node.chat("tiny", "x", json!({"response_format": {"type": "json_object"}})).json();
     assert_eq!(made["choices"][0]["message"], json!({"role": "assistant", "content": "{}"}));
 }
+
+#[test]
+fn an_answer_that_was_begun_elsewhere_is_gone_on_with() {
+    let node = Node::alone(&["tiny+count=6"]);
+    let ask = |more: Value| {
+        let mut body = json!({"model": "tiny+count=6", "messages": [{"role": "user", "content": "count"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        node.post("/v1/chat/completions", &body)
+    };
+    let begun = json!([{"role": "user", "content": "count"}, {"role": "assistant", "content": "1 2 3"}]);
+    let whole = ask(json!({"messages": begun, "continue_final_message": true, "add_generation_prompt": false})).json();
+    assert_eq!(
+        (&whole["choices"][0]["message"]["content"], &whole["usage"]["completion_tokens"]),
+        (&json!(" 4 5 6"), &json!(3)),
+        "{whole}"
+    );
+    let counted = ask(json!({"stream": true, "stream_options": {"include_usage": true, "continuous_usage_stats": true}}));
+    let chunks: Vec<Value> = counted.events().iter().filter_map(|event| serde_json::from_str(event).ok()).collect();
+    let said = |chunk: &Value| chunk["choices"][0]["delta"]["content"].as_str().map_or(0, |text| text.split_whitespace().count());
+    let (mut so_far, last) = (0, chunks.last().unwrap()["usage"].clone());
+    for chunk in &chunks {
+        so_far += said(chunk);
+        assert_eq!(
+            (&chunk["usage"]["prompt_tokens"], &chunk["usage"]["completion_tokens"]),
+            (&last["prompt_tokens"], &json!(so_far.max(1))),
+            "{chunk}"
+        );
+    }
+    assert_eq!(so_far, 6);
+    for wrong in
+        [json!({"continue_final_message": true}), json!({"messages": begun, "continue_final_message": true, "add_generation_prompt": true})]
+    {
+        assert_eq!(ask(wrong).status, 400);
+    }
+}
+
+#[test]
+fn thoughts_that_were_begun_elsewhere_are_thoughts() {
+    let node = node("<think>");
+    let begun = |text: &str, thoughts: &str| {
+        let last = json!({"role": "assistant", "content": text, "reasoning_content": thoughts});
+        let messages = json!([{"role": "user", "content": "a b </think> c"}, last]);
+        let body = json!({"model": "tiny", "messages": messages, "continue_final_message": true});
+        node.post("/v1/chat/completions", &body).json()["choices"][0]["message"].clone()
+    };
+    // The engine repeats its prompt, whose words are thoughts here until their end.
+    assert_eq!(begun("", "so")["reasoning_content"], "a b", "{}", begun("", "so"));
+    let text = begun("yes", "so");
+    assert!(text["content"].as_str().unwrap().starts_with("a b"), "the thoughts were over: {text}");
+}

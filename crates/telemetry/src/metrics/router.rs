@@ -137,6 +137,7 @@ pub struct Metrics {
     clouds: Labelled<Cloud>,
     responses: Labelled<Counter>,
     refusals: Labelled<Counter>,
+    resumed: Labelled<Counter>,
     process: Process,
     nodes: Nodes,
     /// Inference calls under way; see [`hold`].
@@ -180,6 +181,7 @@ impl Metrics {
         let nodes = Nodes::register(&mut registry);
         let responses = by_one(&mut registry, names::RESPONSES, labels::STATUS);
         let refusals = by_one(&mut registry, names::REFUSALS, labels::CODE);
+        let resumed = by_one(&mut registry, names::RESUMED, labels::OUTCOME);
         let clouds = clouds(&mut cloud_registry);
         let mut gauge = |metric: Metric| {
             let made = Gauge::default();
@@ -209,6 +211,7 @@ impl Metrics {
             clouds,
             responses,
             refusals,
+            resumed,
             process,
             nodes,
             active_requests,
@@ -249,6 +252,11 @@ impl Metrics {
     /// Counts a call refused before any backend was asked, by the error's code.
     pub fn refused(&self, code: &'static str) {
         self.refusals.get(code).inc();
+    }
+
+    /// Counts a stream whose node was lost and that was to go on elsewhere.
+    pub fn resumed(&self, went_on: bool) {
+        self.resumed.get(if went_on { "resumed" } else { "failed" }).inc();
     }
 
     /// Puts what is known of nodes on the page, and how many requests wait for each model; hold what comes back while the page is written.

@@ -106,6 +106,14 @@ impl Maker {
         }
     }
 
+    /// Whether it goes on with an answer that another began, and counts tokens in every chunk where that is asked for.
+    pub const fn continues(self) -> bool {
+        match self {
+            Self::Vllm | Self::Sglang => true,
+            Self::Ollama | Self::LlamaServer | Self::LmStudio | Self::LlmD | Self::Openai => false,
+        }
+    }
+
     /// Who made a server, by what its list of models (`/v1/models`) says. One that stands before others passes for what is behind it.
     pub fn of_list(list: &[u8]) -> Self {
         let owner = serde_json::from_slice::<List>(list).ok().and_then(|list| list.data.into_iter().next()?.owned_by);

@@ -28,6 +28,9 @@ pub struct Registration {
     /// It takes connections over which nothing is said: the router may hold one, to know at once when the node's process ends.
     #[serde(default)]
     pub tether: bool,
+    /// It goes on with an answer that another node began (`continue_final_message`), and counts tokens in every chunk where that is asked for.
+    #[serde(default)]
+    pub continues: bool,
     #[serde(flatten)]
     pub rest: serde_json::Map<String, serde_json::Value>,
 }

@@ -17,13 +17,15 @@ pub(super) enum Accident {
 /// Behaviour by file name: parts after `+`, as in `tiny+delay=20+crash=3+once.gguf`.
 ///
 /// `delay=MS` between tokens; `load=MS` before it is loaded; `refuse` to load; `crash=N`, `hang=N` (heartbeats go on) and `mute=N`
-/// (they stop) when a request has N tokens; `once`: the accident happens to the first process only. `rank`: it ranks and does not embed.
+/// (they stop) when a request has N tokens; `once`: the accident happens to the first process only. `rank`: it ranks and does not embed. `count=N`: it
+/// does not repeat the prompt but counts to N, from the number that the prompt ends with.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Script {
     pub(super) delay: Duration,
     pub(super) load: Duration,
     pub(super) refuses: bool,
     pub(super) ranks: bool,
+    count: Option<u32>,
     crash: Option<u32>,
     hang: Option<u32>,
     mute: Option<u32>,
@@ -43,6 +45,7 @@ impl Script {
                 "load" => script.load = Duration::from_millis(number.unwrap_or(0).into()),
                 "refuse" => script.refuses = true,
                 "rank" => script.ranks = true,
+                "count" => script.count = number,
                 "crash" => script.crash = number,
                 "hang" => script.hang = number,
                 "mute" => script.mute = number,
@@ -51,6 +54,13 @@ impl Script {
             }
         }
         script
+    }
+
+    /// What is answered to a prompt of these words, each a token.
+    pub(super) fn answer(&self, words: Vec<String>) -> Vec<String> {
+        let Some(most) = self.count else { return words };
+        let begun = words.last().and_then(|word| word.trim().parse::<u32>().ok()).unwrap_or(0);
+        (begun.saturating_add(1)..=most).map(|n| if n == 1 { "1".to_owned() } else { format!(" {n}") }).collect()
     }
 
     pub(super) const fn is_mute(&self) -> bool {
