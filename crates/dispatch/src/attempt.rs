@@ -14,7 +14,7 @@ use crate::{
     way::Way,
 };
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Tries a way; `Ok` is the answer for the client, a refusal of its request included.
 pub(crate) async fn attempt(

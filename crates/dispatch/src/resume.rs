@@ -25,6 +25,7 @@ use wire::{
 };
 
 use crate::{
+    attempt::REQUEST_ID,
     fault::fault_of,
     letter::{Letter, Translation},
     probe::Said,
@@ -292,7 +293,7 @@ impl Search {
         let mut request = node_request(peer, "/chat/completions", net::Body::from(self.body.clone())).map_err(|f| unsent(f.message))?;
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Ok(id) = HeaderValue::from_str(&self.request_id) {
-            request.headers_mut().insert("x-request-id", id);
+            request.headers_mut().insert(REQUEST_ID, id);
         }
         let sent = tokio::select! {
             biased;

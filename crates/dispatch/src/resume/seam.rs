@@ -112,7 +112,8 @@ impl Seam {
     /// From here on another node speaks.
     pub(super) fn follows(&mut self) {
         (self.is_second, self.left, self.named) = (true, self.open, None);
-        self.before = self.usage.take();
+        // Who has said nothing has counted nothing that would last.
+        self.before = self.usage.take().filter(|_| !self.text.is_empty() || !self.thoughts.is_empty());
     }
 
     /// Ends what is open.
@@ -234,7 +235,9 @@ mod tests {
             }
             let said = |events: &[Event]| {
                 let (mut encoder, mut out) = (Encoder::Chat(wire::chat::stream::Encoder::new(true)), Vec::new());
-                events.iter().for_each(|event| encoder.event(event, &mut out));
+                for event in events {
+                    encoder.event(event, &mut out);
+                }
                 String::from_utf8(out).unwrap().replace("\"d\"", "\"c\"").replace(":8,", ":7,")
             };
             prop_assert_eq!(said(&events), said(&whole));

@@ -55,11 +55,10 @@ impl Begun {
         let Some((open, close)) = manner.speech.tags() else { return Ok(self.text.clone()) };
         let open = if manner.is_thinking || self.thoughts.is_empty() { String::new() } else { format!("{open}\n") };
         let close = match (self.text.is_empty(), self.thoughts.is_empty()) {
-            (true, _) => String::new(),
+            (false, false) => format!("\n{close}\n\n"),
             // A turn that opens with thoughts has none here: they end at once.
             (false, true) if manner.is_thinking => format!("{close}\n\n"),
-            (false, true) => String::new(),
-            (false, false) => format!("\n{close}\n\n"),
+            _ => String::new(),
         };
         Ok(format!("{open}{}{close}{}", self.thoughts, self.text))
     }

@@ -337,11 +337,11 @@ impl ChatFrames {
 
 impl Frames for ChatFrames {
     fn text(&mut self, index: usize, bit: Bit, out: &mut Vec<u8>) {
+        self.open(index, out);
         if let Some((prompt, said)) = &mut self.so_far {
             *prompt = bit.prompt;
             said[index] = bit.ends.last().map_or(said[index], |end| end.tokens.into());
         }
-        self.open(index, out);
         let reader = &mut self.choices[index].1;
         let before = reader.calls();
         let pieces = reader.push_counted(bit.text, &bit.ends);
@@ -349,11 +349,11 @@ impl Frames for ChatFrames {
     }
 
     fn done(&mut self, index: usize, done: Done, out: &mut Vec<u8>) {
+        self.open(index, out);
         if let Some((prompt, said)) = &mut self.so_far {
             *prompt = PromptCount { tokens: done.prompt_tokens, cached: done.cached_tokens };
             said[index] = done.completion_tokens.into();
         }
-        self.open(index, out);
         self.count.add(&done, index == 0);
         let reader = &mut self.choices[index].1;
         let before = reader.calls();
