@@ -354,6 +354,9 @@ mod tests {
             }
             assert_eq!(balancer.choose(&nodes, 1, 0).order, [3], "{balancer:?}: where all are new, nobody is held back");
         }
+        // One came a moment before the other: neither has been there for long.
+        let new = [Facts { risen: Some(0.26), ..node(95.0, 10.0, 0) }, Facts { risen: Some(0.25), ..node(60.0, 10.0, 3) }];
+        assert_eq!(order(Balancer::Auto, &new, 0), [1, 0]);
         let idle = [node(90.0, 10.0, 0), Facts { risen: Some(0.25), ..node(10.0, 10.0, 0) }];
         assert_eq!(order(Balancer::Metrics, &idle, 0), [1, 0], "what is idle is as it always was");
         let busy = [node(90.0, 10.0, 3), Facts { risen: Some(0.25), ..node(10.0, 10.0, 1) }];
@@ -410,10 +413,9 @@ mod tests {
             Balancer::LeastBusy | Balancer::P2c => vec![active(f), turn(f)],
         };
         let risen = |f: &Facts| (f.risen.unwrap_or(1.0) * 1e3) as u64;
-        let top = facts.iter().map(risen).max().unwrap_or(1);
-        let longest: Vec<u64> = facts.iter().filter(|f| risen(f) == top).map(|f| u64::from(f.active) + 1).collect();
+        let longest: Vec<u64> = facts.iter().filter(|f| risen(f) == 1000).map(|f| u64::from(f.active) + 1).collect();
         let (sum, count) = (longest.iter().sum::<u64>(), longest.len() as u64);
-        let has_its_share = |f: &Facts| risen(f) < top && u64::from(f.active) >= (sum * risen(f)).div_ceil(count * top);
+        let has_its_share = |f: &Facts| count > 0 && risen(f) < 1000 && u64::from(f.active) >= (sum * risen(f)).div_ceil(count * 1000);
         let drawn_out = |i: usize| balancer == Balancer::P2c && drawn.is_some_and(|(first, second)| i != first && i != second);
         let mut all: Vec<_> = facts.iter().enumerate().map(|(i, f)| (!f.loaded, drawn_out(i), has_its_share(f), criteria(f), i)).collect();
         all.sort_by(|a, b| a.partial_cmp(b).expect("no criterion is without order"));

@@ -1,5 +1,5 @@
 //! Slow start: a node that joined or came back gets its share little by little, for its caches are cold and its report of load is old. What it may
-//! have is counted in requests in flight, as a part of what those have that have been there longest; so it is held back only where there is much
+//! have is counted in requests in flight, as a part of what those have that have been there for long; so it is held back only where there is much
 //! to do, and not at all where all are new.
 
 use super::Known;
@@ -16,36 +16,25 @@ pub(crate) const fn risen_after(ms: u32) -> u32 {
     if ms >= RISE_MS { RISEN } else { RISEN_FIRST + (RISEN - RISEN_FIRST) * ms / RISE_MS }
 }
 
-/// What candidates may have that rise.
+/// What candidates may have that rise: of those that have risen, the requests in flight together and one for each, and how many they are.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Share {
-    /// How far those have risen that came first.
-    top: u32,
-    /// Their requests in flight together and one for each, and how many they are.
     sum: u64,
     count: u64,
 }
 
 impl Share {
-    /// `None` where all came together, or nobody is there.
-    pub(super) fn of<K: Known>(known: impl Iterator<Item = K> + Clone) -> Option<Self> {
-        let top = known.clone().map(|k| k.risen()).max()?;
-        let (mut sum, mut count, mut is_even) = (0, 0, true);
-        for k in known {
-            if k.risen() == top {
-                sum += u64::from(k.active()) + 1;
-                count += 1;
-            } else {
-                is_even = false;
-            }
-        }
-        (!is_even).then_some(Self { top, sum, count })
+    /// `None` where all are new: that one came a moment before the other says nothing of either.
+    pub(super) fn of<K: Known>(known: impl Iterator<Item = K>) -> Option<Self> {
+        let risen = known.filter(|k| k.risen() == RISEN);
+        let (sum, count) = risen.fold((0, 0), |(sum, count), k| (sum + u64::from(k.active()) + 1, count + 1));
+        (count > 0).then_some(Self { sum, count })
     }
 
     /// Whether it has as much as it may have for now.
     pub(super) fn has_it(self, k: &impl Known) -> bool {
         let risen = k.risen();
-        risen < self.top && u64::from(k.active()) >= (self.sum.saturating_mul(u64::from(risen))).div_ceil(self.count * u64::from(self.top))
+        risen < RISEN && u64::from(k.active()) >= (self.sum.saturating_mul(u64::from(risen))).div_ceil(self.count * u64::from(RISEN))
     }
 }
 
