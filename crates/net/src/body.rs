@@ -101,14 +101,14 @@ pub struct ResponseBody {
 }
 
 impl ResponseBody {
-    pub(crate) fn of(answer: Answer, line: Line, host: Arc<Host>) -> Response<Self> {
+    pub(crate) fn of(answer: Answer, line: Line, host: Arc<Host>, reads_compressed: bool) -> Response<Self> {
         let Answer { mut response, first, decoder, keeps_alive, sending } = answer;
         let mut body = Self { first, decoder, keeps_alive, line: Some((line, host)), sending, inflate: None };
         if body.decoder.is_done() {
             body.settle();
         }
         // Nothing at all is no compressed nothing.
-        if !body.is_end_stream() {
+        if !reads_compressed && !body.is_end_stream() {
             body.inflate = Inflate::of(response.headers_mut());
         }
         response.map(|()| body)

@@ -183,10 +183,11 @@ impl fmt::Debug for Client {
 }
 
 async fn exchange(mut line: Line, host: Arc<Host>, outgoing: Outgoing, limit: Duration) -> Result<Response<ResponseBody>, Fault> {
+    let reads_compressed = outgoing.reads_compressed;
     let Ok(answered) = timeout(limit, talk(&mut line.stream, outgoing)).await else {
         return Err(Fault { error: Error::Timeout(Phase::FirstByte), unsent: None, is_silent: false });
     };
-    Ok(ResponseBody::of(answered?, line, host))
+    Ok(ResponseBody::of(answered?, line, host, reads_compressed))
 }
 
 /// The request with its target in the form that the next hop reads.

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+    header::{ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
 };
 use httparse::{ParserConfig, Status};
 
@@ -21,6 +21,8 @@ pub(crate) struct Outgoing {
     pub(crate) payload: Payload,
     /// The payload travels in chunks.
     pub(crate) is_chunked: bool,
+    /// Whoever sends it reads compressed answers itself.
+    pub(crate) reads_compressed: bool,
 }
 
 impl Outgoing {
@@ -43,7 +45,13 @@ impl Outgoing {
             None => line(&mut head, &TRANSFER_ENCODING, &HeaderValue::from_static("chunked")),
         }
         head.extend_from_slice(b"\r\n");
-        Self { method: parts.method, head: head.into(), payload: body.into_payload(), is_chunked: length.is_none() }
+        Self {
+            method: parts.method,
+            head: head.into(),
+            payload: body.into_payload(),
+            is_chunked: length.is_none(),
+            reads_compressed: parts.headers.get(ACCEPT_ENCODING).is_some_and(|encodings| encodings != "identity"),
+        }
     }
 
     /// The same request again, where its payload is in memory.
@@ -54,6 +62,7 @@ impl Outgoing {
             head: self.head.clone(),
             payload: Payload::Full(bytes.clone()),
             is_chunked: self.is_chunked,
+            reads_compressed: self.reads_compressed,
         })
     }
 }

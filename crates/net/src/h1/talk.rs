@@ -147,6 +147,7 @@ pub(crate) struct Sending {
     piece: Bytes,
     payload: Payload,
     is_chunked: bool,
+    reads_compressed: bool,
     /// All pieces were taken from the payload.
     is_last: bool,
     is_flushed: bool,
@@ -155,19 +156,20 @@ pub(crate) struct Sending {
 
 impl Sending {
     fn new(outgoing: Outgoing) -> Self {
-        let Outgoing { method, head, payload, is_chunked } = outgoing;
+        let Outgoing { method, head, payload, is_chunked, reads_compressed } = outgoing;
         // What is in memory goes out with the head in one write.
         let (piece, is_last) = match &payload {
             Payload::Full(bytes) => (bytes.clone(), true),
             Payload::Stream(_) => (Bytes::new(), false),
         };
-        Self { method, whole_head: head.clone(), head, piece, payload, is_chunked, is_last, is_flushed: false, has_written: false }
+        let whole_head = head.clone();
+        Self { method, whole_head, head, piece, payload, is_chunked, reads_compressed, is_last, is_flushed: false, has_written: false }
     }
 
     /// The request, if none of it was written.
     fn unsent(self) -> Option<Outgoing> {
-        let Self { method, whole_head, payload, is_chunked, .. } = self;
-        (!self.has_written).then_some(Outgoing { method, head: whole_head, payload, is_chunked })
+        let Self { method, whole_head, payload, is_chunked, reads_compressed, .. } = self;
+        (!self.has_written).then_some(Outgoing { method, head: whole_head, payload, is_chunked, reads_compressed })
     }
 
     /// Sends on; ready when all is sent.
