@@ -239,7 +239,7 @@ impl<'a> Exchange<'a> {
         if let Some(far) = self.far() {
             far.kept().sent(stream);
         }
-        let choices = self.translation.as_ref().map_or(self.request.head.choices.unwrap_or(1), |translation| translation.choices);
+        let choices = self.translation.as_ref().map_or(self.request.choices(), |translation| translation.choices);
         let mut decoder = Decoder::new(self.wire).expecting(choices);
         let mut events = Vec::new();
         decoder.feed(stream, &mut events).map_err(|e| self.broken(StatusCode::OK, &format!("with a stream that cannot be read: {e}")))?;
@@ -390,7 +390,7 @@ impl<'a> Exchange<'a> {
         };
         Err(Fault {
             retry_after: limits(&head.headers, &body, std::time::SystemTime::now()).wait(),
-            request_id: head.headers.get("x-request-id").and_then(|v| v.to_str().ok()).map(Into::into),
+            request_id: head.headers.get(journey::REQUEST_ID).and_then(|v| v.to_str().ok()).map(Into::into),
             is_passing: judged.verdict == Verdict::Retry,
             said: message_of(&body).filter(|_| !is_about_credential).map(|said| self.heard(&said)),
             is_loading: judged.kind == Some(Kind::Loading),

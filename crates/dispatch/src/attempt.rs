@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use fleet::Lost;
-use http::{HeaderName, HeaderValue};
-use journey::{Attempt, AttemptOutcome, Flow, Request, Served};
+use http::HeaderValue;
+use journey::{Attempt, AttemptOutcome, Flow, REQUEST_ID, Request, Served};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -13,8 +13,6 @@ use crate::{
     run::{Dispatch, Trail},
     way::Way,
 };
-
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Tries a way; `Ok` is the answer for the client, a refusal of its request included.
 pub(crate) async fn attempt(

@@ -112,7 +112,7 @@ impl Probe {
             Reader::Spoken(decoder, events) => {
                 decoder.finish(events);
                 // That it was cut off is no error of the upstream's own.
-                events.retain(|event| !matches!(event, Event::Failed { code: Some(code), .. } if code == "stream_truncated"));
+                events.retain(|event| !event.is_cut());
                 // A last frame without its end is whole only where it says that it is the last.
                 let is_whole = events.iter().any(|event| matches!(event, Event::Finish { .. } | Event::End | Event::Failed { .. }));
                 if is_whole { spoken(events) } else { Look::More }

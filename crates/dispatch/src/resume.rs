@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use fleet::{Candidate, End, Fleet, InFlight, Peer, Turn, Wanted};
 use http::{HeaderValue, header};
-use journey::{Attempt, AttemptOutcome, Operation, Request, WentOn};
+use journey::{Attempt, AttemptOutcome, Operation, REQUEST_ID, Request, WentOn};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 use wire::{
@@ -25,7 +25,6 @@ use wire::{
 };
 
 use crate::{
-    attempt::REQUEST_ID,
     fault::fault_of,
     letter::{Letter, Translation},
     probe::Said,
@@ -45,20 +44,27 @@ const MARK: &[u8] = b": x-resumed: 1\n\n";
 /// The other node's stream, and how it was come by.
 type Found = Result<(Committed, Attempt), Attempt>;
 
-/// What it takes to go on elsewhere.
-pub(crate) struct Again {
+/// What is asked of another node, for whom, and how long there is for it.
+#[derive(Clone)]
+struct Errand {
     fleet: Arc<Fleet>,
     client: net::Client,
     timeouts: net::Timeouts,
     caller: Option<Arc<str>>,
     model: Arc<str>,
-    lost: Arc<Peer>,
-    /// The request as the node got it.
-    body: Value,
+    /// The node that is lost.
+    lost: Arc<str>,
     request_id: Box<str>,
     /// The request's arrival.
     began: std::time::Instant,
     deadline: Instant,
+}
+
+/// What it takes to go on elsewhere.
+pub(crate) struct Again {
+    errand: Errand,
+    /// The request as the node got it.
+    body: Value,
     has_comments: bool,
     seam: Seam,
     /// Never locked: what is in a mutex may be seen from several threads.
@@ -80,17 +86,20 @@ impl Again {
         letter.body = body.to_string().into();
         letter.strip_usage = false;
         letter.translation.get_or_insert(translation);
-        Some(Box::new(Self {
+        let errand = Errand {
             fleet: d.fleet.clone(),
             client: d.node_client.clone(),
             timeouts: d.rules.node_stream_timeouts,
             caller: d.caller.cloned(),
             model: body["model"].as_str().unwrap_or_default().into(),
-            lost: peer.clone(),
-            body,
+            lost: peer.id.clone(),
             request_id: "".into(),
             began: std::time::Instant::now(),
             deadline: Instant::now(),
+        };
+        Some(Box::new(Self {
+            errand,
+            body,
             has_comments: request.operation.dialect() != Dialect::Gemini,
             seam: Seam::default(),
             going: None,
@@ -114,7 +123,8 @@ impl Again {
 
     /// Sets out with the first node.
     pub(crate) fn sets_out(&mut self, request_id: &str, began: std::time::Instant, deadline: Instant) {
-        (self.request_id, self.began, self.deadline) = (request_id.into(), began, deadline);
+        let errand = &mut self.errand;
+        (errand.request_id, errand.began, errand.deadline) = (request_id.into(), began, deadline);
     }
 
     /// Where it went, once it did.
@@ -127,8 +137,8 @@ impl Again {
     pub(crate) fn hear(&mut self, events: &mut Vec<Event>, broke: Option<&str>) -> bool {
         self.seam.pass(events);
         let Some(at) = events.iter().position(|event| matches!(event, Event::Failed { .. })) else { return false };
+        let is_cut = events[at].is_cut();
         let Event::Failed { message, code } = events.remove(at) else { return false };
-        let is_cut = code.as_deref() == Some(CUT);
         let why = broke.map_or_else(|| message.clone(), str::to_owned);
         let is_lost = broke.is_some() || Said { message: message.clone(), code: code.clone() }.status() >= 500;
         if is_lost && self.may_go() {
@@ -153,24 +163,13 @@ impl Again {
     }
 
     fn may_go(&self) -> bool {
-        self.went.is_none() && Instant::now() < self.deadline && self.seam.can_be_left()
+        self.went.is_none() && Instant::now() < self.errand.deadline && self.seam.can_be_left()
     }
 
     /// Asks another node to go on.
     fn go(&self, left: Option<u64>) -> impl Future<Output = Found> + Send + use<> {
-        let search = Search {
-            fleet: self.fleet.clone(),
-            client: self.client.clone(),
-            timeouts: self.timeouts,
-            caller: self.caller.clone(),
-            model: self.model.clone(),
-            lost: self.lost.id.clone(),
-            has_thoughts: self.seam.has_thoughts(),
-            body: self.seam.continued(&self.body, left),
-            request_id: self.request_id.clone(),
-            began: self.began,
-            deadline: self.deadline,
-        };
+        let search =
+            Search { errand: self.errand.clone(), has_thoughts: self.seam.has_thoughts(), body: self.seam.continued(&self.body, left) };
         search.run()
     }
 
@@ -197,9 +196,6 @@ impl Again {
     }
 }
 
-/// The code of a stream that ended before its end.
-const CUT: &str = "stream_truncated";
-
 /// Whether another engine could go on in the middle of an answer to this.
 fn is_free(body: &Value) -> bool {
     let is_plain = |name: &str| matches!(&body[name], Value::Null | Value::Bool(false));
@@ -220,38 +216,29 @@ const FORMS: [&str; 8] =
 
 /// The search for one who goes on.
 struct Search {
-    fleet: Arc<Fleet>,
-    client: net::Client,
-    timeouts: net::Timeouts,
-    caller: Option<Arc<str>>,
-    model: Arc<str>,
-    /// The node that is lost.
-    lost: Arc<str>,
+    errand: Errand,
     has_thoughts: bool,
     body: Bytes,
-    request_id: Box<str>,
-    began: std::time::Instant,
-    deadline: Instant,
 }
 
 impl Search {
     async fn run(self) -> Found {
-        let started_ms = self.began.elapsed().as_secs_f64() * 1e3;
+        let started_ms = self.errand.began.elapsed().as_secs_f64() * 1e3;
         let attempt = |target: &Arc<str>, error: Option<String>| Attempt {
             target: target.clone(),
             provider: "node".into(),
-            model: self.model.clone(),
+            model: self.errand.model.clone(),
             outcome: if error.is_none() { AttemptOutcome::Served } else { AttemptOutcome::Broken },
             status: error.is_none().then_some(200),
             error,
             started_ms,
-            duration_ms: self.began.elapsed().as_secs_f64() * 1e3 - started_ms,
+            duration_ms: self.errand.began.elapsed().as_secs_f64() * 1e3 - started_ms,
             pick: None,
         };
-        let deadline = self.deadline.min(Instant::now() + WAIT_MAX);
-        let wanted = Wanted { model: &self.model, caller: self.caller.as_ref(), deadline, places: PLACES, may_queue: true };
+        let deadline = self.errand.deadline.min(Instant::now() + WAIT_MAX);
+        let wanted = Wanted { model: &self.errand.model, caller: self.errand.caller.as_ref(), deadline, places: PLACES, may_queue: true };
         let nobody = Arc::from("node");
-        let Turn { first, guard, rest, queued } = match timeout_at(deadline, self.fleet.admit(&wanted)).await {
+        let Turn { first, guard, rest, queued } = match timeout_at(deadline, self.errand.fleet.admit(&wanted)).await {
             Ok(Ok(turn)) => turn,
             Ok(Err(failure)) => return Err(attempt(&nobody, Some(failure.message))),
             Err(_) => return Err(attempt(&nobody, Some("no node became free in time".to_owned()))),
@@ -285,28 +272,28 @@ impl Search {
     /// Thoughts are gone on with by nodes of ours only: templates of others leave earlier ones out.
     fn may_ask(&self, candidate: &Candidate) -> bool {
         let peer = &candidate.peer;
-        peer.id != self.lost && peer.continues && (!self.has_thoughts || peer.kind == fleet::Kind::Node)
+        peer.id != self.errand.lost && peer.continues && (!self.has_thoughts || peer.kind == fleet::Kind::Node)
     }
 
     async fn ask(&self, peer: &Arc<Peer>, guard: InFlight) -> Result<Committed, Refused> {
         let unsent = |why: String| Refused { why, was_sent: false };
         let mut request = node_request(peer, "/chat/completions", net::Body::from(self.body.clone())).map_err(|f| unsent(f.message))?;
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Ok(id) = HeaderValue::from_str(&self.request_id) {
+        if let Ok(id) = HeaderValue::from_str(&self.errand.request_id) {
             request.headers_mut().insert(REQUEST_ID, id);
         }
         let sent = tokio::select! {
             biased;
-            sent = timeout_at(self.deadline, self.client.send(request, &self.timeouts)) => sent,
-            _ = self.fleet.lost(peer, &self.model, true, None) => {
+            sent = timeout_at(self.errand.deadline, self.errand.client.send(request, &self.errand.timeouts)) => sent,
+            _ = self.errand.fleet.lost(peer, &self.errand.model, true, None) => {
                 guard.end(End::Silent);
                 return Err(Refused { why: format!("`{}` fell silent", peer.name), was_sent: true });
             }
         };
         match sent {
             Ok(Ok(response)) if response.status().is_success() => {
-                let rest = Box::pin(response.into_body().with_idle_timeout(self.timeouts.idle));
-                Ok(Committed::new(Bytes::new(), rest, Some(guard), self.deadline))
+                let rest = Box::pin(response.into_body().with_idle_timeout(self.errand.timeouts.idle));
+                Ok(Committed::new(Bytes::new(), rest, Some(guard), self.errand.deadline))
             }
             Ok(Ok(response)) => {
                 guard.end(End::Refused);

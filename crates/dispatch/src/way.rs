@@ -94,8 +94,7 @@ impl<'a> Way<'a> {
             Some(form) => net::Body::stream(form.reader(model)),
             None => net::Body::from(letter.body.clone()),
         };
-        let path = if is_node { &letter.path } else { AGENT_PATH };
-        let mut built = node_request(peer, path, body)?;
+        let mut built = node_request(peer, &letter.path, body)?;
         let headers = built.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(form) = &request.upload {
@@ -120,12 +119,9 @@ impl<'a> Way<'a> {
     }
 }
 
-/// Where agents answer that speak no dialect, in the place of a path.
-const AGENT_PATH: &str = "";
-
-/// A request for a node, with the router's proof; its path is below the version.
+/// A request for a node, with the router's proof; its path is below the version. Agents that speak no dialect have one path only.
 pub(crate) fn node_request(peer: &Peer, path: &str, body: net::Body) -> Result<HttpRequest<net::Body>, Failure> {
-    let url = if path == AGENT_PATH { format!("{}/infer", peer.url) } else { format!("{}/v1{path}", peer.url) };
+    let url = if peer.speaks == Speaks::OpenAi { format!("{}/v1{path}", peer.url) } else { format!("{}/infer", peer.url) };
     let mut request = HttpRequest::new(body);
     *request.method_mut() = http::Method::POST;
     *request.uri_mut() = url

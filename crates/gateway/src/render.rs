@@ -21,8 +21,10 @@ use wire::{Code, Dialect, Failure, dialect::Encoder, ir::Event};
 
 use crate::{app::RequestPlace, patience::Handed};
 
-/// `x-request-id`.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub use journey::REQUEST_ID;
+
+/// How many targets were tried.
+pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-llm-router-attempts");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -138,7 +140,7 @@ pub fn failure(failure: &Failure, dialect: Dialect, request_id: &str) -> Respons
     failure_headers(failure, headers);
     put(headers, REQUEST_ID, request_id);
     if let Some(attempts) = failure.details.get("attempts").and_then(serde_json::Value::as_array) {
-        put(headers, HeaderName::from_static("x-llm-router-attempts"), &attempts.len().to_string());
+        put(headers, ATTEMPTS, &attempts.len().to_string());
     }
     response
 }

@@ -243,7 +243,7 @@ fn reply(
     h.reserve(HEADERS_ADDED);
     introduce(h, receipt, &served, plan.rule, overhead_ms);
     let operation = request.operation;
-    let raw = |stream| Source::raw(stream, operation, served.strip_usage, request.head.choices.unwrap_or(1));
+    let raw = |stream| Source::raw(stream, operation, served.strip_usage, request.choices());
     let source = match body {
         Body::Stream(stream) => raw(stream),
         Body::Told(told) => Source::Told(told),
@@ -332,7 +332,6 @@ const TARGET: HeaderName = HeaderName::from_static("x-llm-router-target");
 const ROUTE: HeaderName = HeaderName::from_static("x-llm-router-route");
 const CACHE: HeaderName = HeaderName::from_static("x-llm-router-cache");
 const FIDELITY: HeaderName = HeaderName::from_static("x-llm-router-fidelity");
-const ATTEMPTS: HeaderName = HeaderName::from_static("x-llm-router-attempts");
 const OVERHEAD_MS: HeaderName = HeaderName::from_static("x-llm-router-overhead-ms");
 const COST: HeaderName = HeaderName::from_static("x-llm-router-cost");
 const COST_KNOWN: HeaderName = HeaderName::from_static("x-llm-router-cost-known");
@@ -344,7 +343,7 @@ fn introduce(h: &mut HeaderMap, receipt: &Receipt, served: &Served, rule: &'stat
     let overhead_us = (overhead_ms * 1e3).round() as u64;
     h.insert(ROUTE, HeaderValue::from_static(rule));
     h.insert(CACHE, HeaderValue::from_static(receipt.cache.name()));
-    h.insert(ATTEMPTS, HeaderValue::from(served.attempts));
+    h.insert(render::ATTEMPTS, HeaderValue::from(served.attempts));
     for (name, value) in [
         (MODEL, &*served.model),
         (PROVIDER, &*served.provider),

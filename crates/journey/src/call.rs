@@ -12,6 +12,9 @@ use wire::{Dialect, Failure, dialect::Encoder, head::Head, ir, preferences::Pref
 
 use crate::upload::Upload;
 
+/// By which a request is known to the caller, in the logs and to whoever answers it.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 // A name that stands here is read, checked and hashed when the program is built, not with each request.
 static TIMEOUT_MS: HeaderName = HeaderName::from_static("x-llm-router-timeout-ms");
 static STRICT: HeaderName = HeaderName::from_static("x-llm-router-strict");
@@ -169,6 +172,7 @@ impl Request {
             head.stream = in_path.stream;
         }
         let text = |name: &HeaderName| call.headers.get(name).and_then(|v| v.to_str().ok());
+        let flag = |name: &HeaderName| text(name).map(|v| v == "true" || v == "1");
         preferences_of(&mut head, text);
         let requires_all = head.preferences.as_ref().and_then(|p| p.require_parameters) == Some(true);
         Ok(Self {
@@ -176,8 +180,8 @@ impl Request {
             in_path: call.in_path.clone(),
             forwarded: call.forwarded.clone(),
             timeout_ms: head.timeout_ms.or_else(|| text(&TIMEOUT_MS)?.parse().ok()),
-            strict: head.strict || requires_all || text(&STRICT).is_some_and(|v| v == "true" || v == "1"),
-            resume: if head.stream { text(&RESUME).map(|v| v == "true" || v == "1") } else { None },
+            strict: head.strict || requires_all || flag(&STRICT) == Some(true),
+            resume: if head.stream { flag(&RESUME) } else { None },
             head,
             body: call.body.clone(),
             upload: call.upload.clone(),
@@ -188,6 +192,11 @@ impl Request {
     /// The name that the client asked for; empty if it named none.
     pub fn model(&self) -> &str {
         self.head.model.as_deref().unwrap_or_default()
+    }
+
+    /// How many answers are asked for.
+    pub fn choices(&self) -> u32 {
+        self.head.choices.unwrap_or(1)
     }
 
     /// The request in the inner language, read at the first need.

@@ -13,7 +13,7 @@ mod plan;
 mod receipt;
 mod upload;
 
-pub use call::{Call, Forwarded, InPath, Operation, Request};
+pub use call::{Call, Forwarded, InPath, Operation, REQUEST_ID, Request};
 pub use caller::{Caller, KeyRef, Scope, Scopes};
 pub use flow::{Body, BodyError, Flow, Served, Stream, Told, WentOn};
 pub use kept::{BODY_BYTES_MAX, Far, Kept, Room, STREAM_BYTES_MAX, Said};

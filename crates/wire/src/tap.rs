@@ -206,7 +206,7 @@ impl Tap {
             Self::Events { decoder, seen, events, .. } => {
                 decoder.finish(events);
                 // Whether it was cut is the meter's to say.
-                events.retain(|e| !matches!(e, Event::Failed { code: Some(code), .. } if code == "stream_truncated"));
+                events.retain(|event| !event.is_cut());
                 events.drain(..).for_each(|event| seen.note(&event));
                 Bytes::new()
             }

@@ -161,7 +161,7 @@ pub(super) fn stream_error(message: &str, code: Option<&str>) -> Value {
         "DEADLINE_EXCEEDED" | "upstream_timeout" | "timeout_error" => 504,
         "INVALID_ARGUMENT" | "invalid_request_error" | "invalid_request" => 400,
         "PERMISSION_DENIED" | "permission_error" => 403,
-        "stream_truncated" | "upstream_error" | "node_lost" => 502,
+        Event::TRUNCATED | "upstream_error" | "node_lost" => 502,
         other => other.parse().ok().filter(|s| (400..600).contains(s)).unwrap_or(500),
     };
     json!({"error": {"code": status, "message": message, "status": status_word(status)}})

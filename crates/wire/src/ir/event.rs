@@ -50,6 +50,16 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The code of a stream that ended before its end mark.
+    pub const TRUNCATED: &'static str = "stream_truncated";
+
+    /// Whether it says no more than that the stream ended before its end mark: the connection has its own words for that.
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::Failed { code: Some(code), .. } if code == Self::TRUNCATED)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BlockKind {

@@ -56,7 +56,7 @@ impl Decoder {
         });
         if !self.is_over {
             let message = "the upstream's stream ended before its last event".to_owned();
-            self.fail(message, Some("stream_truncated".to_owned()), out);
+            self.fail(message, Some(Event::TRUNCATED.to_owned()), out);
         }
     }
 

@@ -156,7 +156,7 @@ impl Decoder {
             self.end(out);
         }
         if !self.over {
-            self.fail("the upstream's stream ended before its end mark".to_owned(), Some("stream_truncated".to_owned()), out);
+            self.fail("the upstream's stream ended before its end mark".to_owned(), Some(Event::TRUNCATED.to_owned()), out);
         }
     }
 

@@ -122,7 +122,7 @@ impl Chunks {
         let unfinished = self.candidates.values().any(|c| c.reason.is_none() || c.partial.is_some());
         if unfinished || (self.candidates.is_empty() && !self.blocked) {
             let message = "the upstream's stream ended before its answer was finished".to_owned();
-            return self.fail(message, Some("stream_truncated".to_owned()), out);
+            return self.fail(message, Some(Event::TRUNCATED.to_owned()), out);
         }
         self.over = true;
         if self.candidates.is_empty() {

@@ -87,7 +87,7 @@ impl Decoder {
                 self.event(&event, out);
             }
         });
-        self.fail("the upstream's stream ended before its end mark", Some("stream_truncated"), out);
+        self.fail("the upstream's stream ended before its end mark", Some(Event::TRUNCATED), out);
     }
 
     fn event(&mut self, event: &SseEvent, out: &mut Vec<Event>) {
