@@ -42,7 +42,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A key that no setting has.
-    #[error("{at}: unknown key `{key}`{}", nearest_text(.nearest.as_deref()))]
+    #[error("{at}: unknown key `{}`{}", crate::secret::mask_keys(.key), nearest_text(.nearest.as_deref()))]
     UnknownKey {
         /// File and line.
         at: String,
@@ -52,11 +52,11 @@ pub enum ConfigError {
         nearest: Option<String>,
     },
     /// A value of the wrong type or out of its range.
-    #[error("{name} = {value} is not valid ({origin}): {allowed}")]
+    #[error("{name} = {} is not valid ({origin}): {allowed}", crate::secret::mask_keys(.value))]
     Value {
         /// The key, variable or flag as the operator wrote it.
         name: String,
-        /// The value, `***` for a secret.
+        /// The value, `***` for a secret; what looks like a key is masked in the message.
         value: String,
         /// Where it came from.
         origin: String,

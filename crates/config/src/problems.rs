@@ -104,6 +104,18 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_stands_in_the_place_of_a_list_is_not_told() {
+        for text in [
+            "accounts: sk-proj-0123456789abcdefABCDEF\n",
+            "retry_statuses: 0123456789abcdef0123456789abcdef\n",
+            "sk-0123456789abcdefABCDEF: 1\n",
+        ] {
+            let found = check_text(&LoadArgs::default(), &Environment::default(), text, Path::new("/etc/router.yaml")).unwrap_err();
+            assert!(found[0].message.contains("***") && !found[0].message.contains("0123456789abcdef"), "{}", found[0].message);
+        }
+    }
+
+    #[test]
     fn everything_that_is_wrong_is_named_with_its_line() {
         let text = "acounts: []\nserver:\n  port: many\n  host: 127.0.0.1\naccounts:\n  - name: a\n    provider: openai\n    api_key: k\n    prio: 1\n    \
                     weight: heavy\nretry_statuses: often\ndefault_model: m\n";

@@ -49,9 +49,38 @@ pub(crate) fn mask_url(text: &str) -> String {
     format!("{scheme}://{user}:{MASK}{}", &rest[at..])
 }
 
+/// Letters and digits in a row that no name has: a key's.
+const KEY_LETTERS: usize = 16;
+
+/// A text with everything in it masked that looks like a key: where a value is wrong it may be a key that stands in another's place.
+pub(crate) fn mask_keys(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let run = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+        let (letters, after) = rest.split_at(run);
+        let is_key = run >= KEY_LETTERS && letters.bytes().any(|b| b.is_ascii_digit()) && letters.bytes().any(|b| b.is_ascii_alphabetic());
+        out.push_str(if is_key { MASK } else { letters });
+        let sign = after.chars().next();
+        out.extend(sign);
+        rest = &after[sign.map_or(0, char::len_utf8)..];
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_in_the_place_of_something_else_are_masked() {
+        assert_eq!(mask_keys("sk-proj-0123456789abcdefABCDEF_é0123456789abcdef"), "sk-proj-***_é***");
+        for same in
+            ["", "meta-llama/Llama-3.1-405B-Instruct-FP8", "https://a.example/v1", "1234567890123456789", "averylongwordofletters", "é"]
+        {
+            assert_eq!(mask_keys(same), same);
+        }
+    }
 
     #[test]
     fn it_prints_as_three_stars_and_nothing_else() {

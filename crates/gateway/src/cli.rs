@@ -18,10 +18,11 @@ mod remote;
 mod serve;
 mod users;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{convert::Infallible, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use config::{Environment, LoadArgs};
+use jiff::Timestamp;
 
 /// A configuration that is not valid (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -140,6 +141,13 @@ impl From<anyhow::Error> for Failed {
     fn from(error: anyhow::Error) -> Self {
         Self(1, format!("{error:#}"))
     }
+}
+
+/// When something ends: so long from now (`30d`), or a time. What is neither is refused where all times are.
+fn ending(text: &str) -> Result<String, Infallible> {
+    let is_length = text.ends_with(|c: char| c.is_ascii_alphabetic());
+    let length = config::durations::parse_duration(text).filter(|_| is_length);
+    Ok(length.map_or_else(|| text.to_owned(), |length| (Timestamp::now() + length).to_string()))
 }
 
 /// Runs what the command line asks for.

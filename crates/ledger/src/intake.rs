@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::{BATCH_BYTES_MAX, BATCH_ROWS, BATCH_ROWS_MAX, ROWS_BEHIND, recorder::Shared};
 
 /// Rows that are made before requests that wait for this core go first.
-const ROWS_AT_A_TIME: usize = 8;
+const ROWS_AT_A_TIME: usize = 2;
 
 /// The other end of the queue.
 pub(crate) struct Intake<R, F> {

@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make a key; its secret is printed once.
-    #[command(after_help = "Example: llm-router key create --name laptop --expires 2027-01-31T00:00:00Z --json")]
+    #[command(after_help = "Example: llm-router key create --name laptop --expires 30d --json")]
     Create {
         #[command(flatten)]
         sources: Sources,
@@ -31,8 +31,8 @@ pub(super) enum Command {
         /// The models that it may use; all if not given.
         #[arg(long, value_delimiter = ',')]
         models: Vec<String>,
-        /// When it ends (RFC 3339).
-        #[arg(long, value_name = "TIME")]
+        /// When it ends: so long from now (30d), or a time (RFC 3339).
+        #[arg(long, value_name = "TIME", value_parser = super::ending)]
         expires: Option<String>,
         /// Most requests in any minute.
         #[arg(long, value_name = "N")]
@@ -77,8 +77,8 @@ pub(super) enum Command {
         /// The models that it may use.
         #[arg(long, value_delimiter = ',')]
         models: Option<Vec<String>>,
-        /// When it ends (RFC 3339).
-        #[arg(long, value_name = "TIME")]
+        /// When it ends: so long from now (30d), or a time (RFC 3339).
+        #[arg(long, value_name = "TIME", value_parser = super::ending)]
         expires: Option<String>,
         #[command(flatten)]
         allowance: Allowance,

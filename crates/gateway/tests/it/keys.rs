@@ -40,6 +40,10 @@ async fn the_command_line_works_without_a_router() {
     let (id, key) = made(&router.runs(&["key", "create", "--name", "offline", "--json"], &[]));
     let plain = router.runs(&["key", "create", "--name", "plain"], &[]);
     router.runs(&["key", "revoke", &id], &[]);
+    let month: Value =
+        serde_json::from_str(&router.runs(&["key", "create", "--name", "month", "--expires", "30d", "--json"], &[])).unwrap();
+    let ends: jiff::Timestamp = month["expires_at"].as_str().unwrap().parse().unwrap();
+    assert_eq!((ends.as_second() - jiff::Timestamp::now().as_second() + 3600) / 86_400, 30, "{month}");
     let again = Setup::new().in_home_of(&router).start();
     assert_eq!(status_with(&again, plain.trim()).await, 200);
     assert_eq!(status_with(&again, &key).await, 401);
