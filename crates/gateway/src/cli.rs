@@ -18,9 +18,12 @@ mod remote;
 mod serve;
 mod users;
 
-use std::{convert::Infallible, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{
+    Args, CommandFactory as _, Parser, Subcommand,
+    builder::{StringValueParser, TypedValueParser},
+};
 use config::{Environment, LoadArgs};
 use jiff::Timestamp;
 
@@ -144,10 +147,12 @@ impl From<anyhow::Error> for Failed {
 }
 
 /// When something ends: so long from now (`30d`), or a time. What is neither is refused where all times are.
-fn ending(text: &str) -> Result<String, Infallible> {
-    let is_length = text.ends_with(|c: char| c.is_ascii_alphabetic());
-    let length = config::durations::parse_duration(text).filter(|_| is_length);
-    Ok(length.map_or_else(|| text.to_owned(), |length| (Timestamp::now() + length).to_string()))
+fn ending() -> impl TypedValueParser<Value = String> {
+    StringValueParser::new().map(|text| {
+        let is_length = text.ends_with(|c: char| c.is_ascii_alphabetic());
+        let length = config::durations::parse_duration(&text).filter(|_| is_length);
+        length.map_or(text, |length| (Timestamp::now() + length).to_string())
+    })
 }
 
 /// Runs what the command line asks for.

@@ -32,7 +32,7 @@ pub(super) enum Command {
         #[arg(long, value_delimiter = ',')]
         models: Vec<String>,
         /// When it ends: so long from now (30d), or a time (RFC 3339).
-        #[arg(long, value_name = "TIME", value_parser = super::ending)]
+        #[arg(long, value_name = "TIME", value_parser = super::ending())]
         expires: Option<String>,
         /// Most requests in any minute.
         #[arg(long, value_name = "N")]
@@ -78,7 +78,7 @@ pub(super) enum Command {
         #[arg(long, value_delimiter = ',')]
         models: Option<Vec<String>>,
         /// When it ends: so long from now (30d), or a time (RFC 3339).
-        #[arg(long, value_name = "TIME", value_parser = super::ending)]
+        #[arg(long, value_name = "TIME", value_parser = super::ending())]
         expires: Option<String>,
         #[command(flatten)]
         allowance: Allowance,

@@ -73,7 +73,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "N")]
         max_uses: Option<u32>,
         /// When it ends: so long from now (30d), or a time (RFC 3339).
-        #[arg(long, value_name = "TIME", value_parser = super::ending)]
+        #[arg(long, value_name = "TIME", value_parser = super::ending())]
         expires: Option<String>,
         /// Whether nodes that come with it wait for consent.
         #[arg(long)]
