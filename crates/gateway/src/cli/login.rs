@@ -265,10 +265,10 @@ fn account(login: Login, errand: &Errand, tokens: Tokens) -> AccountChange {
     }
 }
 
-/// The target of a request's first line.
+/// The target of a request's first line. All of the head is read: a browser that still sends while the connection closes shows no answer.
 async fn request_target(stream: &mut TcpStream) -> Option<String> {
     let mut seen = Vec::new();
-    while !seen.contains(&b'\n') {
+    while !seen.windows(4).any(|end| end == b"\r\n\r\n") {
         if seen.len() >= BYTES_MAX || stream.read_buf(&mut seen).await.ok()? == 0 {
             return None;
         }
@@ -301,6 +301,17 @@ mod tests {
             state: text("the-state"),
             verifier: text("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_head_is_left_unread() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (mut theirs, ours) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (head, mut ours) = (format!("GET /back?code=c HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(4000)), ours.unwrap().0);
+        theirs.as_mut().unwrap().write_all(head.as_bytes()).await.unwrap();
+        assert_eq!(request_target(&mut ours).await.as_deref(), Some("/back?code=c"));
+        let left = ours.try_read(&mut [0; 1]).unwrap_err();
+        assert_eq!(left.kind(), std::io::ErrorKind::WouldBlock);
     }
 
     #[test]
