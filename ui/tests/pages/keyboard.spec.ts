@@ -80,6 +80,7 @@ test("a key is made, changed and revoked, a request opened and replayed, with th
 
   await page.keyboard.press("g");
   await page.keyboard.press("r");
+  await page.locator("main h1", { hasText: "Requests" }).waitFor({ state: "attached" });
   await settled(page);
   await page.keyboard.press("/");
   await page.keyboard.type("chat");
