@@ -54,18 +54,13 @@ const KEY_LETTERS: usize = 16;
 
 /// A text with everything in it masked that looks like a key: where a value is wrong it may be a key that stands in another's place.
 pub(crate) fn mask_keys(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while !rest.is_empty() {
-        let run = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
-        let (letters, after) = rest.split_at(run);
-        let is_key = run >= KEY_LETTERS && letters.bytes().any(|b| b.is_ascii_digit()) && letters.bytes().any(|b| b.is_ascii_alphabetic());
-        out.push_str(if is_key { MASK } else { letters });
-        let sign = after.chars().next();
-        out.extend(sign);
-        rest = &after[sign.map_or(0, char::len_utf8)..];
-    }
-    out
+    let is_sign = |c: char| !c.is_ascii_alphanumeric();
+    let is_key = |letters: &str| {
+        let has = |kind: fn(&u8) -> bool| letters.bytes().any(|b| kind(&b));
+        letters.len() >= KEY_LETTERS && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
+    };
+    let pieces = text.split_inclusive(is_sign).map(|piece| piece.split_at(piece.find(is_sign).unwrap_or(piece.len())));
+    pieces.flat_map(|(letters, sign)| [if is_key(letters) { MASK } else { letters }, sign]).collect()
 }
 
 #[cfg(test)]
