@@ -2,6 +2,7 @@
 
 pub mod bodies;
 pub mod decision;
+mod line;
 pub mod lines;
 pub mod tally;
 
@@ -14,10 +15,9 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use dispatch::Health;
-use jiff::Timestamp;
+use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 use journey::{AttemptOutcome, CacheUse, Kept, Outcome as ReceiptOutcome, Receipt, Remembered, Settle};
 use ledger::Recorder;
-use serde::Serialize;
 use store::{Text, bodies::Bodies, requests::Row};
 use telemetry::{
     chronicle::Chronicle,
@@ -25,7 +25,10 @@ use telemetry::{
     metrics::{Metrics, Outcome},
 };
 
-use self::tally::Tally;
+use self::{
+    line::{member, members},
+    tally::Tally,
+};
 use crate::{price::Consumption, snapshot::House};
 
 /// The desk that settles.
@@ -159,7 +162,6 @@ impl Settle for Desk {
 }
 
 /// What the one line of a request says.
-#[derive(Serialize)]
 struct Fields<'a> {
     message: &'static str,
     request_id: &'a str,
@@ -167,9 +169,7 @@ struct Fields<'a> {
     backend: &'a str,
     status: u16,
     outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     stream: bool,
     attempts: usize,
@@ -199,6 +199,27 @@ impl<'a> Fields<'a> {
             cache_hit: receipt.cache == CacheUse::Hit,
         }
     }
+
+    /// As members of an object that was begun.
+    fn write(&self, line: &mut Vec<u8>) {
+        member(line, "\"message\":", self.message);
+        members!(line, "request_id": self.request_id, "model": self.model, "backend": self.backend, "status": self.status, "outcome": self.outcome);
+        if let Some(error) = self.error {
+            members!(line, "error": error);
+        }
+        if let Some(key) = self.key {
+            members!(line, "key": key);
+        }
+        members!(
+            line,
+            "stream": self.stream,
+            "attempts": self.attempts,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "latency_ms": self.latency_ms,
+            "cache_hit": self.cache_hit,
+        );
+    }
 }
 
 /// The line in the form of all others, made without the machinery of events.
@@ -206,26 +227,16 @@ fn ready_line(receipt: &Receipt, write: impl FnOnce(&[u8])) {
     thread_local! {
         static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-    #[derive(Serialize)]
-    struct Line<'a> {
-        #[serde(serialize_with = "as_text")]
-        timestamp: Timestamp,
-        level: &'static str,
-        fields: Fields<'a>,
-        target: &'static str,
-    }
-    LINE.with_borrow_mut(|text| {
-        text.clear();
-        let line = Line { timestamp: Timestamp::now(), level: "INFO", fields: Fields::of(receipt), target: "request" };
-        if serde_json::to_writer(&mut *text, &line).is_ok() {
-            text.push(b'\n');
-            write(text);
-        }
+    LINE.with_borrow_mut(|line| {
+        line.clear();
+        line.extend_from_slice(b"{\"timestamp\":\"");
+        // Memory refuses no bytes.
+        let _ = DateTimePrinter::new().print_timestamp(&Timestamp::now(), &mut *line);
+        line.extend_from_slice(b"\",\"level\":\"INFO\",\"fields\":{");
+        Fields::of(receipt).write(line);
+        line.extend_from_slice(b"},\"target\":\"request\"}\n");
+        write(line);
     });
-}
-
-fn as_text<S: serde::Serializer>(time: &Timestamp, out: S) -> Result<S::Ok, S::Error> {
-    out.collect_str(time)
 }
 
 fn event(receipt: &Receipt) {

@@ -9,20 +9,15 @@ use store::{
     bodies::{Appender, Bodies},
     requests::Row,
 };
-use telemetry::Courtesy;
 use tokio::sync::mpsc;
 
-use crate::{BATCH_BYTES_MAX, BATCH_ROWS, BATCH_ROWS_MAX, ROWS_BEHIND, recorder::Shared};
-
-/// Rows that are made before requests that wait for this core go first.
-const ROWS_AT_A_TIME: usize = 2;
+use crate::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, recorder::Shared};
 
 /// The other end of the queue.
 pub(crate) struct Intake<R, F> {
     queue: mpsc::Receiver<R>,
     make: F,
     texts: Appender,
-    courtesy: Courtesy,
     shared: Arc<Shared>,
     /// The last texts could not be written.
     is_textless: bool,
@@ -30,7 +25,7 @@ pub(crate) struct Intake<R, F> {
 
 impl<R, F: FnMut(R) -> (Row, Option<Bodies>)> Intake<R, F> {
     pub(crate) fn new(queue: mpsc::Receiver<R>, make: F, texts: Appender, shared: Arc<Shared>) -> Self {
-        Self { queue, make, texts, courtesy: Courtesy::default(), shared, is_textless: false }
+        Self { queue, make, texts, shared, is_textless: false }
     }
 
     /// What waits.
@@ -48,11 +43,8 @@ impl<R, F: FnMut(R) -> (Row, Option<Bodies>)> Intake<R, F> {
 
     /// Takes what fits into a transaction out of the queue; the texts are in their files then. True: there may be more.
     pub(crate) fn gather(&mut self, batch: &mut Vec<Row>) -> bool {
-        let is_behind = self.queue.len() > ROWS_BEHIND;
-        Courtesy::press(is_behind);
-        let rows_max = if is_behind { BATCH_ROWS_MAX } else { BATCH_ROWS };
         let mut bytes = 0;
-        while batch.len() < rows_max
+        while batch.len() < BATCH_ROWS_MAX
             && bytes < BATCH_BYTES_MAX
             && let Ok(recorded) = self.queue.try_recv()
         {
@@ -60,12 +52,9 @@ impl<R, F: FnMut(R) -> (Row, Option<Bodies>)> Intake<R, F> {
             row.bodies = bodies.and_then(|bodies| self.texts.add(&bodies).map_err(|error| self.left_out(&error, 1)).ok());
             bytes += row.bytes();
             batch.push(row);
-            if batch.len().is_multiple_of(ROWS_AT_A_TIME) {
-                self.courtesy.give_way();
-            }
         }
         self.flush(batch);
-        batch.len() == rows_max || bytes >= BATCH_BYTES_MAX
+        batch.len() == BATCH_ROWS_MAX || bytes >= BATCH_BYTES_MAX
     }
 
     fn flush(&mut self, batch: &[Row]) {

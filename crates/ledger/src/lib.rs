@@ -19,16 +19,13 @@ pub use writer::{Ledger, LedgerError};
 /// How long rows come together before they are written: a killed process may lose what came in 200 ms, and every write wakes two threads,
 /// which costs as much as many rows.
 pub const WRITE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(150);
-/// Rows of one transaction: so few that requests which share its core hardly wait for it.
-pub const BATCH_ROWS: usize = 64;
-/// Rows of one transaction where many wait.
+/// Rows of one transaction.
 pub const BATCH_ROWS_MAX: usize = 256;
-/// Bytes of rows after which a transaction takes no more. Nothing interrupts a commit, and requests that share its core wait for it: of 1.6 MB
-/// it took 2 ms.
+/// Bytes of rows after which a transaction takes no more.
 pub const BATCH_BYTES_MAX: usize = 512 << 10;
 /// Rows that wait to be written: some seconds of the fastest traffic.
 pub const QUEUE_ROWS_MAX: usize = 16_384;
-/// Rows that wait where the writer is behind: it gets turns on the path's core then, and lets nobody past until they are fewer.
+/// Rows that wait where the writer is behind: the path leaves its core to it now and then.
 pub(crate) const ROWS_BEHIND: usize = 512;
 /// Most bytes of the file in which rows wait for the database.
 pub const SPILL_BYTES_MAX: u64 = 1 << 30;

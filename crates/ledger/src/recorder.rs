@@ -8,6 +8,7 @@ use std::{
         },
     },
     thread,
+    time::Duration,
 };
 
 use tokio::sync::{Notify, mpsc};
@@ -18,8 +19,12 @@ use crate::ROWS_BEHIND;
 /// processor's memory.
 const ROWS_TOGETHER: u64 = 256;
 
-/// Rows that come between the turns that a writer gets which is behind.
-const ROWS_BETWEEN_TURNS: u64 = 16;
+/// Rows that come between two pauses for a writer that is behind: rare long ones cost less than many short ones, after each of which whoever
+/// sent requests or answers them is asleep.
+const ROWS_BETWEEN_PAUSES: u64 = 256;
+/// The longest of these pauses, and how many rows too many it is for; fewer get a part of it.
+const PAUSE_MAX: Duration = Duration::from_millis(8);
+const ROWS_BEHIND_MAX: usize = 512;
 
 /// Where the request path leaves what is to be recorded. Cheap to clone.
 #[derive(Debug)]
@@ -89,8 +94,8 @@ impl<R> Recorder<R> {
         Self { queue, shared: Arc::default() }
     }
 
-    /// Hands over what becomes a row behind the path. Never waits: where the queue is full or the ledger is closed, it is counted as lost. Only a
-    /// writer that is behind gets a turn on this core now and then: on one that is never idle it had to wait for one long after the other.
+    /// Hands over what becomes a row behind the path. Never waits for a place: where the queue is full or the ledger is closed, the row is counted
+    /// as lost. Where many rows wait it pauses now and then: on a core that is never idle the writer, which is behind the path, would get none of it.
     pub fn record(&self, row: R) {
         let shared = &self.shared;
         // Counted before it can be written, so that nothing is ever done that was not accepted.
@@ -108,8 +113,12 @@ impl<R> Recorder<R> {
         if (accepted + 1).is_multiple_of(ROWS_TOGETHER) {
             shared.hurry.notify_one();
         }
-        if accepted.is_multiple_of(ROWS_BETWEEN_TURNS) && self.queue.max_capacity() - self.queue.capacity() > ROWS_BEHIND {
-            thread::yield_now();
+        if accepted.is_multiple_of(ROWS_BETWEEN_PAUSES) && !self.is_stuck() {
+            let waiting = self.queue.max_capacity() - self.queue.capacity();
+            let too_many = waiting.saturating_sub(ROWS_BEHIND).min(ROWS_BEHIND_MAX);
+            if too_many > 0 {
+                thread::sleep(PAUSE_MAX.mul_f64(too_many as f64 / ROWS_BEHIND_MAX as f64));
+            }
         }
     }
 

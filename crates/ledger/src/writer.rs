@@ -18,6 +18,7 @@ use store::{
     bodies::{Appender, Bodies},
     requests::{Mark, Row, insert, insert_marked},
 };
+use telemetry::background;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, timeout},
@@ -94,7 +95,11 @@ impl<R: Send + 'static> Ledger<R> {
             pause: RETRY_PAUSE_MIN,
             away_until: None,
         };
-        thread::Builder::new().name("ledger".to_owned()).spawn(move || runtime.block_on(writer.run())).map_err(LedgerError::Thread)?;
+        let write = move || {
+            background::step_back();
+            runtime.block_on(writer.run());
+        };
+        thread::Builder::new().name("ledger".to_owned()).spawn(write).map_err(LedgerError::Thread)?;
         Ok(Self { recorder, done, newest })
     }
 

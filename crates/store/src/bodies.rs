@@ -19,7 +19,6 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sqlx::{QueryBuilder, Row as _, Sqlite, Transaction};
-use telemetry::Courtesy;
 
 use crate::{Store, StoreError, now_ms, open::make_directory, requests::Row};
 
@@ -94,7 +93,6 @@ pub struct Appender {
     segment: Option<Segment>,
     /// Records that are not in the file yet.
     waiting: Vec<u8>,
-    courtesy: Courtesy,
 }
 
 #[derive(Debug)]
@@ -134,7 +132,7 @@ impl Segment {
 impl Appender {
     /// One that has written nothing yet.
     pub fn new(store: &Store) -> Self {
-        Self { directory: directory(store.path()), segment: None, waiting: Vec::new(), courtesy: Courtesy::default() }
+        Self { directory: directory(store.path()), segment: None, waiting: Vec::new() }
     }
 
     /// Takes the texts in; they can be read after [`Appender::flush`].
@@ -169,7 +167,6 @@ impl Appender {
                     self.segment = None;
                     return Err(error);
                 }
-                self.courtesy.give_way();
             }
         }
         if waiting.capacity() <= 2 * PIECE_BYTES {

@@ -1,17 +1,18 @@
 use std::{
     fs::{DirBuilder, OpenOptions, TryLockError},
+    mem,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use sqlx::{
-    AssertSqlSafe, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
     migrate::Migrator,
     query::Query,
     sqlite::{SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use telemetry::Courtesy;
+use telemetry::background;
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::{StoreError, audit, facets, sums, watch as changes};
@@ -22,13 +23,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS_MAX: u32 = 4;
 /// How long a start waits for another process that brings the schema up to date.
 const MIGRATION_WAIT: Duration = Duration::from_mins(1);
-/// Steps of SQLite's machine between two looks at whether somebody waits for the core: about four request records.
-const STEPS_AT_A_TIME: i32 = 250;
-/// Pages of the write-ahead file (of 4 KiB) after which it is moved into the database. Nothing interrupts that, and requests that share its core
-/// wait for it: 4096 pages took 7 ms, 1000 took 2.
-const CHECKPOINT_PAGES: u32 = 256;
-/// The same where so much is to be written that it can't let others past: each move waits for the disk twice, which takes longer than all the rest.
-const CHECKPOINT_PAGES_PRESSED: u32 = 4096;
+/// Pages of the write-ahead file (of 4 KiB) after which it is moved into the database: each move waits for the disk twice.
+const CHECKPOINT_PAGES: u32 = 2048;
 /// The write-ahead file is cut back to this size when it is emptied.
 const JOURNAL_BYTES_MAX: &str = "67108864";
 
@@ -60,7 +56,6 @@ pub(crate) enum Durability {
 pub(crate) struct Writer {
     pub(crate) connection: SqliteConnection,
     durability: Durability,
-    checkpoint_pages: u32,
     /// The commits of others that are known of.
     pub(crate) seen: i64,
     /// The highest number that a request record was given here.
@@ -83,12 +78,6 @@ impl Writer {
             };
             sqlx::query(statement).execute(&mut self.connection).await?;
             self.durability = durability;
-        }
-        let pages = if Courtesy::is_pressed() { CHECKPOINT_PAGES_PRESSED } else { CHECKPOINT_PAGES };
-        if self.checkpoint_pages != pages {
-            let statement = AssertSqlSafe(format!("PRAGMA wal_autocheckpoint = {pages}"));
-            sqlx::query(statement).execute(&mut self.connection).await?;
-            self.checkpoint_pages = pages;
         }
         Ok(())
     }
@@ -125,10 +114,11 @@ impl Store {
             .thread_name(|id| format!("store-{id}"));
         let mut connection = SqliteConnection::connect_with(&options).await.map_err(unreadable)?;
         migrate(&mut connection, &path).await?;
-        give_way(&mut connection).await.map_err(unreadable)?;
+        step_back(&mut connection).await.map_err(unreadable)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .test_before_acquire(false)
+            .after_connect(|connection, _| Box::pin(step_back(connection)))
             .connect_with(options.pragma("query_only", "ON"))
             .await
             .map_err(unreadable)?;
@@ -136,7 +126,6 @@ impl Store {
         let writer = Writer {
             connection,
             durability: Durability::Disk,
-            checkpoint_pages: CHECKPOINT_PAGES,
             seen,
             last_seq: 0,
             behind: sums::Behind::default(),
@@ -225,14 +214,18 @@ impl Store {
     }
 }
 
-/// Long statements let requests that wait for this core go first: of records alone thousands are written a second.
-async fn give_way(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let mut courtesy = Courtesy::default();
-    let go_on = move || {
-        courtesy.give_way();
+/// SQLite runs on a thread of sqlx's own, which only a callback reaches: that puts it behind the path.
+async fn step_back(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let mut is_behind = false;
+    let once = move || {
+        if !mem::replace(&mut is_behind, true) {
+            background::step_back();
+        }
         true
     };
-    connection.lock_handle().await?.set_progress_handler(STEPS_AT_A_TIME, go_on);
+    connection.lock_handle().await?.set_progress_handler(1, once);
+    sqlx::query("SELECT 1").execute(&mut *connection).await?;
+    connection.lock_handle().await?.remove_progress_handler();
     Ok(())
 }
 
@@ -268,7 +261,7 @@ impl Store {
     pub async fn refuse_rows_of(&self, table: &str) {
         let mut writer = self.inner.writer.lock().await;
         let trigger = format!("CREATE TRIGGER refused BEFORE INSERT ON {table} BEGIN SELECT raise(FAIL, 'refused'); END");
-        sqlx::query(AssertSqlSafe(trigger)).execute(&mut writer.connection).await.expect("a trigger that always works");
+        sqlx::query(sqlx::AssertSqlSafe(trigger)).execute(&mut writer.connection).await.expect("a trigger that always works");
     }
 
     /// Makes the database as full as if the disk were: it may not grow beyond so many pages (what it has stays).
@@ -277,7 +270,7 @@ impl Store {
     /// Where the database can't be asked.
     pub async fn limit_size(&self, pages: u32) {
         let mut writer = self.inner.writer.lock().await;
-        let statement = AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+        let statement = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
         sqlx::query(statement).execute(&mut writer.connection).await.expect("a pragma that always works");
     }
 }

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Courtesy, Error, logs, pieces::write_lines};
+use crate::{Error, background, logs, pieces::write_lines};
 
 /// Most entries that wait to become lines; what comes while so many wait is counted and dropped.
 pub const WAITING_MAX: usize = 16_384;
@@ -25,9 +25,6 @@ const GATHER: Duration = Duration::from_millis(100);
 const MANY: usize = 256;
 /// Bytes of lines that are made before they are written.
 const BATCH_BYTES: usize = 64 * 1024;
-
-/// Entries after which whoever has something more urgent to do on this core goes first: a burst of lines must not hold requests up.
-const ENTRIES_AT_A_TIME: usize = 8;
 
 /// Something that becomes lines.
 pub trait Tell: Send + 'static {
@@ -151,8 +148,8 @@ impl<T> Shared<T> {
 
 impl<T: Tell> Shared<T> {
     fn write_all(&self, mut sink: Box<dyn Write + Send>) {
+        background::step_back();
         let (mut batch, mut bytes) = (Vec::new(), Vec::new());
-        let mut courtesy = Courtesy::default();
         let mut said_lost = 0;
         loop {
             let is_closing = self.take(&mut batch);
@@ -166,9 +163,6 @@ impl<T: Tell> Shared<T> {
             for (at, entry) in batch.drain(..).enumerate() {
                 entry.tell(&mut bytes);
                 entries += 1;
-                if at % ENTRIES_AT_A_TIME == 0 {
-                    courtesy.give_way();
-                }
                 if bytes.len() >= BATCH_BYTES || at + 1 == last {
                     self.write(&mut *sink, &bytes, entries);
                     bytes.clear();

@@ -1,13 +1,11 @@
 //! Pipes of the cellar: logs, metrics, and the one list of their names. Knows nothing of a request's content.
 
+pub mod background;
 pub mod chronicle;
-mod courtesy;
 pub mod logs;
 pub mod metrics;
 pub mod names;
 mod pieces;
-
-pub use courtesy::Courtesy;
 
 /// Why logging could not be set up or changed.
 #[derive(Debug, thiserror::Error)]

@@ -1,10 +1,13 @@
 //! Texts of requests as they are written down: streams put together, secrets masked, or only their shape. Behind the path.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
 use config::config::HistoryBodies;
 use journey::{BODY_BYTES_MAX, Kept, Operation, Receipt, Said};
-use memchr::{memchr2_iter, memmem};
+use memchr::{
+    memchr2_iter,
+    memmem::{self, Finder},
+};
 use serde_json::Value;
 use store::bodies::Bodies;
 use wire::{Dialect, dialect::Decoder, ir::Event};
@@ -19,6 +22,7 @@ const KIND_BYTES_MAX: usize = 128;
 const SIGNED: [&[u8]; 8] = [b"gsk_", b"xai-", b"ghp_", b"sk_", b"sk-", b"nt_", b"jt_", b"hf_"];
 /// One without a sign.
 const UNSIGNED: &[u8] = b"AIza";
+static UNSIGNED_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(UNSIGNED));
 const SECRET_LETTERS: usize = 16;
 
 /// Shorter credentials are words like any other.
@@ -225,7 +229,7 @@ fn keys(text: &[u8]) -> Vec<(usize, usize)> {
             look(sign + 1 - prefix.len(), sign + 1);
         }
     }
-    for start in memmem::find_iter(text, UNSIGNED) {
+    for start in UNSIGNED_FINDER.find_iter(text) {
         look(start, start + UNSIGNED.len());
     }
     found.sort_unstable();

@@ -2,40 +2,31 @@
 //!
 //! No line has text of a prompt or of an answer, and no previews are made.
 
-use journey::{Attempt, AttemptOutcome, Operation, Outcome, Receipt, Target};
-use serde::Serialize;
+use journey::{Attempt, AttemptOutcome, Candidate, Operation, Outcome, Receipt, Target};
+use serde::{Serialize, Serializer};
 use serde_json::json;
 use telemetry::chronicle::Tell;
 
-use super::{Decided, decision};
+use super::{
+    Decided, decision,
+    line::{Repeated, member, members},
+};
 
 struct Writer<'a> {
     out: &'a mut Vec<u8>,
     receipt: &'a Receipt,
-}
-
-/// Appends members to the line that was begun. Their names cost a copy each, because they are known here; as members of types that serde
-/// writes they took a third of the time of all lines.
-macro_rules! members {
-    ($writer:expr, $($name:literal: $value:expr),+ $(,)?) => {
-        $($writer.member(concat!(",\"", $name, "\":"), &$value);)+
-    };
+    request_id: Repeated,
 }
 
 impl Writer<'_> {
-    /// Begins a line of what happened so long after the request's arrival.
+    /// Begins a line of what happened so long after the request's arrival. An event's name has nothing to escape.
     fn begin(&mut self, after_ms: f64, event: &str) {
         let ts = self.receipt.received_at.as_millisecond().saturating_add(after_ms as i64).div_euclid(1000);
-        let request_id = &*self.receipt.request_id;
-        self.member("{\"ts\":", &ts);
-        members!(self, "event": event, "request_id": request_id);
-    }
-
-    /// `name` with what stands before and after it.
-    fn member(&mut self, name: &str, value: &(impl Serialize + ?Sized)) {
-        self.out.extend_from_slice(name.as_bytes());
-        // Memory refuses no bytes, and no value of these refuses to be written.
-        let _ = serde_json::to_writer(&mut *self.out, value);
+        member(self.out, "{\"ts\":", &ts);
+        for part in [",\"event\":\"", event, "\""] {
+            self.out.extend_from_slice(part.as_bytes());
+        }
+        self.request_id.append(self.out, |out| members!(out, "request_id": &*self.receipt.request_id));
     }
 
     fn end(&mut self) {
@@ -52,13 +43,39 @@ struct Signals<'a> {
 #[derive(Serialize)]
 struct Trace<'a> {
     rule: &'static str,
-    targets: Vec<Considered<'a>>,
+    #[serde(serialize_with = "considered")]
+    targets: &'a [Candidate],
 }
 
-#[derive(Serialize)]
-struct Considered<'a> {
-    target: String,
-    reason: &'a str,
+fn considered<S: Serializer>(candidates: &[Candidate], out: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Considered<'a> {
+        target: Label<'a>,
+        reason: &'a str,
+    }
+    out.collect_seq(candidates.iter().map(|candidate| {
+        let name = match &candidate.target {
+            Target::Account { name } => name,
+            Target::Fleet => "node",
+            Target::Dummy => "dummy",
+        };
+        Considered { target: Label(name, &candidate.model), reason: candidate.reason }
+    }))
+}
+
+/// `name:model`, as readers know targets.
+struct Label<'a>(&'a str, &'a str);
+
+impl<'a> Label<'a> {
+    fn of(attempt: &'a Attempt) -> Self {
+        Self(&attempt.target, &attempt.model)
+    }
+}
+
+impl Serialize for Label<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(&format_args!("{}:{}", self.0, self.1))
+    }
 }
 
 #[derive(Serialize)]
@@ -73,10 +90,6 @@ struct Payload {
     max_output_tokens: Option<u64>,
 }
 
-fn label(name: &str, model: &str) -> String {
-    format!("{name}:{model}")
-}
-
 fn rounded(ms: f64) -> f64 {
     (ms * 1e3).round() / 1e3
 }
@@ -84,7 +97,7 @@ fn rounded(ms: f64) -> f64 {
 impl Tell for Decided {
     fn tell(&self, out: &mut Vec<u8>) {
         let receipt = &*self.0;
-        let mut writer = Writer { out, receipt };
+        let mut writer = Writer { out, receipt, request_id: Repeated::default() };
         decided(&mut writer);
         attempted(&mut writer);
         ended(&mut writer);
@@ -101,14 +114,6 @@ fn decided(writer: &mut Writer<'_>) {
     let receipt = writer.receipt;
     let Some(plan) = &receipt.plan else { return };
     let models = decision::models(plan);
-    let targets = plan.candidates.iter().map(|candidate| {
-        let name = match &candidate.target {
-            Target::Account { name } => name,
-            Target::Fleet => "node",
-            Target::Dummy => "dummy",
-        };
-        Considered { target: label(name, &candidate.model), reason: candidate.reason }
-    });
     let shape = receipt.shape;
     let payload = Payload {
         stream: receipt.stream,
@@ -122,7 +127,7 @@ fn decided(writer: &mut Writer<'_>) {
     };
     writer.begin(0.0, "route_decision");
     members!(
-        writer,
+        writer.out,
         "path": receipt.path,
         "requested_model": receipt.model_requested,
         "selected_model": models.first().copied().unwrap_or_default(),
@@ -132,14 +137,14 @@ fn decided(writer: &mut Writer<'_>) {
         "fallback_models": models.get(1..).unwrap_or_default(),
         "ranked_models": models,
         "signals": Signals { endpoint: &receipt.path, dialect: receipt.operation.name() },
-        "decision_trace": Trace { rule: plan.rule, targets: targets.collect() },
+        "decision_trace": Trace { rule: plan.rule, targets: &plan.candidates },
         "candidate_scores": [(); 0],
         "payload_summary": payload,
     );
     writer.end();
     let first = receipt.attempts.first().map_or(receipt.duration_ms, |attempt| attempt.started_ms);
     writer.begin(first, "proxy_start");
-    members!(writer, "path": receipt.path, "stream": receipt.stream, "targets": plan.candidates.len());
+    members!(writer.out, "path": receipt.path, "stream": receipt.stream, "targets": plan.candidates.len());
     writer.end();
 }
 
@@ -147,8 +152,7 @@ fn attempted(writer: &mut Writer<'_>) {
     let attempts = &writer.receipt.attempts;
     let mut number = 1;
     for (at, attempt) in attempts.iter().enumerate() {
-        let target = label(&attempt.target, &attempt.model);
-        let tried = Tried { attempt, target: &target, number };
+        let mut tried = Tried { attempt, number, members: Repeated::default() };
         if !attempt.outcome.is_try() {
             let event = match attempt.outcome {
                 AttemptOutcome::Limited | AttemptOutcome::Cooling => "proxy_skip_rate_limited",
@@ -171,48 +175,50 @@ fn attempted(writer: &mut Writer<'_>) {
 /// An attempt, as its lines name it.
 struct Tried<'a> {
     attempt: &'a Attempt,
-    /// `account:model`.
-    target: &'a str,
     /// Of those that were sent; from 1.
     number: usize,
+    members: Repeated,
 }
 
 impl Tried<'_> {
-    fn begin(&self, writer: &mut Writer<'_>, after_ms: f64, event: &str) {
+    fn begin(&mut self, writer: &mut Writer<'_>, after_ms: f64, event: &str) {
         writer.begin(after_ms, event);
-        members!(
-            writer,
-            "target": self.target,
-            "account": self.attempt.target,
-            "provider": self.attempt.provider,
-            "upstream_model": self.attempt.model,
-            "attempt": self.number,
-        );
+        let attempt = self.attempt;
+        self.members.append(writer.out, |out| {
+            members!(
+                out,
+                "target": Label::of(attempt),
+                "account": attempt.target,
+                "provider": attempt.provider,
+                "upstream_model": attempt.model,
+                "attempt": self.number,
+            );
+        });
     }
 
     fn error(&self, writer: &mut Writer<'_>) {
         if let Some(error) = &self.attempt.error {
-            members!(writer, "error": error);
+            members!(writer.out, "error": error);
         }
     }
 
     /// A line of how it came out.
-    fn begin_outcome(&self, writer: &mut Writer<'_>, event: &str) {
+    fn begin_outcome(&mut self, writer: &mut Writer<'_>, event: &str) {
         let attempt = self.attempt;
         self.begin(writer, attempt.started_ms + attempt.duration_ms, event);
         if let Some(status) = attempt.status {
-            members!(writer, "status": status);
+            members!(writer.out, "status": status);
         }
-        members!(writer, "latency_ms": rounded(attempt.duration_ms));
+        members!(writer.out, "latency_ms": rounded(attempt.duration_ms));
     }
 
-    fn begin_failure(&self, writer: &mut Writer<'_>, event: &str) {
+    fn begin_failure(&mut self, writer: &mut Writer<'_>, event: &str) {
         self.begin_outcome(writer, event);
-        members!(writer, "error_type": self.attempt.outcome);
+        members!(writer.out, "error_type": self.attempt.outcome);
         self.error(writer);
     }
 
-    fn answered(&self, writer: &mut Writer<'_>, next: Option<&Attempt>) {
+    fn answered(&mut self, writer: &mut Writer<'_>, next: Option<&Attempt>) {
         let attempt = self.attempt;
         if attempt.status.is_some() {
             self.begin_outcome(writer, "proxy_upstream_connected");
@@ -231,7 +237,7 @@ impl Tried<'_> {
         }
         if let Some(next) = next {
             self.begin_failure(writer, "proxy_retry");
-            members!(writer, "next_target": label(&next.target, &next.model));
+            members!(writer.out, "next_target": Label::of(next));
             writer.end();
         }
     }
@@ -246,7 +252,7 @@ fn ended(writer: &mut Writer<'_>) {
     if is_answered {
         writer.begin(after_ms, "proxy_response");
         members!(
-            writer,
+            writer.out,
             "status": status,
             "stream": receipt.stream,
             "account": receipt.target.as_deref(),
@@ -261,7 +267,7 @@ fn ended(writer: &mut Writer<'_>) {
             let (prompt, completion) = (tokens.input(), tokens.output());
             writer.begin(after_ms, "proxy_chat_result");
             members!(
-                writer,
+                writer.out,
                 "prompt_tokens": prompt,
                 "completion_tokens": completion,
                 "total_tokens": prompt + completion,
@@ -270,12 +276,11 @@ fn ended(writer: &mut Writer<'_>) {
             writer.end();
         }
     } else if receipt.outcome == Outcome::Error {
-        let attempted_targets: Vec<String> =
-            receipt.attempts.iter().filter(|a| a.outcome.is_try()).map(|a| label(&a.target, &a.model)).collect();
+        let attempted_targets: Vec<_> = receipt.attempts.iter().filter(|a| a.outcome.is_try()).map(Label::of).collect();
         let event = if attempted_targets.is_empty() { "proxy_no_target" } else { "proxy_exhausted" };
         writer.begin(after_ms, event);
         members!(
-            writer,
+            writer.out,
             "requested_model": receipt.model_requested,
             "status": status,
             "error_type": receipt.error_code.as_deref(),
@@ -285,7 +290,7 @@ fn ended(writer: &mut Writer<'_>) {
     }
     writer.begin(after_ms, "proxy_terminal");
     members!(
-        writer,
+        writer.out,
         "path": receipt.path,
         "status": status,
         "outcome": receipt.outcome.name(),
@@ -294,7 +299,7 @@ fn ended(writer: &mut Writer<'_>) {
         "latency_ms": latency_ms,
     );
     if let Some(cache) = receipt.cache_word() {
-        members!(writer, "cache": cache);
+        members!(writer.out, "cache": cache);
     }
     writer.end();
 }

@@ -16,7 +16,7 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::pieces::write_lines;
+use crate::{background, pieces::write_lines};
 
 /// Most bytes that wait to be written; a line that finds no room is counted and dropped.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -80,6 +80,7 @@ impl Shared {
     }
 
     fn write_all(&self, mut sink: Box<dyn Write + Send>) {
+        background::step_back();
         let mut batch = Vec::new();
         loop {
             let is_closing = self.take(&mut batch);
