@@ -198,3 +198,20 @@ async fn probes_say_what_is_missing() {
         assert_eq!(router.get(path).nobody().send().await.json()["status"], "ready");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_is_behind_the_path_has_less_of_a_claim_to_a_core() {
+    let router = Setup::new().start();
+    let is_behind = |name: &str| ["ledger", "chronicle", "log-file"].contains(&name) || name.starts_with("store-");
+    eventually("threads step back", || async {
+        let threads = router.niceness();
+        let claims =
+            |wanted: &dyn Fn(&str) -> bool| threads.iter().filter(|(name, _)| wanted(name)).map(|(_, nice)| *nice).collect::<Vec<_>>();
+        let (path, behind) = (claims(&|name| name.starts_with("serve-")), claims(&is_behind));
+        assert!(!path.is_empty() && behind.len() >= 3, "{threads:?}");
+        // Nothing is nicer than 19.
+        behind.iter().all(|nice| *nice == 19 || path.iter().all(|path| nice > path)).then_some(())
+    })
+    .await;
+}

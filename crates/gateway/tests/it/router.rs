@@ -183,6 +183,18 @@ impl Router {
         Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
     }
 
+    /// The niceness of its threads, by their names: field 19 of proc_pid_stat(5).
+    #[cfg(target_os = "linux")]
+    pub(crate) fn niceness(&self) -> Vec<(String, i32)> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let read = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+            let (named, rest) = stat.rsplit_once(") ")?;
+            Some((named.split_once('(')?.1.to_owned(), rest.split(' ').nth(16)?.parse().ok()?))
+        };
+        tasks.filter_map(read).collect()
+    }
+
     /// Sends a signal by the system's `kill`.
     pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
