@@ -74,12 +74,13 @@ async fn what_was_spent_is_known_after_a_stop_and_after_a_crash() {
     let (id, secret) = router.new_key(json!({"budget": {"amount": 5, "window": "month"}})).await;
     assert_eq!(chat(&router, &secret, json!({})).await.status, 200);
     router.stop();
-    let router = priced(&upstream).in_home_of(&router).start();
+    let mut router = priced(&upstream).in_home_of(&router).start();
     spends(&router, &id, 2.0).await;
     let second = router.chat("gpt-mock", json!({})).key(&secret).header("x-request-id", "second").send().await;
     assert_eq!(second.status, 200);
     router.record("second").await;
     router.signal("KILL");
+    router.ended();
     let router = priced(&upstream).in_home_of(&router).start();
     assert_eq!(key(&router, &id).await["budget"]["spent"], 4.0);
     assert_eq!(chat(&router, &secret, json!({})).await.status, 200);
