@@ -8,7 +8,7 @@ use crate::env::Environment;
 use crate::error::ConfigError;
 use crate::file;
 use crate::load::{LoadArgs, Loaded, load_tree};
-use crate::secret::Secret;
+use crate::secret::{Secret, mask_keys};
 use crate::tree::{Node, Value};
 
 /// Most problems that are named.
@@ -19,7 +19,7 @@ const PROBLEMS_MAX: usize = 100;
 pub struct Problem {
     /// What, where and what is allowed; never a secret.
     pub message: String,
-    /// Where in the file: `accounts[0].base_url`.
+    /// Where in the file: `accounts[0].base_url`; what looks like a secret in it is masked.
     pub key: Option<String>,
     /// From 1.
     pub line: Option<u64>,
@@ -29,8 +29,8 @@ impl Problem {
     /// The problem that an error is.
     pub fn of(error: &ConfigError) -> Self {
         let (key, line) = match error {
-            ConfigError::UnknownKey { at, key, .. } => (Some(key.clone()), line_in(at)),
-            ConfigError::Value { name, origin, .. } => (Some(name.clone()), line_in(origin)),
+            ConfigError::UnknownKey { at, key, .. } => (Some(mask_keys(key)), line_in(at)),
+            ConfigError::Value { name, origin, .. } => (Some(mask_keys(name)), line_in(origin)),
             ConfigError::Syntax { line, .. } => (None, Some(*line)),
             ConfigError::Invalid(text) => (None, line_in(text)),
             ConfigError::Missing { .. } | ConfigError::Unreadable { .. } | ConfigError::Unwritable { .. } => (None, None),
@@ -60,12 +60,14 @@ pub fn check_text(args: &LoadArgs, env: &Environment, text: &str, path: &Path) -
             Ok(_) => return Err(problems),
             Err(error) => error,
         };
-        let is_of_one_value = matches!(error, ConfigError::UnknownKey { .. } | ConfigError::Value { .. });
-        if is_of_one_value || problems.is_empty() {
+        let of_one_value = match &error {
+            ConfigError::UnknownKey { key: name, .. } | ConfigError::Value { name, .. } => Some(name),
+            _ => None,
+        };
+        if of_one_value.is_some() || problems.is_empty() {
             problems.push(Problem::of(&error));
         }
-        let key = problems.last().and_then(|problem| problem.key.as_deref()).filter(|_| is_of_one_value);
-        let is_set_aside = key.is_some_and(|key| set_aside(&mut root, key));
+        let is_set_aside = of_one_value.is_some_and(|name| set_aside(&mut root, name));
         if !is_set_aside || problems.len() >= PROBLEMS_MAX {
             return Err(problems);
         }
@@ -111,7 +113,8 @@ mod tests {
             "sk-0123456789abcdefABCDEF: 1\n",
         ] {
             let found = check_text(&LoadArgs::default(), &Environment::default(), text, Path::new("/etc/router.yaml")).unwrap_err();
-            assert!(found[0].message.contains("***") && !found[0].message.contains("0123456789abcdef"), "{}", found[0].message);
+            let said = format!("{:?}", found[0]);
+            assert!(said.contains("***") && !said.contains("0123456789abcdef"), "{said}");
         }
     }
 
