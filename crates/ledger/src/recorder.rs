@@ -19,12 +19,12 @@ use crate::ROWS_BEHIND;
 /// processor's memory.
 const ROWS_TOGETHER: u64 = 256;
 
-/// Rows that come between two pauses for a writer that is behind: rare long ones cost less than many short ones, after each of which whoever
-/// sent requests or answers them is asleep.
-const ROWS_BETWEEN_PAUSES: u64 = 256;
+/// Rows that come between two pauses for a writer that is behind: after a pause whoever sent requests or answers them is asleep and has to be
+/// woken, so that many short ones cost more than these.
+const ROWS_BETWEEN_PAUSES: u64 = 64;
 /// The longest of these pauses, and how many rows too many it is for; fewer get a part of it.
-const PAUSE_MAX: Duration = Duration::from_millis(8);
-const ROWS_BEHIND_MAX: usize = 512;
+const PAUSE_MAX: Duration = Duration::from_millis(2);
+const ROWS_TOO_MANY: usize = 128;
 
 /// Where the request path leaves what is to be recorded. Cheap to clone.
 #[derive(Debug)]
@@ -115,9 +115,9 @@ impl<R> Recorder<R> {
         }
         if accepted.is_multiple_of(ROWS_BETWEEN_PAUSES) && !self.is_stuck() {
             let waiting = self.queue.max_capacity() - self.queue.capacity();
-            let too_many = waiting.saturating_sub(ROWS_BEHIND).min(ROWS_BEHIND_MAX);
+            let too_many = waiting.saturating_sub(ROWS_BEHIND).min(ROWS_TOO_MANY);
             if too_many > 0 {
-                thread::sleep(PAUSE_MAX.mul_f64(too_many as f64 / ROWS_BEHIND_MAX as f64));
+                thread::sleep(PAUSE_MAX.mul_f64(too_many as f64 / ROWS_TOO_MANY as f64));
             }
         }
     }
