@@ -28,14 +28,22 @@ pub struct Problem {
 impl Problem {
     /// The problem that an error is.
     pub fn of(error: &ConfigError) -> Self {
-        let (key, line) = match error {
-            ConfigError::UnknownKey { at, key, .. } => (Some(mask_keys(key)), line_in(at)),
-            ConfigError::Value { name, origin, .. } => (Some(mask_keys(name)), line_in(origin)),
-            ConfigError::Syntax { line, .. } => (None, Some(*line)),
-            ConfigError::Invalid(text) => (None, line_in(text)),
-            ConfigError::Missing { .. } | ConfigError::Unreadable { .. } | ConfigError::Unwritable { .. } => (None, None),
+        let line = match error {
+            ConfigError::UnknownKey { at: place, .. } | ConfigError::Value { origin: place, .. } | ConfigError::Invalid(place) => {
+                line_in(place)
+            }
+            ConfigError::Syntax { line, .. } => Some(*line),
+            ConfigError::Missing { .. } | ConfigError::Unreadable { .. } | ConfigError::Unwritable { .. } => None,
         };
-        Self { message: error.to_string(), key, line }
+        Self { message: error.to_string(), key: setting(error).map(mask_keys), line }
+    }
+}
+
+/// The setting that an error is of, where it is of one.
+fn setting(error: &ConfigError) -> Option<&str> {
+    match error {
+        ConfigError::UnknownKey { key: name, .. } | ConfigError::Value { name, .. } => Some(name),
+        _ => None,
     }
 }
 
@@ -60,14 +68,11 @@ pub fn check_text(args: &LoadArgs, env: &Environment, text: &str, path: &Path) -
             Ok(_) => return Err(problems),
             Err(error) => error,
         };
-        let of_one_value = match &error {
-            ConfigError::UnknownKey { key: name, .. } | ConfigError::Value { name, .. } => Some(name),
-            _ => None,
-        };
-        if of_one_value.is_some() || problems.is_empty() {
+        let setting = setting(&error);
+        if setting.is_some() || problems.is_empty() {
             problems.push(Problem::of(&error));
         }
-        let is_set_aside = of_one_value.is_some_and(|name| set_aside(&mut root, name));
+        let is_set_aside = setting.is_some_and(|name| set_aside(&mut root, name));
         if !is_set_aside || problems.len() >= PROBLEMS_MAX {
             return Err(problems);
         }

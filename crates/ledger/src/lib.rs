@@ -25,7 +25,5 @@ pub const BATCH_ROWS_MAX: usize = 256;
 pub const BATCH_BYTES_MAX: usize = 512 << 10;
 /// Rows that wait to be written: some seconds of the fastest traffic.
 pub const QUEUE_ROWS_MAX: usize = 16_384;
-/// Rows that wait where the writer is behind: the path leaves its core to it now and then.
-pub(crate) const ROWS_BEHIND: usize = 512;
 /// Most bytes of the file in which rows wait for the database.
 pub const SPILL_BYTES_MAX: u64 = 1 << 30;

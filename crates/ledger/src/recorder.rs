@@ -13,12 +13,12 @@ use std::{
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::ROWS_BEHIND;
-
 /// Rows that come together before the writer is called, though its time has not come: what they hold is soon used again then, and still in the
 /// processor's memory.
 const ROWS_TOGETHER: u64 = 256;
 
+/// Rows that wait where the writer is behind: the path leaves its core to it now and then.
+const ROWS_BEHIND: usize = 512;
 /// Rows that come between two pauses for a writer that is behind: after a pause whoever sent requests or answers them is asleep and has to be
 /// woken, so that many short ones cost more than these.
 const ROWS_BETWEEN_PAUSES: u64 = 64;

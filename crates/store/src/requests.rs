@@ -109,10 +109,8 @@ pub struct Filter {
 
 /// Most rows that one call returns.
 pub const ROWS_MAX: u32 = 1000;
-/// Rows that one statement inserts, the most first: each statement is a round trip to SQLite's thread. All stay prepared. Nothing interrupts the
-/// binding of a statement's values, and requests that share its core wait for it: that of 64 rows took 0.1 ms. So
-/// many are bound at once only where so many wait that nobody is let past anyway.
-static INSERTS: LazyLock<[Statement; 4]> = LazyLock::new(|| [256, 16, 4, 1].map(|rows| (rows, insert_statement(rows))));
+/// Rows that one statement inserts, the most first: each statement is a round trip to SQLite's thread. All stay prepared.
+static INSERTS: LazyLock<[Statement; 5]> = LazyLock::new(|| [256, 64, 16, 4, 1].map(|rows| (rows, insert_statement(rows))));
 
 const COLUMNS: [&str; 25] = [
     "id",

@@ -5,8 +5,8 @@
 #[cfg(target_os = "linux")]
 const NICER_BY: i32 = 10;
 
-/// Puts the calling thread behind the path; call it once in a thread. One of a real-time class leaves it, any other becomes nicer. Only
-/// Linux knows threads of one process with different claims; elsewhere, and where the system refuses, the thread stays what it was.
+/// Puts the calling thread behind the path; call it once in a thread. It becomes nicer, and leaves a real-time class. Only Linux knows
+/// threads of one process with different claims; elsewhere, and where the system refuses, the thread stays what it was.
 pub fn step_back() {
     #[cfg(target_os = "linux")]
     {
@@ -18,6 +18,7 @@ pub fn step_back() {
         // "Process" 0 is the calling thread: setpriority(2), C library/kernel differences.
         let niceness = getpriority_process(None).unwrap_or(0);
         if matches!(thread_schedule_policy(), Ok(ThreadSchedulePolicy::Realtime(_))) {
+            // It is as nice as can be then, and stays so where the program may not make it less nice.
             let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, ThreadSchedulePolicy::Normal(Other));
         }
         let _ = setpriority_process(None, niceness + NICER_BY);

@@ -1,4 +1,4 @@
-//! Pipes of the cellar: logs, metrics, and the one list of their names. Knows nothing of a request's content.
+//! Pipes of the cellar: logs, metrics, the one list of their names, and the claim to a core of what is down here. Knows nothing of a request's content.
 
 pub mod background;
 pub mod chronicle;
