@@ -13,7 +13,7 @@ use crate::error::ConfigError;
 use crate::fields::{Field, Fields, Place, field};
 use crate::prices::{PRICE_FIELDS, Price};
 use crate::providers::{self, provider};
-use crate::secret::Secret;
+use crate::secret::{Secret, mask_keys};
 use crate::secret_ref::{self, Reference};
 use crate::setting::{Count, Interval};
 use crate::tree::{Entry, Node, Value};
@@ -244,6 +244,7 @@ fn secret(fields: &Fields, key: &str, around: &Surroundings) -> Result<(Option<S
     if let Some(found) = named.as_deref().and_then(|name| around.env.get(name)).and_then(Secret::new) {
         return Ok((Some(found), named));
     }
+    let named = named.as_deref().map(mask_keys);
     let Some(text) = fields.optional::<String>(key)? else { return Ok((None, named)) };
     Ok(match secret_ref::resolve(&text, around.env, &around.cwd, around.home.as_deref())? {
         Reference::Found(found) => (Some(found), secret_ref::variable(text.trim()).map(str::to_owned)),

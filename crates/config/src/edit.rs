@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::error::ConfigError;
-use crate::secret::{MASK, mask_url};
+use crate::secret::{MASK, mask_keys, mask_url};
 use crate::tree::sounds_secret;
 use crate::{file, secret_ref};
 
@@ -296,8 +296,9 @@ fn secrets(text: &str, piece: &Piece, is_secret: bool, out: &mut Vec<(Range<usiz
         }
         Shape::Inline | Shape::Text => {
             let written = text[piece.span.clone()].trim_matches(['"', '\'']);
-            let is_literal = !written.is_empty() && secret_ref::variable(written).is_none() && !written.starts_with("file:");
-            let masked = if is_secret && is_literal { MASK.to_owned() } else { mask_url(written) };
+            // Behind `env:` somebody may have written the key itself.
+            let refers = secret_ref::variable(written).is_some_and(|name| mask_keys(name) == name) || written.starts_with("file:");
+            let masked = if is_secret && !refers && !written.is_empty() { MASK.to_owned() } else { mask_url(written) };
             if masked != written {
                 out.push((piece.span.clone(), masked));
             }

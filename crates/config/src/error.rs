@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::secret::mask_keys;
+
 /// Why there is no configuration. The message says what, where and what is allowed; it never contains a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -30,7 +32,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// A file is not in its format.
-    #[error("{}, line {line}, column {column}: {message}", .path.display())]
+    #[error("{}, line {line}, column {column}: {}", .path.display(), mask_keys(.message))]
     Syntax {
         /// The file.
         path: PathBuf,
@@ -42,7 +44,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A key that no setting has.
-    #[error("{at}: unknown key `{}`{}", crate::secret::mask_keys(.key), nearest_text(.nearest.as_deref()))]
+    #[error("{at}: unknown key `{}`{}", mask_keys(.key), nearest_text(.nearest.as_deref()))]
     UnknownKey {
         /// File and line.
         at: String,
@@ -52,7 +54,7 @@ pub enum ConfigError {
         nearest: Option<String>,
     },
     /// A value of the wrong type or out of its range.
-    #[error("{name} = {} is not valid ({origin}): {allowed}", crate::secret::mask_keys(.value))]
+    #[error("{} = {} is not valid ({origin}): {allowed}", mask_keys(.name), mask_keys(.value))]
     Value {
         /// The key, variable or flag as the operator wrote it.
         name: String,
@@ -63,8 +65,8 @@ pub enum ConfigError {
         /// What would be right.
         allowed: String,
     },
-    /// Values that are right alone and wrong together, or against what exists.
-    #[error("{0}")]
+    /// Values that are right alone and wrong together, or against what exists; what looks like a key is masked, for a name may be one.
+    #[error("{}", mask_keys(.0))]
     Invalid(String),
 }
 

@@ -111,15 +111,27 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_stands_in_the_place_of_a_list_is_not_told() {
+    fn a_key_that_stands_in_the_place_of_something_else_is_not_told() {
         for text in [
             "accounts: sk-proj-0123456789abcdefABCDEF\n",
             "retry_statuses: 0123456789abcdef0123456789abcdef\n",
             "sk-0123456789abcdefABCDEF: 1\n",
+            "accounts: [{name: a, provider: openai, api_key: k, headers: {x: env:sk-0123456789abcdefABCDEF}}]\n",
+            "accounts: [{name: a, provider: openai, api_key: k, headers: {'sk 0123456789abcdefABCDEF': b}}]\n",
         ] {
             let found = check_text(&LoadArgs::default(), &Environment::default(), text, Path::new("/etc/router.yaml")).unwrap_err();
             let said = format!("{:?}", found[0]);
             assert!(said.contains("***") && !said.contains("0123456789abcdef"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_stands_in_the_place_of_its_variable_is_not_told() {
+        for member in ["api_key: os.environ/sk-0123456789abcdefABCDEF", "api_key_env: sk-0123456789abcdefABCDEF"] {
+            let text = format!("accounts: [{{name: a, provider: openai, {member}}}]\n");
+            let loaded = check_text(&LoadArgs::default(), &Environment::default(), &text, Path::new("/etc/router.yaml")).unwrap();
+            let said = format!("{loaded:?}");
+            assert!(said.contains("sk-*** is not set") && !said.contains("0123456789abcdef"), "{said}");
         }
     }
 

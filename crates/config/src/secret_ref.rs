@@ -5,12 +5,12 @@ use std::path::Path;
 use crate::env::Environment;
 use crate::error::ConfigError;
 use crate::file;
-use crate::secret::Secret;
+use crate::secret::{Secret, mask_keys};
 
 /// What a text in the place of a secret turned out to be.
 pub(crate) enum Reference {
     Found(Secret),
-    /// It refers to this variable, which has no value.
+    /// It refers to this variable, which has no value. To be told: masked where somebody wrote the key itself there.
     Unset(String),
     /// It is an empty text or file.
     Empty,
@@ -25,7 +25,7 @@ pub(crate) fn variable(text: &str) -> Option<&str> {
 pub(crate) fn resolve(text: &str, env: &Environment, cwd: &Path, home: Option<&Path>) -> Result<Reference, ConfigError> {
     let text = text.trim();
     if let Some(name) = variable(text) {
-        return Ok(env.get(name).and_then(Secret::new).map_or_else(|| Reference::Unset(name.to_owned()), Reference::Found));
+        return Ok(env.get(name).and_then(Secret::new).map_or_else(|| Reference::Unset(mask_keys(name)), Reference::Found));
     }
     if let Some(path) = text.strip_prefix("file:") {
         let path = cwd.join(file::expand_home(Path::new(path.trim()), home));
@@ -53,6 +53,7 @@ mod tests {
             ("env:KEY", "sk-env"),
             ("os.environ/KEY", "sk-env"),
             ("env:NO", "unset NO"),
+            ("os.environ/sk-0123456789abcdefABCDEF", "unset sk-***"),
             ("file:key", "sk-file"),
             ("file:~/key", "sk-file"),
             ("sk-plain", "sk-plain"),

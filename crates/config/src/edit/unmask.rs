@@ -109,13 +109,13 @@ mod tests {
     }
 
     const KNOWN: &str = "# ours\naccounts:\n  - name: a # first\n    api_key: sk-a\n    base_url: http://u:pw@h\n  - {name: b, api_key: 'it''s', headers: {x: y}}\n\
-                         auth:\n  keys: [k1, 2222]\n  master: |\n    m-1\n  jwt_secret: env:JWT\n";
+                         auth:\n  keys: [k1, 2222]\n  master: |\n    m-1\n  jwt_secret: env:JWT\n  admin_password: env:jt0123456789abcdef\n";
 
     #[test]
     fn what_is_shown_masked_comes_back_as_it_was() {
         let known = document(KNOWN);
         let shown = known.masked().unwrap();
-        for secret in ["sk-a", "pw", "it''s", "x: y", "k1", "2222", "m-1"] {
+        for secret in ["sk-a", "pw", "it''s", "x: y", "k1", "2222", "m-1", "jt0123456789abcdef"] {
             assert!(!shown.contains(secret), "{shown}");
         }
         let mut back = document(&shown);
