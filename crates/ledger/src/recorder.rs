@@ -19,12 +19,12 @@ const ROWS_TOGETHER: u64 = 256;
 
 /// Rows that wait where the writer is behind: the path leaves its core to it now and then.
 const ROWS_BEHIND: usize = 512;
-/// Rows that come between two pauses for a writer that is behind: after a pause whoever sent requests or answers them is asleep and has to be
-/// woken, so that many short ones cost more than these.
-const ROWS_BETWEEN_PAUSES: u64 = 64;
-/// The longest of these pauses, and how many rows too many it is for; fewer get a part of it.
-const PAUSE_MAX: Duration = Duration::from_millis(2);
-const ROWS_TOO_MANY: usize = 128;
+/// Rows that come between two pauses for a writer that is behind. After a pause whoever sent requests or answers them is asleep and has to be
+/// woken, and the processor's memory holds what the writer used: rare long ones cost less than many short ones.
+const ROWS_BETWEEN_PAUSES: u64 = 512;
+/// The longest of these pauses, and how many rows too many it is for; fewer get a part of it. A longer one would be noticed.
+const PAUSE_MAX: Duration = Duration::from_millis(16);
+const ROWS_TOO_MANY: usize = 1024;
 
 /// Where the request path leaves what is to be recorded. Cheap to clone.
 #[derive(Debug)]
