@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::error::ConfigError;
 use crate::secret::{MASK, mask_keys, mask_url};
-use crate::tree::sounds_secret;
+use crate::tree::{is_key_itself, sounds_secret};
 use crate::{file, secret_ref};
 
 mod accounts;
@@ -290,7 +290,8 @@ fn secrets(text: &str, piece: &Piece, is_secret: bool, out: &mut Vec<(Range<usiz
         Shape::Map { entries, .. } => {
             let is_secret = is_secret && !is_revealed(entries);
             for entry in entries {
-                let is_secret = is_secret || sounds_secret(&entry.name) || entry.name == "master";
+                let is_key = || is_key_itself(&entry.name, text[entry.value.span.clone()].trim_matches(['"', '\'']));
+                let is_secret = is_secret || sounds_secret(&entry.name) || entry.name == "master" || is_key();
                 secrets(text, &entry.value, is_secret, out);
             }
         }

@@ -63,4 +63,4 @@ pub use reference::reference_markdown;
 pub use schema::schema_json;
 pub use secret::Secret;
 pub use show::{Origin, Shown, show_json, show_text};
-pub use tree::sounds_secret;
+pub use tree::{is_key_itself, sounds_secret};

@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use crate::secret::{MASK, mask_url};
+use crate::secret::{MASK, mask_keys, mask_url};
 
 /// A value with its line in the file, 0 where there is no file.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,6 +167,11 @@ pub fn sounds_secret(key: &str) -> bool {
     let ends = ["key", "keys", "secret", "token", "password", "credential", "credentials", "authorization"];
     ends.iter().any(|end| key.ends_with(end))
         || matches!(key.as_str(), "headers" | "extra_headers" | "static_headers" | "environment_variables")
+}
+
+/// Whether a key was written where the name of its variable belongs: `api_key_env: sk-…`.
+pub fn is_key_itself(member: &str, value: &str) -> bool {
+    member.strip_suffix("_env").is_some_and(sounds_secret) && mask_keys(value) != value
 }
 
 /// A value short enough for one line of a message.

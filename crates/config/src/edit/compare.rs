@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Document, name_of_member};
 use crate::secret::{MASK, mask_url};
-use crate::tree::sounds_secret;
+use crate::tree::{is_key_itself, sounds_secret};
 
 /// Most differences that are told.
 const CHANGES_MAX: usize = 500;
@@ -49,7 +49,9 @@ fn walk(path: &str, is_secret: bool, old: &[(String, &Value)], new: &[(String, &
             None if path.is_empty() => name.clone(),
             None => format!("{path}.{name}"),
         };
-        compare(&below, is_secret || is_secret_name(name), &of(old, name), &of(new, name), out);
+        let (old, new) = (of(old, name), of(new, name));
+        let is_key = [&old, &new].into_iter().filter_map(|value| value.as_str()).any(|value| is_key_itself(name, value));
+        compare(&below, is_secret || is_secret_name(name) || is_key, &old, &new, out);
     }
 }
 

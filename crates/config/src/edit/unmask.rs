@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Document, is_revealed, name_of_member, pieces, render};
 use crate::problems::Problem;
 use crate::secret::{MASK, mask_url};
-use crate::tree::sounds_secret;
+use crate::tree::{is_key_itself, sounds_secret};
 use pieces::{Piece, Shape};
 
 impl Document {
@@ -55,6 +55,7 @@ impl Found<'_> {
                     let below = if path.is_empty() { entry.name.clone() } else { format!("{path}.{}", entry.name) };
                     let is_secret = is_secret || sounds_secret(&entry.name) || entry.name == "master";
                     let known = known.and_then(|known| known.get(&entry.name));
+                    let is_secret = is_secret || known.and_then(Value::as_str).is_some_and(|known| is_key_itself(&entry.name, known));
                     self.walk(&entry.value, &says[entry.name.as_str()], known, &below, is_secret);
                 }
             }
@@ -108,14 +109,14 @@ mod tests {
         Document::new(text, Path::new("router.yaml")).unwrap()
     }
 
-    const KNOWN: &str = "# ours\naccounts:\n  - name: a # first\n    api_key: sk-a\n    base_url: http://u:pw@h\n  - {name: b, api_key: 'it''s', headers: {x: y}}\n\
+    const KNOWN: &str = "# ours\naccounts:\n  - name: a # first\n    api_key: sk-a\n    base_url: http://u:pw@h\n    api_key_env: nt0123456789abcdef\n  - {name: b, api_key: 'it''s', headers: {x: y}}\n\
                          auth:\n  keys: [k1, 2222]\n  master: |\n    m-1\n  jwt_secret: env:JWT\n  admin_password: env:jt0123456789abcdef\n";
 
     #[test]
     fn what_is_shown_masked_comes_back_as_it_was() {
         let known = document(KNOWN);
         let shown = known.masked().unwrap();
-        for secret in ["sk-a", "pw", "it''s", "x: y", "k1", "2222", "m-1", "jt0123456789abcdef"] {
+        for secret in ["sk-a", "pw", "it''s", "x: y", "k1", "2222", "m-1", "jt0123456789abcdef", "nt0123456789abcdef"] {
             assert!(!shown.contains(secret), "{shown}");
         }
         let mut back = document(&shown);

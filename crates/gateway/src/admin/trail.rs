@@ -258,7 +258,8 @@ fn masked(value: Value) -> Value {
         Value::Object(members) => members
             .into_iter()
             .map(|(name, value)| {
-                let is_secret = config::sounds_secret(&name) && !value.is_null() && !value.is_boolean();
+                let is_key = value.as_str().is_some_and(|value| config::is_key_itself(&name, value));
+                let is_secret = is_key || config::sounds_secret(&name) && !value.is_null() && !value.is_boolean();
                 let value = if is_secret { config::secret::MASK.into() } else { masked(value) };
                 (name, value)
             })
