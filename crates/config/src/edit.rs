@@ -283,6 +283,11 @@ fn name_of_member(item: &Value) -> Option<&str> {
     ["name", "id"].iter().find_map(|member| item.get(member)?.as_str()).filter(|name| *name != MASK)
 }
 
+/// Whether a member holds a secret, or everything below it is one.
+fn holds_secret(name: &str, value: Option<&str>) -> bool {
+    sounds_secret(name) || name == "master" || value.is_some_and(|value| is_key_itself(name, value))
+}
+
 /// What to show for the literal values below keys that sound secret, and for addresses with a password, in the order of the text.
 fn secrets(text: &str, piece: &Piece, is_secret: bool, out: &mut Vec<(Range<usize>, String)>) {
     match &piece.shape {
@@ -290,9 +295,8 @@ fn secrets(text: &str, piece: &Piece, is_secret: bool, out: &mut Vec<(Range<usiz
         Shape::Map { entries, .. } => {
             let is_secret = is_secret && !is_revealed(entries);
             for entry in entries {
-                let is_key = || is_key_itself(&entry.name, text[entry.value.span.clone()].trim_matches(['"', '\'']));
-                let is_secret = is_secret || sounds_secret(&entry.name) || entry.name == "master" || is_key();
-                secrets(text, &entry.value, is_secret, out);
+                let written = text[entry.value.span.clone()].trim_matches(['"', '\'']);
+                secrets(text, &entry.value, is_secret || holds_secret(&entry.name, Some(written)), out);
             }
         }
         Shape::Inline | Shape::Text => {

@@ -3,9 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Document, name_of_member};
+use super::{Document, holds_secret, name_of_member};
 use crate::secret::{MASK, mask_url};
-use crate::tree::{is_key_itself, sounds_secret};
 
 /// Most differences that are told.
 const CHANGES_MAX: usize = 500;
@@ -50,13 +49,9 @@ fn walk(path: &str, is_secret: bool, old: &[(String, &Value)], new: &[(String, &
             None => format!("{path}.{name}"),
         };
         let (old, new) = (of(old, name), of(new, name));
-        let is_key = [&old, &new].into_iter().filter_map(|value| value.as_str()).any(|value| is_key_itself(name, value));
-        compare(&below, is_secret || is_secret_name(name) || is_key, &old, &new, out);
+        let is_secret = is_secret || [&old, &new].into_iter().any(|value| holds_secret(name, value.as_str()));
+        compare(&below, is_secret, &old, &new, out);
     }
-}
-
-fn is_secret_name(name: &str) -> bool {
-    sounds_secret(name) || name == "master"
 }
 
 /// Members of an object, or items of a list of objects; a list of single values is one value.
@@ -77,7 +72,9 @@ fn shown(value: &Value, is_secret: bool) -> Value {
         _ if is_secret => MASK.into(),
         Value::String(text) => mask_url(text).into(),
         Value::Array(items) => items.iter().map(|item| shown(item, false)).collect(),
-        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), shown(value, is_secret_name(name)))).collect(),
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| (name.clone(), shown(value, holds_secret(name, value.as_str())))).collect()
+        }
         other => other.clone(),
     }
 }
@@ -113,6 +110,12 @@ mod tests {
             ["accounts[a].name null \"a\"", "accounts[a].api_key null \"***\"", "retry_statuses null [1]"]
         );
         assert_eq!(told("aliases: [x]", "aliases: {a: {api_key: k}}"), ["aliases [\"x\"] {\"a\":{\"api_key\":\"***\"}}"]);
+        let key = "nt0123456789abcdef";
+        assert_eq!(
+            told("aliases: [x]", &format!("aliases: {{a: {{api_key_env: {key}}}}}")),
+            ["aliases [\"x\"] {\"a\":{\"api_key_env\":\"***\"}}"]
+        );
+        assert_eq!(told(&format!("a: {{api_key_env: {key}}}"), "a: {api_key_env: KEY}"), ["a.api_key_env \"***\" \"***\""]);
         assert_eq!(told("", "cache: {redis_url: 'redis://:pw@h'}"), ["cache.redis_url null \"redis://:***@h\""]);
     }
 }

@@ -4,10 +4,9 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::{Document, is_revealed, name_of_member, pieces, render};
+use super::{Document, holds_secret, is_revealed, name_of_member, pieces, render};
 use crate::problems::Problem;
 use crate::secret::{MASK, mask_url};
-use crate::tree::{is_key_itself, sounds_secret};
 use pieces::{Piece, Shape};
 
 impl Document {
@@ -53,9 +52,8 @@ impl Found<'_> {
                 let is_secret = is_secret && !is_revealed(entries);
                 for entry in entries {
                     let below = if path.is_empty() { entry.name.clone() } else { format!("{path}.{}", entry.name) };
-                    let is_secret = is_secret || sounds_secret(&entry.name) || entry.name == "master";
                     let known = known.and_then(|known| known.get(&entry.name));
-                    let is_secret = is_secret || known.and_then(Value::as_str).is_some_and(|known| is_key_itself(&entry.name, known));
+                    let is_secret = is_secret || holds_secret(&entry.name, known.and_then(Value::as_str));
                     self.walk(&entry.value, &says[entry.name.as_str()], known, &below, is_secret);
                 }
             }
