@@ -12,7 +12,6 @@ use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
     io::{self, BufReader, Read, Write},
-    mem,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -26,7 +25,8 @@ use crate::{Store, StoreError, now_ms, open::make_directory, requests::Row};
 const TEXTS: usize = 4;
 /// Bytes of a record before its texts.
 const HEAD_BYTES: usize = 8 + 4 * TEXTS;
-/// Bytes that are written at once: requests that share the core wait for each piece.
+/// Bytes that are written at once, from one multiple of them in the file to the next: the kernel holds such a piece as one, and written across
+/// its ends the same bytes take twice the time. Requests that share the core wait for each piece.
 const PIECE_BYTES: usize = 64 << 10;
 /// A longer segment gets no more records, and an older one neither: what is purged leaves the disk soon.
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
@@ -100,8 +100,8 @@ struct Segment {
     id: i64,
     /// Locked as long as it is open.
     file: File,
-    /// Its length, with what waits.
-    end: u64,
+    /// Its length.
+    written: u64,
     begun: Instant,
 }
 
@@ -121,11 +121,16 @@ impl Segment {
             }
         };
         file.try_lock().map_err(io::Error::from)?;
-        Ok(Self { id, file, end: 0, begun: Instant::now() })
+        Ok(Self { id, file, written: 0, begun: Instant::now() })
     }
 
     fn is_full(&self) -> bool {
-        self.end >= SEGMENT_BYTES_MAX || self.begun.elapsed() >= SEGMENT_TIME_MAX
+        self.written >= SEGMENT_BYTES_MAX || self.begun.elapsed() >= SEGMENT_TIME_MAX
+    }
+
+    /// Bytes up to the end of the present piece.
+    fn room(&self) -> usize {
+        PIECE_BYTES - (self.written % PIECE_BYTES as u64) as usize
     }
 }
 
@@ -140,17 +145,18 @@ impl Appender {
     /// # Errors
     /// A file that can't be made or written: these texts, and those that waited, are not kept.
     pub fn add(&mut self, bodies: &Bodies) -> io::Result<Place> {
-        if self.waiting.len() >= PIECE_BYTES || self.segment.as_ref().is_some_and(Segment::is_full) {
+        if self.segment.as_ref().is_some_and(Segment::is_full) {
             self.flush()?;
+            self.segment = None;
         }
-        if self.segment.as_ref().is_none_or(Segment::is_full) {
-            self.segment = Some(Segment::begin(&self.directory)?);
-        }
-        let Some(segment) = &mut self.segment else { return Err(io::ErrorKind::NotFound.into()) };
-        let place = Place { segment: segment.id, offset: i64::try_from(segment.end).unwrap_or(i64::MAX) };
-        let before = self.waiting.len();
+        let segment = match &mut self.segment {
+            Some(segment) => segment,
+            none => none.insert(Segment::begin(&self.directory)?),
+        };
+        let offset = segment.written + self.waiting.len() as u64;
+        let place = Place { segment: segment.id, offset: i64::try_from(offset).unwrap_or(i64::MAX) };
         encode(bodies, &mut self.waiting);
-        segment.end += (self.waiting.len() - before) as u64;
+        self.write(false)?;
         Ok(place)
     }
 
@@ -159,20 +165,29 @@ impl Appender {
     /// # Errors
     /// A file that can't be written: the texts that waited are not kept.
     pub fn flush(&mut self) -> io::Result<()> {
-        let mut waiting = mem::take(&mut self.waiting);
-        if let Some(segment) = &mut self.segment {
-            for piece in waiting.chunks(PIECE_BYTES) {
-                if let Err(error) = segment.file.write_all(piece) {
-                    // What comes next stands behind a record that is not whole.
-                    self.segment = None;
-                    return Err(error);
-                }
+        self.write(true)
+    }
+
+    /// Writes what waits: `all`, or what fills pieces.
+    fn write(&mut self, all: bool) -> io::Result<()> {
+        let mut rest = &self.waiting[..];
+        while let Some(segment) = &mut self.segment
+            && !rest.is_empty()
+            && (all || rest.len() >= segment.room())
+        {
+            let (piece, more) = rest.split_at(segment.room().min(rest.len()));
+            if let Err(error) = segment.file.write_all(piece) {
+                // What comes next stands behind a record that is not whole.
+                self.segment = None;
+                self.waiting = Vec::new();
+                return Err(error);
             }
+            segment.written += piece.len() as u64;
+            rest = more;
         }
-        if waiting.capacity() <= 2 * PIECE_BYTES {
-            waiting.clear();
-            self.waiting = waiting;
-        }
+        let written = self.waiting.len() - rest.len();
+        self.waiting.drain(..written);
+        self.waiting.shrink_to(2 * PIECE_BYTES);
         Ok(())
     }
 }
@@ -470,6 +485,24 @@ mod tests {
         for (seq, kept) in found {
             assert_eq!(kept, bodies(seq as usize - 1));
         }
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_written_up_to_the_end_of_a_piece() {
+        let (_home, store) = fresh().await;
+        let mut texts = Appender::new(&store);
+        let add = |texts: &mut Appender, n| texts.add(&bodies(n)).unwrap();
+        let segment = segment_path(&directory(store.path()), add(&mut texts, 100).segment);
+        let length = || fs::metadata(&segment).unwrap().len();
+        texts.flush().unwrap();
+        assert!((1..1000).contains(&length()));
+        let piece = PIECE_BYTES as u64;
+        let ends: Vec<u64> = (0..500).map(|_| add(&mut texts, 100)).map(|_| length()).filter(|length| *length >= piece).collect();
+        assert!(ends.iter().all(|end| end.is_multiple_of(piece)) && ends.last() > Some(&piece), "{ends:?}");
+        let last = add(&mut texts, PIECE_BYTES * 3);
+        assert!(length().is_multiple_of(piece) && length() > last.offset as u64, "a long text is in the file, but for its end");
+        texts.flush().unwrap();
+        assert_eq!(texts.add(&bodies(0)).unwrap().offset as u64, length());
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 //! Handing over costs a place in a list. The list is bounded; what finds no room is counted, and the file says how much that was.
 
 use std::{
-    fmt,
+    fmt, fs,
     io::{self, Write},
     mem,
     path::Path,
@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use crate::{Error, background, logs, pieces::write_lines};
+use crate::{
+    Error, background, logs,
+    pieces::{piece_bytes, room},
+};
 
 /// Most entries that wait to become lines; what comes while so many wait is counted and dropped.
 pub const WAITING_MAX: usize = 16_384;
@@ -23,8 +26,8 @@ pub const WAITING_MAX: usize = 16_384;
 const GATHER: Duration = Duration::from_millis(100);
 /// Entries that are not waited with: what they hold is still in the processor's memory then.
 const MANY: usize = 256;
-/// Bytes of lines that are made before they are written.
-const BATCH_BYTES: usize = 64 * 1024;
+/// A buffer that a long line made larger is given back.
+const KEPT_BYTES_MAX: usize = 256 * 1024;
 
 /// Something that becomes lines.
 pub trait Tell: Send + 'static {
@@ -66,14 +69,19 @@ pub fn start<T: Tell>(path: &Path, files_max: u32) -> Result<Keeping<T>, Error> 
     let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| fail("this is no file name"))?;
     let settings = logs::LogSettings { file_prefix: name.to_owned(), retention_days: files_max, ..logs::LogSettings::default() };
     let file = logs::rolling_file(dir, &settings)?;
-    keep(Box::new(file)).map_err(|error| Error::Thread(error.to_string()))
+    let path = path.to_owned();
+    let length = move || fs::metadata(&path).map_or(0, |file| file.len());
+    keep(Box::new(file), length).map_err(|error| Error::Thread(error.to_string()))
 }
 
-fn keep<T: Tell>(sink: Box<dyn Write + Send>) -> io::Result<Keeping<T>> {
+/// `length`: the file's, at present.
+fn keep<T: Tell>(sink: Box<dyn Write + Send>, length: impl Fn() -> u64 + Send + 'static) -> io::Result<Keeping<T>> {
     let waiting = Mutex::new(Waiting { entries: Vec::new(), is_closing: false });
     let shared = Arc::new(Shared { waiting, wake: Condvar::new(), lost: AtomicU64::new(0) });
     let serving = shared.clone();
-    let thread = thread::Builder::new().name("chronicle".to_owned()).spawn(move || serving.write_all(sink))?;
+    let thread = thread::Builder::new()
+        .name("chronicle".to_owned())
+        .spawn(move || serving.write_all(Writer { sink, length, bytes: Vec::new(), entries: 0 }))?;
     Ok(Keeping { chronicle: Chronicle(shared), thread: Some(thread) })
 }
 
@@ -146,41 +154,59 @@ impl<T> Shared<T> {
     }
 }
 
+/// Lines on their way into the file.
+struct Writer<L> {
+    sink: Box<dyn Write + Send>,
+    length: L,
+    bytes: Vec<u8>,
+    /// Those whose lines are among the bytes.
+    entries: u64,
+}
+
 impl<T: Tell> Shared<T> {
-    fn write_all(&self, mut sink: Box<dyn Write + Send>) {
+    fn write_all(&self, mut writer: Writer<impl Fn() -> u64>) {
         background::step_back();
-        let (mut batch, mut bytes) = (Vec::new(), Vec::new());
+        let mut batch = Vec::new();
         let mut said_lost = 0;
         loop {
             let is_closing = self.take(&mut batch);
             let lost = self.lost.load(Relaxed);
             if lost > said_lost {
-                T::tell_lost(lost - said_lost, &mut bytes);
+                T::tell_lost(lost - said_lost, &mut writer.bytes);
                 said_lost = lost;
             }
-            let mut entries = 0;
-            let last = batch.len();
-            for (at, entry) in batch.drain(..).enumerate() {
-                entry.tell(&mut bytes);
-                entries += 1;
-                if bytes.len() >= BATCH_BYTES || at + 1 == last {
-                    self.write(&mut *sink, &bytes, entries);
-                    bytes.clear();
-                    entries = 0;
-                }
-            }
-            bytes.shrink_to(2 * BATCH_BYTES);
+            self.lost.fetch_add(writer.write(batch.drain(..)), Relaxed);
             if is_closing {
-                self.write(&mut *sink, &bytes, 0);
                 return;
             }
         }
     }
+}
 
-    fn write(&self, sink: &mut dyn Write, bytes: &[u8], entries: u64) {
-        if write_lines(sink, bytes).is_err() {
-            self.lost.fetch_add(entries, Relaxed);
+impl<L: Fn() -> u64> Writer<L> {
+    /// Writes the lines of these entries, in pieces that end with a line. Returns how many entries the file refused.
+    fn write<T: Tell>(&mut self, entries: impl Iterator<Item = T>) -> u64 {
+        let mut length = (self.length)();
+        let mut refused = 0;
+        for entry in entries {
+            entry.tell(&mut self.bytes);
+            self.entries += 1;
+            if self.bytes.len() >= room(length) {
+                let piece = piece_bytes(&self.bytes, room(length));
+                length += piece as u64;
+                refused += self.write_piece(piece);
+            }
         }
+        refused += self.write_piece(self.bytes.len());
+        self.bytes.shrink_to(KEPT_BYTES_MAX);
+        refused
+    }
+
+    fn write_piece(&mut self, piece: usize) -> u64 {
+        let is_written = self.sink.write_all(&self.bytes[..piece]).is_ok();
+        self.bytes.drain(..if is_written { piece } else { self.bytes.len() });
+        let told = mem::replace(&mut self.entries, u64::from(!self.bytes.is_empty()));
+        if is_written { 0 } else { told }
     }
 }
 
@@ -228,7 +254,7 @@ mod tests {
         let chronicle = keeping.chronicle();
         (0..5000).for_each(|n| chronicle.add(Number(n)));
         drop(keeping);
-        let said = std::fs::read_to_string(&path).expect("the file");
+        let said = fs::read_to_string(&path).expect("the file");
         assert!(said.lines().map(|line| line.parse::<usize>().expect("a number")).eq(0..5000));
         chronicle.add(Number(0));
         assert_eq!(chronicle.lost(), 1, "what comes after the end is lost, and counted");
@@ -239,7 +265,7 @@ mod tests {
         let said = Arc::new(Mutex::new(Vec::new()));
         let (entered, entering) = mpsc::sync_channel(1);
         let (going_on, go_on) = mpsc::sync_channel(1);
-        let keeping = keep(Box::new(Slow(said.clone(), entered, Some(go_on)))).expect("a thread");
+        let keeping = keep(Box::new(Slow(said.clone(), entered, Some(go_on))), || 0).expect("a thread");
         let chronicle = keeping.chronicle();
         chronicle.add(Number(0));
         // The sink holds the first batch; what comes now has to wait in the list.
@@ -265,7 +291,7 @@ mod tests {
                 Ok(())
             }
         }
-        let keeping = keep(Box::new(Full)).expect("a thread");
+        let keeping = keep(Box::new(Full), || 0).expect("a thread");
         let chronicle = keeping.chronicle();
         chronicle.add(Number(1));
         chronicle.add(Number(2));
@@ -276,7 +302,7 @@ mod tests {
     #[test]
     fn a_path_that_cannot_be_used_is_an_error() {
         let dir = tempfile::tempdir().expect("a directory");
-        std::fs::write(dir.path().join("file"), "").expect("written");
+        fs::write(dir.path().join("file"), "").expect("written");
         assert!(start::<Number>(&dir.path().join("file/below/x.jsonl"), 1).is_err());
         assert!(start::<Number>(Path::new("/"), 1).is_err());
     }
