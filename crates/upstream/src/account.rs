@@ -12,7 +12,6 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
-use memchr::memmem;
 use serde_json::Value;
 use wire::{Code, Dialect, Failure, ir::Reasoning, losses::Losses};
 
@@ -23,6 +22,7 @@ use crate::{
     fit::{self, Fitted},
     grant::Grant,
     learn::{self, Learned, Marks, Standing},
+    mask::Mask,
     pass,
 };
 
@@ -42,6 +42,8 @@ pub struct Account {
     headers: HeaderMap,
     key: Option<HeaderValue>,
     bearer: Option<HeaderValue>,
+    /// Of its headers and its key.
+    mask: Mask,
     /// What opens it by OAuth.
     grant: Option<Arc<Grant>>,
     /// It is opened by the caller's own credential.
@@ -77,6 +79,7 @@ impl Account {
         let key = account.api_key.as_ref().filter(|_| account.auth_mode == AccountAuth::ApiKey);
         let bearer = key.map(|key| secret(&format!("Bearer {}", key.expose()), account)).transpose()?;
         let key = key.map(|key| secret(key.expose(), account)).transpose()?;
+        let mask = Mask::of(headers.values().filter(|value| value.is_sensitive()).chain(&key));
         Ok(Self {
             name: account.name.as_str().into(),
             provider: account.provider.as_str().into(),
@@ -93,6 +96,7 @@ impl Account {
             address: Address::new(&row, &account.base_url, account.api_version.as_deref()),
             key,
             bearer,
+            mask,
             grant: None,
             is_lent: account.auth_mode == AccountAuth::Passthrough,
             own_id: own_id.map(|id| secret(id, account)).transpose()?,
@@ -131,17 +135,13 @@ impl Account {
         }
     }
 
-    /// A text with the account's own credentials masked; those of less than [`MASKED_BYTES_MIN`] bytes are words like any other.
+    /// A text with the account's own credentials masked; very short ones are words like any other.
     pub fn masked<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let granted = self.granted();
-        let own = self.headers.values().filter(|value| value.is_sensitive()).chain(&self.key).chain(&granted);
-        let secrets = own.filter_map(|value| value.to_str().ok()).map(|text| text.strip_prefix("Bearer ").unwrap_or(text));
-        secrets.filter(|secret| secret.len() >= MASKED_BYTES_MIN).fold(Cow::Borrowed(text), |text, secret| {
-            match memmem::find(text.as_bytes(), secret.as_bytes()) {
-                Some(_) => text.replace(secret, "***").into(),
-                None => text,
-            }
-        })
+        let text = self.mask.apply(Cow::Borrowed(text));
+        match self.granted() {
+            Some(granted) => Mask::of([granted].iter()).apply(text),
+            None => text,
+        }
     }
 
     /// What of an answer a caller may read: the same bytes, unless they hold the account's own credential.
@@ -389,9 +389,6 @@ impl Account {
         self.row.wires.first().copied().unwrap_or(Dialect::Chat)
     }
 }
-
-/// Shorter credentials are not looked for in texts.
-const MASKED_BYTES_MIN: usize = 8;
 
 /// The version of Messages that is asked for where the caller names none.
 const MESSAGES_VERSION: &str = "2023-06-01";

@@ -12,6 +12,7 @@ pub mod grant;
 mod learn;
 mod limits;
 mod listed;
+mod mask;
 mod pass;
 mod reference;
 mod said;
