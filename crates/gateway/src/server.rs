@@ -201,12 +201,14 @@ fn connection(shard: Arc<Shard>, stream: TcpStream, peer: SocketAddr, place: Pla
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX);
     let service = service_fn(move |request: http::Request<Incoming>| {
         let shard = shard.clone();
-        // Boxed: what a request needs is free again while its stream runs, and a connection that waits holds nothing of it.
-        Box::pin(async move {
+        // Boxed: what a request needs is free again while its stream runs, and a connection that waits holds nothing of it. The box is made
+        // first, so that the future, which is large, is not made elsewhere and copied there.
+        let place = Box::new_uninit();
+        Box::into_pin(Box::write(place, async move {
             let is_one_of_many = request.version() == http::Version::HTTP_2;
             let response = routes::answer(&shard, peer, request).await;
             Ok::<_, Infallible>(if is_one_of_many { response.map(|body| handed(body, limits.idle)) } else { response })
-        })
+        }))
     });
     let connection = builder.serve_connection(TokioIo::new(Patient::new(stream, limits.idle)), service).into_owned();
     let watched = graceful.watch(connection);
