@@ -17,7 +17,6 @@ use http_body_util::BodyExt as _;
 use journey::BodyError;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     sync::mpsc,
     time::{Sleep, sleep, timeout},
 };
@@ -31,14 +30,14 @@ const TAKES_NOTHING: &str = "the caller takes nothing of its answer";
 
 /// A socket that fails when its peer has taken nothing for too long.
 pub(crate) struct Patient {
-    socket: TcpStream,
+    socket: net::Socket,
     limit: Duration,
     /// Runs while something waits to be taken.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patient {
-    pub(crate) fn new(socket: TcpStream, limit: Duration) -> Self {
+    pub(crate) fn new(socket: net::Socket, limit: Duration) -> Self {
         Self { socket, limit, waiting: None }
     }
 
@@ -79,7 +78,8 @@ impl AsyncWrite for Patient {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.socket).poll_shutdown(cx);
+        self.wait(cx, shut)
     }
 }
 
@@ -132,7 +132,7 @@ impl Body for Handed {
 mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
     };
 
     use super::*;
@@ -141,7 +141,7 @@ mod tests {
     async fn pair(limit: Duration) -> (Patient, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (ours, theirs) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        (Patient::new(ours.unwrap(), limit), theirs.unwrap().0)
+        (Patient::new(net::Socket::new(ours.unwrap(), None), limit), theirs.unwrap().0)
     }
 
     const LIMIT: Duration = Duration::from_millis(200);

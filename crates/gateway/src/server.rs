@@ -111,11 +111,12 @@ pub fn start(app: &Arc<App>, sockets: Sockets, stop: &CancellationToken) -> io::
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (app, stop, door) = (app.clone(), stop.clone(), door.clone());
         std::thread::Builder::new().name(format!("serve-{index}")).spawn(move || {
-            let listeners = {
+            let (shard, listeners) = {
                 let _inside = runtime.enter();
-                listeners.into_iter().filter_map(|l| tokio::net::TcpListener::from_std(l).ok()).collect()
+                let listeners = listeners.into_iter().filter_map(|l| tokio::net::TcpListener::from_std(l).ok()).collect();
+                (Arc::new(Shard::new(app)), listeners)
             };
-            runtime.block_on(serve(Arc::new(Shard::new(app)), listeners, stop, door));
+            runtime.block_on(serve(shard, listeners, stop, door));
         })
     });
     threads.collect()
@@ -189,6 +190,7 @@ async fn accept(
 fn connection(shard: Arc<Shard>, stream: TcpStream, peer: SocketAddr, place: Place, graceful: &GracefulShutdown) {
     let _ = stream.set_nodelay(true);
     let limits = shard.limits;
+    let socket = Patient::new(net::Socket::new(stream, Some(shard.outbox.clone())), limits.idle);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -210,7 +212,7 @@ fn connection(shard: Arc<Shard>, stream: TcpStream, peer: SocketAddr, place: Pla
             Ok::<_, Infallible>(if is_one_of_many { response.map(|body| handed(body, limits.idle)) } else { response })
         }))
     });
-    let connection = builder.serve_connection(TokioIo::new(Patient::new(stream, limits.idle)), service).into_owned();
+    let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
     let watched = graceful.watch(connection);
     tokio::spawn(async move {
         // A client that resets its connection is no fault of ours.

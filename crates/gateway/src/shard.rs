@@ -23,12 +23,15 @@ pub struct Shard {
     /// And those to nodes: past the proxies, and never to a cloud's services that give out credentials.
     pub node_client: net::Client,
     pub limits: Limits,
+    /// Where its connections leave what they write, callers' and upstreams'.
+    pub outbox: net::Outbox,
 }
 
 impl Shard {
-    /// The share of a runtime.
+    /// The share of the runtime that this is called in.
     pub fn new(app: Arc<App>) -> Self {
-        let (client, node_client) = (app.client.sibling(), app.node_client.sibling());
+        let outbox = net::Outbox::new();
+        let (client, node_client) = (app.client.through(outbox.clone()), app.node_client.through(outbox.clone()));
         let house = app.house();
         let server = &house.config.server;
         let limits = Limits {
@@ -40,6 +43,6 @@ impl Shard {
             idle: house.config.timeouts.idle,
         };
         drop(house);
-        Self { app, client, node_client, limits }
+        Self { app, client, node_client, limits, outbox }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     error::{Error, Phase},
     guard::Reach,
     h1::{Fault, Outgoing, talk},
+    outbox::Outbox,
     pool::{Host, Key, Line, Pool},
     proxy::{Proxies, ProxySettings, Route},
 };
@@ -69,7 +70,8 @@ impl Default for Settings {
 
 /// An HTTP/1.1 client. Cheap to clone; clones share their pool.
 ///
-/// A connection's readiness is told by the runtime that opened it, so each single-threaded runtime takes a client of its own: [`Client::sibling`].
+/// A connection's readiness is told by the runtime that opened it, so each single-threaded runtime takes a client of its own:
+/// [`Client::sibling`], or [`Client::through`] its outbox.
 /// It follows no redirect, keeps no cookie, adds no header but `Host`, and decodes no content encoding.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
@@ -99,6 +101,12 @@ impl Client {
     #[must_use]
     pub fn within(&self, reach: Reach) -> Self {
         self.with(self.0.connector.within(reach))
+    }
+
+    /// A sibling for the runtime of this outbox, which its connections leave what they write in.
+    #[must_use]
+    pub fn through(&self, outbox: Outbox) -> Self {
+        self.with(self.0.connector.through(outbox))
     }
 
     fn with(&self, connector: Connector) -> Self {

@@ -19,6 +19,7 @@ use tower::{Service, ServiceExt, service_fn};
 use crate::{
     error::Error,
     guard::Reach,
+    outbox::{Outbox, Socket},
     pool::{Host, Line},
     proxy::Route,
     stream::Stream,
@@ -35,20 +36,26 @@ pub(crate) struct Connector {
     tls: Tls,
     /// Where it is set, nothing nearer is connected to.
     reach: Option<Reach>,
+    /// Where its connections leave what they write.
+    outbox: Option<Outbox>,
 }
 
 impl Connector {
     pub(crate) fn new() -> Self {
-        Self { http: usual(HttpConnector::new()), tls: Tls::default(), reach: None }
+        Self { http: usual(HttpConnector::new()), tls: Tls::default(), reach: None, outbox: None }
     }
 
     pub(crate) fn within(&self, reach: Reach) -> Self {
         Self { reach: Some(reach), ..self.clone() }
     }
 
+    pub(crate) fn through(&self, outbox: Outbox) -> Self {
+        Self { outbox: Some(outbox), ..self.clone() }
+    }
+
     /// A new line to the host. The caller limits the time.
     pub(crate) async fn open(&self, host: &Host, open: Arc<AtomicUsize>) -> Result<Line, Error> {
-        let tcp = self.tcp(host).await?;
+        let tcp = Socket::new(self.tcp(host).await?, self.outbox.clone());
         if !host.is_tls {
             return Ok(Line::new(Stream::Plain(tcp), open));
         }
