@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::App,
     patience::{Patient, handed},
+    render::Out,
     routes,
     shard::Shard,
 };
@@ -204,13 +205,9 @@ fn connection(shard: Arc<Shard>, stream: TcpStream, peer: SocketAddr, place: Pla
     let service = service_fn(move |request: http::Request<Incoming>| {
         let shard = shard.clone();
         // Boxed: what a request needs is free again while its stream runs, and a connection that waits holds nothing of it. The box is made
-        // first, so that the future, which is large, is not made elsewhere and copied there.
+        // first, and a function's result is made where it goes: the future is large, and was made elsewhere and copied.
         let place = Box::new_uninit();
-        Box::into_pin(Box::write(place, async move {
-            let is_one_of_many = request.version() == http::Version::HTTP_2;
-            let response = routes::answer(&shard, peer, request).await;
-            Ok::<_, Infallible>(if is_one_of_many { response.map(|body| handed(body, limits.idle)) } else { response })
-        }))
+        Box::into_pin(Box::write(place, answer(shard, peer, request)))
     });
     let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
     let watched = graceful.watch(connection);
@@ -221,6 +218,21 @@ fn connection(shard: Arc<Shard>, stream: TcpStream, peer: SocketAddr, place: Pla
         }
         drop(place);
     });
+}
+
+/// What one request is answered. Inlined, it would be made on the stack first (10 kB).
+#[inline(never)]
+#[expect(clippy::manual_async_fn, reason = "it is this function, not the future, that is not inlined")]
+fn answer(
+    shard: Arc<Shard>,
+    peer: SocketAddr,
+    request: http::Request<Incoming>,
+) -> impl Future<Output = Result<http::Response<Out>, Infallible>> + Send {
+    async move {
+        let is_one_of_many = request.version() == http::Version::HTTP_2;
+        let response = routes::answer(&shard, peer, request).await;
+        Ok(if is_one_of_many { response.map(|body| handed(body, shard.limits.idle)) } else { response })
+    }
 }
 
 #[cfg(test)]
