@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod first_run;
 mod patience;
 pub mod peer;
+mod preface;
 pub mod price;
 pub mod recall;
 pub mod registry;

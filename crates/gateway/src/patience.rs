@@ -21,7 +21,7 @@ use tokio::{
     time::{Sleep, sleep, timeout},
 };
 
-use crate::render::Out;
+use crate::{preface::Preface, render::Out};
 
 /// Frames that wait to be taken by a caller of HTTP/2, besides those in its connection.
 const FRAMES_WAITING_MAX: usize = 1;
@@ -31,14 +31,16 @@ const TAKES_NOTHING: &str = "the caller takes nothing of its answer";
 /// A socket that fails when its peer has taken nothing for too long.
 pub(crate) struct Patient {
     socket: net::Socket,
+    /// What was read of it already.
+    preface: Preface,
     limit: Duration,
     /// Runs while something waits to be taken.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patient {
-    pub(crate) fn new(socket: net::Socket, limit: Duration) -> Self {
-        Self { socket, limit, waiting: None }
+    pub(crate) fn new(socket: net::Socket, preface: Preface, limit: Duration) -> Self {
+        Self { socket, preface, limit, waiting: None }
     }
 
     /// Lets what was written pass, and counts the time while nothing was.
@@ -54,7 +56,12 @@ impl Patient {
 
 impl AsyncRead for Patient {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, into)
+        // With what follows, as if nothing had been read: a reader takes a short read for all there is, and makes room for more.
+        let gave = self.preface.give(into);
+        match Pin::new(&mut self.socket).poll_read(cx, into) {
+            Poll::Pending if gave => Poll::Ready(Ok(())),
+            read => read,
+        }
     }
 }
 
@@ -141,7 +148,7 @@ mod tests {
     async fn pair(limit: Duration) -> (Patient, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (ours, theirs) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        (Patient::new(net::Socket::new(ours.unwrap(), None), limit), theirs.unwrap().0)
+        (Patient::new(net::Socket::new(ours.unwrap(), None), Preface::default(), limit), theirs.unwrap().0)
     }
 
     const LIMIT: Duration = Duration::from_millis(200);

@@ -15,18 +15,23 @@ use std::{
     time::Duration,
 };
 
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::graceful::{GracefulShutdown, Watcher},
 };
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
     patience::{Patient, handed},
+    preface::Preface,
     render::Out,
     routes,
     shard::Shard,
@@ -156,7 +161,7 @@ async fn serve(shard: Arc<Shard>, listeners: Vec<tokio::net::TcpListener>, stop:
     while accepting.join_next().await.is_some() {}
     let limit = shard.app.house().config.server.drain_timeout;
     let Some(graceful) = Arc::into_inner(graceful) else { return };
-    if tokio::time::timeout(limit, graceful.shutdown()).await.is_err() {
+    if timeout(limit, graceful.shutdown()).await.is_err() {
         tracing::warn!(limit_s = limit.as_secs_f64(), "connections were still busy when the drain time was over; they are closed");
     }
 }
@@ -175,7 +180,7 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => match door.enter() {
-                Some(place) => connection(shard.clone(), stream, peer, place, &graceful),
+                Some(place) => drop(tokio::spawn(connection(shard.clone(), stream, peer, place, graceful.watcher(), stop.clone()))),
                 // Closing at once is the only answer that costs nothing.
                 None => drop(stream),
             },
@@ -188,20 +193,15 @@ async fn accept(
     }
 }
 
-fn connection(shard: Arc<Shard>, stream: TcpStream, peer: SocketAddr, place: Place, graceful: &GracefulShutdown) {
+/// Serves one connection to its end.
+async fn connection(shard: Arc<Shard>, stream: TcpStream, peer: SocketAddr, _place: Place, watcher: Watcher, stop: CancellationToken) {
     let _ = stream.set_nodelay(true);
     let limits = shard.limits;
-    let socket = Patient::new(net::Socket::new(stream, Some(shard.outbox.clone())), limits.idle);
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.header_bytes_max)
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX);
+    let mut socket = net::Socket::new(stream, Some(shard.outbox.clone()));
+    // Who says nothing holds a place, and keeps a router from stopping.
+    let begun = stop.run_until_cancelled_owned(timeout(limits.header_timeout, Preface::read(&mut socket))).await;
+    let Some(Ok(Ok((is_http2, preface)))) = begun else { return };
+    let socket = TokioIo::new(Patient::new(socket, preface, limits.idle));
     let service = service_fn(move |request: http::Request<Incoming>| {
         let shard = shard.clone();
         // Boxed: what a request needs is free again while its stream runs, and a connection that waits holds nothing of it. The box is made
@@ -209,15 +209,27 @@ fn connection(shard: Arc<Shard>, stream: TcpStream, peer: SocketAddr, place: Pla
         let place = Box::new_uninit();
         Box::into_pin(Box::write(place, answer(shard, peer, request)))
     });
-    let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
-    let watched = graceful.watch(connection);
-    tokio::spawn(async move {
-        // A client that resets its connection is no fault of ours.
-        if let Err(e) = watched.await {
-            tracing::debug!(error = %e, "a connection ended with an error");
-        }
-        drop(place);
-    });
+    let ended = if is_http2 {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
+            .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX);
+        // Boxed: it is the larger, and the rarer.
+        Box::pin(watcher.watch(builder.serve_connection(socket, service))).await
+    } else {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout)
+            .max_header_size(limits.header_bytes_max)
+            .max_buf_size(limits.header_bytes_max);
+        watcher.watch(builder.serve_connection(socket, service)).await
+    };
+    // A client that resets its connection is no fault of ours.
+    if let Err(e) = ended {
+        tracing::debug!(error = %e, "a connection ended with an error");
+    }
 }
 
 /// What one request is answered. Inlined, it would be made on the stack first (10 kB).

@@ -189,6 +189,20 @@ async fn what_is_not_http_is_refused_without_harm() {
 }
 
 #[tokio::test]
+async fn who_begins_and_does_not_go_on_is_left() {
+    let router = Setup::new().set("server", json!({"header_timeout": "200ms", "max_header": 10_000})).start();
+    for begun in ["", "P", "PRI * HTTP/2.0\r\n", "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"] {
+        assert_eq!(spoken(&router, begun.as_bytes()), "", "{begun:?}");
+    }
+    // And who says too much gets to read that, however it comes.
+    for (length, status) in [(9_000, "200 "), (11_000, "431 "), (100_000, "431 ")] {
+        let head = format!("GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-long: {}\r\n\r\n", "x".repeat(length));
+        let answer = spoken(&router, head.as_bytes());
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{length}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn keys_are_refused_with_their_reason() {
     let router = Setup::new().start();
     let missing = router.chat("dummy", json!({})).nobody().send().await;
