@@ -215,3 +215,14 @@ async fn what_is_behind_the_path_has_less_of_a_claim_to_a_core() {
     })
     .await;
 }
+
+/// Linux makes it larger when it is full, and who opens the file that does not fit waits for that.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_table_of_open_files_has_its_size_from_the_start() {
+    let router = Setup::new().start();
+    let limit = router.proc("limits", "Max open files").unwrap();
+    let most = limit.split_whitespace().next().unwrap().parse().map_or(65_536, |most: usize| most.min(65_536));
+    let size: usize = router.proc("status", "FDSize:").unwrap().parse().unwrap();
+    assert!(size >= most, "{size} of {most}");
+}

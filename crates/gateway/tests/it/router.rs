@@ -178,9 +178,13 @@ impl Router {
 
     /// Its memory as the system counts it; nothing where it does not say.
     pub(crate) fn rss_bytes(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+        Some(self.proc("status", "VmRSS:")?.strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+    }
+
+    /// What the system says of it after these words: a line of a file in proc_pid(5).
+    pub(crate) fn proc(&self, file: &str, words: &str) -> Option<String> {
+        let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).ok()?;
+        text.lines().find_map(|line| line.strip_prefix(words)).map(|rest| rest.trim().to_owned())
     }
 
     /// The niceness of its threads, by their names: field 19 of proc_pid_stat(5).
