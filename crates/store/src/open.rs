@@ -1,5 +1,5 @@
 use std::{
-    fs::{DirBuilder, OpenOptions, TryLockError},
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
     mem,
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,8 +21,8 @@ use crate::{StoreError, audit, facets, sums, watch as changes};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that read: the control plane asks little, the request path asks nothing.
 const READERS_MAX: u32 = 4;
-/// How long a start waits for another process that brings the schema up to date.
-const MIGRATION_WAIT: Duration = Duration::from_mins(1);
+/// How long a start waits for another process that opens the database, which may bring its schema up to date.
+const TURN_WAIT: Duration = Duration::from_mins(1);
 /// Pages of the write-ahead file (of 4 KiB) after which it is moved into the database: each move waits for the disk twice.
 const CHECKPOINT_PAGES: u32 = 2048;
 /// The write-ahead file is cut back to this size when it is emptied.
@@ -112,8 +112,10 @@ impl Store {
             .pragma("journal_size_limit", JOURNAL_BYTES_MAX)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
             .thread_name(|id| format!("store-{id}"));
+        let turn = take_turn(&path).await?;
         let mut connection = SqliteConnection::connect_with(&options).await.map_err(unreadable)?;
         migrate(&mut connection, &path).await?;
+        drop(turn);
         step_back(&mut connection).await.map_err(unreadable)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
@@ -327,24 +329,28 @@ pub(crate) fn known_schema() -> i64 {
     MIGRATIONS.iter().map(|m| m.version).max().unwrap_or_default()
 }
 
-async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
-    let known = known_schema();
-    if schema(connection).await? == known && applied(connection).await? == MIGRATIONS.iter().count() as i64 {
-        return Ok(());
-    }
-    // Two processes may start at once (a router and a command): one brings the schema up to date, the other waits and finds it done.
+/// Several processes may start at once (a router and a command): one turns a new file into a database and brings the schema up to date, the
+/// others wait for the end of its turn. SQLite itself doesn't wait where two change the journal's kind: the second is told that it is locked.
+async fn take_turn(path: &Path) -> Result<File, StoreError> {
     let lock_path = path.with_extension("migrate.lock");
     let failed = |source| StoreError::Open { path: lock_path.clone(), source };
     let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&lock_path).map_err(failed)?;
     let begun = tokio::time::Instant::now();
     loop {
         match lock.try_lock() {
-            Ok(()) => break,
-            Err(TryLockError::WouldBlock) if begun.elapsed() < MIGRATION_WAIT => tokio::time::sleep(Duration::from_millis(20)).await,
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < TURN_WAIT => tokio::time::sleep(Duration::from_millis(20)).await,
             Err(e) => return Err(failed(e.into())),
         }
     }
+}
+
+async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    let known = known_schema();
     let found = schema(connection).await?;
+    if found == known && applied(connection).await? == MIGRATIONS.iter().count() as i64 {
+        return Ok(());
+    }
     if found > known {
         return Err(StoreError::NewerSchema { path: path.to_owned(), found, known });
     }

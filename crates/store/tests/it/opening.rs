@@ -1,4 +1,4 @@
-use std::{os::unix::fs::PermissionsExt, path::Path};
+use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use sqlx::{Connection, SqliteConnection};
 use store::{Store, StoreError};
@@ -124,4 +124,18 @@ async fn many_may_open_a_new_database_at_once() {
     for one in opened {
         one.await.expect("no panic").expect("opened");
     }
+}
+
+#[tokio::test]
+async fn nobody_touches_a_new_database_outside_their_turn() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let turn = std::fs::File::create(home.path().join("router.migrate.lock")).expect("a new file");
+    turn.lock().expect("nobody has it");
+    let opening = Store::open("", home.path());
+    tokio::pin!(opening);
+    let waits = tokio::time::timeout(Duration::from_millis(100), &mut opening).await;
+    assert!(waits.is_err(), "it is another's turn");
+    assert_eq!(std::fs::metadata(home.path().join("router.db")).expect("made").len(), 0, "and the file is as it was");
+    turn.unlock().expect("it was locked");
+    opening.await.expect("opened");
 }
