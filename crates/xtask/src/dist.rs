@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{environment, paths, shell, ui};
+use crate::{elf, environment, paths, shell, ui};
 
 /// What is published, and its profile.
 const PROGRAM: &str = "llm-router";
@@ -27,7 +27,7 @@ const LAYOUT: [&str; 7] = [
     "-split-all-cold",
     "-split-eh",
     "-icf=1",
-    // A copy that somebody strips must still start.
+    // A copy that somebody strips must still start. What is lost by it is put right in [`elf`].
     "-use-gnu-stack",
 ];
 
@@ -118,7 +118,8 @@ impl Bolt {
         shell::run(&mut merge)?;
         let mut command = shell::command(&self.bolt);
         command.arg(program).arg("-o").arg(place).arg(format!("-data={}", all.display())).args(LAYOUT);
-        shell::run(&mut command)
+        shell::run(&mut command)?;
+        elf::forbid_code_on_stacks(place)
     }
 }
 

@@ -9,6 +9,7 @@ mod changelog;
 mod checks;
 mod demo;
 mod dist;
+mod elf;
 mod environment;
 mod fuzz;
 mod http;

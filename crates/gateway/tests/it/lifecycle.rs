@@ -226,3 +226,14 @@ async fn the_table_of_open_files_has_its_size_from_the_start() {
     let size: usize = router.proc("status", "FDSize:").unwrap().parse().unwrap();
     assert!(size >= most, "{size} of {most}");
 }
+
+/// Whoever makes it write where it should not finds no place from which that is run.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn nothing_in_memory_is_both_written_and_run() {
+    let router = Setup::new().start();
+    let maps = router.proc_text("maps").unwrap();
+    let rights = |line: &&str| line.split(' ').nth(1).is_some_and(|rights| rights.contains('w') && rights.contains('x'));
+    assert!(maps.lines().count() > 10, "{maps}");
+    assert_eq!(maps.lines().find(rights), None);
+}

@@ -183,8 +183,13 @@ impl Router {
 
     /// What the system says of it after these words: a line of a file in proc_pid(5).
     pub(crate) fn proc(&self, file: &str, words: &str) -> Option<String> {
-        let text = std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).ok()?;
+        let text = self.proc_text(file)?;
         text.lines().find_map(|line| line.strip_prefix(words)).map(|rest| rest.trim().to_owned())
+    }
+
+    /// A file in proc_pid(5), whole.
+    pub(crate) fn proc_text(&self, file: &str) -> Option<String> {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).ok()
     }
 
     /// The niceness of its threads, by their names: field 19 of proc_pid_stat(5).
