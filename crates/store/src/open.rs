@@ -1,6 +1,6 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
-    mem,
+    io, mem,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -340,7 +340,11 @@ async fn take_turn(path: &Path) -> Result<File, StoreError> {
         match lock.try_lock() {
             Ok(()) => return Ok(lock),
             Err(TryLockError::WouldBlock) if begun.elapsed() < TURN_WAIT => tokio::time::sleep(Duration::from_millis(20)).await,
-            Err(e) => return Err(failed(e.into())),
+            Err(TryLockError::WouldBlock) => {
+                let said = format!("another process has been opening the database for {} s", TURN_WAIT.as_secs());
+                return Err(failed(io::Error::new(io::ErrorKind::TimedOut, said)));
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
     }
 }

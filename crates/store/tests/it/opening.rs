@@ -139,3 +139,12 @@ async fn nobody_touches_a_new_database_outside_their_turn() {
     turn.unlock().expect("it was locked");
     opening.await.expect("opened");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_gets_no_turn_is_told_why() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let turn = std::fs::File::create(home.path().join("router.migrate.lock")).expect("a new file");
+    turn.lock().expect("nobody has it");
+    let said = Store::open("", home.path()).await.map(drop).expect_err("it is another's turn").to_string();
+    assert!(said.contains("router.migrate.lock: another process has been opening the database for 60 s"), "{said}");
+}
