@@ -27,9 +27,14 @@ impl Ears {
     /// Keeps what the next turn will need, notes what is said and what gets lost, and seals what only its maker understands.
     pub(crate) fn hear(&mut self, events: &mut Vec<Event>) {
         for event in events.iter_mut() {
-            // Not every dialect says when it began.
-            if let Event::Start { created: created @ 0, .. } = event {
-                *created = jiff::Timestamp::now().as_second();
+            if let Event::Start { id, created, .. } = event {
+                // Not every dialect says when it began, and not every server which answer this is: clients keep answers by their ids.
+                if *created == 0 {
+                    *created = jiff::Timestamp::now().as_second();
+                }
+                if id.is_empty() {
+                    *id = uuid::Uuid::now_v7().simple().to_string();
+                }
             }
             self.listener.hear(event);
             self.losses.event(event);

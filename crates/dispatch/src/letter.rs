@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use journey::{Far, Forwarded, Operation, Request};
 use upstream::Account;
-use wire::{Code, Dialect, Failure, capsule, head::Edits, json, losses::Losses};
+use wire::{Code, Dialect, Failure, capsule, head::Edits, ir::Reasoning, json, losses::Losses};
 
 use crate::{
     luggage::{origin, unseal},
@@ -141,7 +141,16 @@ impl Letter {
         inner.stream_usage = inner.stream && to.knows_usage;
         let mut losses = Losses::default();
         let scope = to.scope();
-        unseal(&mut inner, &scope.origin, &mut losses);
+        let is_thoughtless = unseal(&mut inner, &scope.origin, &mut losses);
+        // Messages refuses thinking with a budget in the middle of a turn that does not begin with thoughts.
+        if is_thoughtless
+            && dialect == Some(to.wire)
+            && to.wire == Dialect::Messages
+            && inner.reasoning.budget_tokens.is_some_and(|n| n > 0)
+        {
+            inner.reasoning = Reasoning::default();
+            losses.drop("reasoning");
+        }
         let mut context = Context::default();
         if to.wire != Dialect::Chat {
             context = to.d.memory.context(&inner.messages);

@@ -89,8 +89,10 @@ pub(crate) fn origin(target: Option<&str>, model: &str) -> String {
     format!("{}/{model}", target.unwrap_or("node"))
 }
 
-/// Takes the state of `origin` out of its capsules. Thoughts that were made elsewhere go whole.
-pub(crate) fn unseal(request: &mut Request, origin: &str, losses: &mut Losses) {
+/// Takes the state of `origin` out of its capsules. Thoughts that were made elsewhere go whole. True: they are missing now from a turn whose calls
+/// have just been answered.
+pub(crate) fn unseal(request: &mut Request, origin: &str, losses: &mut Losses) -> bool {
+    let mut thoughtless = None;
     for (m, message) in request.messages.iter_mut().enumerate().filter(|(_, m)| m.role == Role::Assistant) {
         let mut b = 0;
         message.blocks.retain_mut(|block| {
@@ -104,9 +106,13 @@ pub(crate) fn unseal(request: &mut Request, origin: &str, losses: &mut Losses) {
             *state = None;
             let is_thought = matches!(block, Block::Reasoning { .. });
             losses.drop(format!("messages[{m}].blocks[{}]{}", b - 1, if is_thought { "" } else { ".state" }));
+            thoughtless = is_thought.then_some(m).or(thoughtless);
             !is_thought
         });
     }
+    let last = request.messages.iter().rposition(|message| message.role == Role::Assistant);
+    let is_result = |block: &Block| matches!(block, Block::ToolResult { .. });
+    last.is_some_and(|last| thoughtless == Some(last) && request.messages[last..].iter().any(|m| m.blocks.iter().any(is_result)))
 }
 
 #[cfg(test)]

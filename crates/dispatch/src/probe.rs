@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use wire::{
     Dialect,
     dialect::Decoder,
-    ir::{BlockKind, Delta, Event},
+    ir::{BlockKind, Delta, Event, Finish},
     sse::{SseEvent, SseReader},
 };
 
@@ -146,6 +146,9 @@ impl Probe {
 fn spoken(events: &mut Vec<Event>) -> Look {
     let look = events.drain(..).find_map(|event| match event {
         Event::Failed { message, code } => Some(Look::Failed(Said { message, code })),
+        Event::Finish { reason: Finish::MalformedCall, .. } => {
+            Some(Look::Failed(Said { message: "the model wrote a tool call that cannot be read".to_owned(), code: None }))
+        }
         Event::BlockStart { kind: BlockKind::ToolCall { .. } | BlockKind::Opaque { .. }, .. } | Event::Finish { .. } | Event::End => {
             Some(Look::Begun)
         }
@@ -234,6 +237,14 @@ mod tests {
         assert_eq!(look(Lens::Frames, &[overloaded]).0, said("Overloaded", Some("overloaded_error")));
         assert_eq!(look(Lens::Spoken(Dialect::Chat), &[WORD, FAILED]).0, Look::Begun, "after the first word it is too late");
         assert_eq!(look(Lens::Frames, &["event: error\ndata: boom\n\n"]).0, said("the upstream reported an error", None));
+    }
+
+    #[test]
+    fn a_call_that_the_model_did_not_get_right_is_a_failure() {
+        let frame = "data: {\"candidates\":[{\"content\":{},\"finishReason\":\"MALFORMED_FUNCTION_CALL\",\"index\":0}]}\n\n";
+        let mut probe = Probe::new(Lens::Spoken(Dialect::Gemini));
+        probe.look(Bytes::from_static(frame.as_bytes()));
+        assert!(matches!(probe.finish(), Look::Failed(said) if said.status() == 500));
     }
 
     #[test]

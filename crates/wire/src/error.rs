@@ -5,6 +5,8 @@ use std::{fmt, time::Duration};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::ir::Event;
+
 /// What went wrong, as the client reads it in `error.code`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
@@ -91,6 +93,22 @@ impl Code {
     pub const fn status(self) -> u16 {
         self.row().2
     }
+}
+
+/// The HTTP status that goes with the name of an error inside a stream: a code of ours, a word of any dialect, or a status itself.
+pub(crate) fn status_of(code: &str) -> Option<u16> {
+    Some(match code {
+        "RESOURCE_EXHAUSTED" | "rate_limit_error" | "rate_limit_exceeded" => 429,
+        "UNAVAILABLE" | "overloaded_error" | "no_available_target" | "queue_full" => 503,
+        "DEADLINE_EXCEEDED" | "upstream_timeout" | "timeout_error" => 504,
+        "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "invalid_request_error" | "invalid_request" | "context_length_exceeded" => 400,
+        "UNAUTHENTICATED" => 401,
+        "budget_exceeded" => 402,
+        "PERMISSION_DENIED" | "permission_error" => 403,
+        "NOT_FOUND" => 404,
+        Event::TRUNCATED | "upstream_error" | "node_lost" => 502,
+        other => return other.parse().ok().filter(|status| (400..600).contains(status)),
+    })
 }
 
 /// The one client-facing form of an error, before a dialect gives it its shape.

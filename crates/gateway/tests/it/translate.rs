@@ -135,6 +135,36 @@ async fn state_in_a_clients_luggage_goes_home_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn a_turn_of_calls_that_lost_its_thoughts_goes_on_without_thinking() {
+    let item = json!({"id": "resp_1", "object": "response", "created_at": 5, "status": "completed", "model": "responses-mock", "output": [
+        {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hm."}], "encrypted_content": "a2VwdA"},
+        {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "look", "arguments": "{}", "status": "completed"}],
+        "usage": {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}});
+    let upstream = FakeUpstream::start(Script::sequence([Reply::json(&item), Reply::json(&item), Reply::json(&said("Yes."))]));
+    let router = house(&upstream);
+    let turn = |model: &str, messages: &Value| {
+        json!({"model": model, "max_tokens": 4000, "thinking": {"type": "enabled", "budget_tokens": 2000}, "messages": messages,
+            "tools": [{"name": "look", "input_schema": {"type": "object"}}]})
+    };
+    let first = asked(&router, "/v1/messages", &turn("responses-mock", &json!([{"role": "user", "content": "Look."}]))).await;
+    got(&upstream).await;
+    let signature = first["content"][0]["signature"].as_str().unwrap();
+    assert!(!signature.is_empty() && !signature.contains("a2VwdA"), "sealed: {first}");
+
+    let result = json!([{"type": "tool_result", "tool_use_id": first["content"][1]["id"], "content": "blue"}]);
+    let history = json!([{"role": "user", "content": "Look."}, {"role": "assistant", "content": first["content"]}, {"role": "user", "content": result}]);
+    asked(&router, "/v1/messages", &turn("responses-mock", &history)).await;
+    let home = got(&upstream).await;
+    assert_eq!(home["input"][1]["encrypted_content"], "a2VwdA", "{home}");
+
+    let answer = router.ask(Method::POST, "/v1/messages").json(&turn("claude-mock", &history)).send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let abroad = got(&upstream).await;
+    assert_eq!((&abroad["messages"][1]["content"][0]["type"], &abroad["thinking"]), (&json!("tool_use"), &Value::Null), "{abroad}");
+    assert_eq!(answer.header("x-llm-router-fidelity"), "lossy; dropped=messages[1].blocks[0],reasoning");
+}
+
+#[tokio::test]
 async fn what_is_lost_is_said_recorded_and_refused_where_asked() {
     let upstream = FakeUpstream::start(Script::always(Reply::json(&said("Hi."))));
     let router = house(&upstream);

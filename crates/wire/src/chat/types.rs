@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::lenient;
 use crate::error::Failure;
 
 /// A chat request. Sampling fields beyond OpenAI's are llama-server's extensions.
@@ -148,8 +149,8 @@ pub struct ToolCall {
 pub struct FunctionCall {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// JSON as text; may be a fragment in a stream.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// JSON as text; may be a fragment in a stream. Some write the JSON itself.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::json_as_text")]
     pub arguments: Option<String>,
 }
 
@@ -218,9 +219,13 @@ pub struct JsonSchema {
 /// A whole answer.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ChatResponse {
+    #[serde(default, deserialize_with = "lenient::null_as_nothing")]
     pub id: String,
+    #[serde(default, deserialize_with = "lenient::null_as_nothing")]
     pub object: String,
+    #[serde(default, deserialize_with = "lenient::seconds")]
     pub created: i64,
+    #[serde(default, deserialize_with = "lenient::null_as_nothing")]
     pub model: String,
     pub choices: Vec<Choice>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -231,7 +236,9 @@ pub struct ChatResponse {
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Choice {
+    #[serde(default, deserialize_with = "lenient::null_as_nothing")]
     pub index: u32,
+    #[serde(deserialize_with = "lenient::answer")]
     pub message: Message,
     pub finish_reason: Option<String>,
     #[serde(default)]
@@ -241,15 +248,15 @@ pub struct Choice {
 /// One frame of a streamed answer.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ChatChunk {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null_as_nothing")]
     pub id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null_as_nothing")]
     pub object: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::seconds")]
     pub created: i64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null_as_nothing")]
     pub model: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null_as_nothing")]
     pub choices: Vec<ChunkChoice>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
@@ -259,19 +266,14 @@ pub struct ChatChunk {
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ChunkChoice {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null_as_nothing")]
     pub index: u32,
-    #[serde(default, deserialize_with = "null_as_nothing")]
+    #[serde(default, deserialize_with = "lenient::null_as_nothing")]
     pub delta: Delta,
     #[serde(default)]
     pub finish_reason: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<Logprobs>,
-}
-
-/// Some servers write `null` where they have nothing to say.
-fn null_as_nothing<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
-    Option::deserialize(from).map(Option::unwrap_or_default)
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -305,7 +307,7 @@ pub struct Logprob {
     pub token: String,
     pub logprob: f64,
     pub bytes: Option<Vec<u8>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null_as_nothing")]
     pub top_logprobs: Vec<TopLogprob>,
 }
 
@@ -319,11 +321,11 @@ pub struct TopLogprob {
 /// Token counts as OpenAI gives them: `prompt_tokens` includes cached, `completion_tokens` includes reasoning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null_as_nothing")]
     pub prompt_tokens: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null_as_nothing")]
     pub completion_tokens: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null_as_nothing")]
     pub total_tokens: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens_details: Option<PromptDetails>,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use self::answer::Assembler;
 use crate::{
-    error::Failure,
+    error::{self, Failure},
     extra,
     ir::{Event, Family, Media, Request, Source},
     losses::Losses,
@@ -155,15 +155,7 @@ fn status_word(status: u16) -> &'static str {
 
 /// An error inside a stream; the code may be a word of any dialect or a status.
 pub(super) fn stream_error(message: &str, code: Option<&str>) -> Value {
-    let status = match code.unwrap_or_default() {
-        "RESOURCE_EXHAUSTED" | "rate_limit_error" | "rate_limit_exceeded" => 429,
-        "UNAVAILABLE" | "overloaded_error" | "no_available_target" | "queue_full" => 503,
-        "DEADLINE_EXCEEDED" | "upstream_timeout" | "timeout_error" => 504,
-        "INVALID_ARGUMENT" | "invalid_request_error" | "invalid_request" => 400,
-        "PERMISSION_DENIED" | "permission_error" => 403,
-        Event::TRUNCATED | "upstream_error" | "node_lost" => 502,
-        other => other.parse().ok().filter(|s| (400..600).contains(s)).unwrap_or(500),
-    };
+    let status = error::status_of(code.unwrap_or_default()).unwrap_or(500);
     json!({"error": {"code": status, "message": message, "status": status_word(status)}})
 }
 

@@ -47,15 +47,21 @@ impl Usage {
         self.out_text.unwrap_or(0) + self.out_reasoning.unwrap_or(0)
     }
 
-    /// From OpenAI's overlapping counts. A detail larger than its total is cut to the total.
+    /// From OpenAI's overlapping counts. A detail larger than its total is cut to the total. xAI counts reasoning beside `completion_tokens`, not
+    /// in them, which only its `total_tokens` tells (docs.x.ai, "Reasoning": "reasoning tokens are billed … and part of the total").
     pub fn from_chat(usage: &chat::Usage) -> Self {
         let input = usage.prompt_tokens_details.unwrap_or_default();
         let output = usage.completion_tokens_details.unwrap_or_default();
         let cached = input.cached_tokens.map(|n| n.min(usage.prompt_tokens));
         let written = input.cache_write_tokens.map(|n| n.min(usage.prompt_tokens - cached.unwrap_or(0)));
-        let reasoning = output.reasoning_tokens.map(|n| n.min(usage.completion_tokens));
+        let beside = output.reasoning_tokens.filter(|n| {
+            let sum = usage.prompt_tokens.checked_add(usage.completion_tokens).and_then(|both| both.checked_add(*n));
+            *n > 0 && sum == Some(usage.total_tokens)
+        });
+        let completion = usage.completion_tokens + beside.unwrap_or(0);
+        let reasoning = output.reasoning_tokens.map(|n| n.min(completion));
         let fresh = usage.prompt_tokens - cached.unwrap_or(0) - written.unwrap_or(0);
-        let said = usage.completion_tokens - reasoning.unwrap_or(0);
+        let said = completion - reasoning.unwrap_or(0);
         Self {
             in_fresh: Some(fresh),
             in_cache_read: cached,
@@ -101,6 +107,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn reasoning_that_is_counted_beside_the_completion_is_paid_for() {
+        let details = Some(chat::CompletionDetails { reasoning_tokens: Some(94), audio_tokens: None });
+        let said = |total_tokens| chat::Usage {
+            prompt_tokens: 32,
+            completion_tokens: 100,
+            total_tokens,
+            completion_tokens_details: details,
+            ..chat::Usage::default()
+        };
+        let parts = |total| {
+            let usage = Usage::from_chat(&said(total));
+            (usage.out_text, usage.out_reasoning, usage.to_chat().total_tokens)
+        };
+        assert_eq!(parts(226), (Some(100), Some(94), 226));
+        assert_eq!(parts(132), (Some(6), Some(94), 132));
+        assert_eq!(parts(0), (Some(6), Some(94), 132), "a server that says no total");
+    }
 
     proptest! {
         #[test]

@@ -411,11 +411,12 @@ impl Items {
             None if summary.is_empty() => content,
             Some((Shown::Summary, _)) | None => summary,
         };
+        // Behind the text, as in a stream of deltas: what the state is sealed as depends on whether there is any.
+        self.rest(at, Part::Reasoning, &text, out)?;
         let encrypted = item["encrypted_content"].as_str();
         if encrypted.is_some() {
             self.begin_reasoning(at, encrypted, out)?;
         }
-        self.rest(at, Part::Reasoning, &text, out)?;
         self.end_block(at, Part::Reasoning, out);
         Ok(())
     }

@@ -23,9 +23,13 @@ use crate::{
 /// Most choices of one answer.
 const CHOICES_MAX: usize = 128;
 
+/// Types of errors that do not say what went wrong.
+const GENERIC: [&str; 5] = ["server_error", "api_error", "internal_error", "upstream_error", "error"];
+
 /// Members for which a chunk is looked through.
-static RARE: LazyLock<[Finder<'static>; 7]> = LazyLock::new(|| {
-    ["\"error\"", "\"annotations\"", "\"audio\"", "\"images\"", "\"custom\"", "\"extra_content\"", "\"reasoning_details\""].map(Finder::new)
+static RARE: LazyLock<[Finder<'static>; 8]> = LazyLock::new(|| {
+    let members = ["error", "annotations", "audio", "images", "custom", "extra_content", "reasoning_details", "function_call"];
+    members.map(|member| Finder::new(&format!("\"{member}\"")).into_owned())
 });
 
 /// Reads an upstream's chat stream into events.
@@ -85,6 +89,10 @@ impl Rare {
         let is_rare = |call: &Value| call.get("custom").is_some() || call.get("extra_content").is_some();
         let calls = delta.get("tool_calls").filter(|all| all.as_array().is_some_and(|all| all.iter().any(is_rare)));
         let calls = calls.cloned().unwrap_or_default();
+        // The one call of old, which has no id.
+        if let Some(function @ Value::Object(_)) = delta.shift_remove("function_call") {
+            delta.insert("tool_calls".to_owned(), json!([{ "index": 0, "function": function }]));
+        }
         let mut list = |name: &str| match delta.get_mut(name).map(Value::take) {
             Some(Value::Array(all)) => all,
             _ => Vec::new(),
@@ -181,8 +189,10 @@ impl Decoder {
         let is_error = value["object"] == "error";
         if let Some(error) = value.get("error").filter(|e| !e.is_null()).or(Some(&value).filter(|_| is_error)) {
             let message = error["message"].as_str().or(error.as_str()).unwrap_or("the upstream reported an error").to_owned();
-            let number = error["code"].as_u64().map(|n| n.to_string());
-            let code = error["code"].as_str().or(error["type"].as_str()).map(str::to_owned).or(number);
+            let number = error["code"].as_u64().filter(|n| (400..600).contains(n)).map(|n| n.to_string());
+            // A status says more than that it was the server.
+            let kind = error["type"].as_str().filter(|kind| number.is_none() || !GENERIC.contains(kind));
+            let code = error["code"].as_str().or(kind).map(str::to_owned).or(number);
             self.fail(message, code, out);
             return;
         }
@@ -201,7 +211,9 @@ impl Decoder {
     }
 
     fn chunk(&mut self, chunk: ChatChunk, rare: Vec<Rare>, out: &mut Vec<Event>) {
-        if !self.started {
+        // Azure's first chunk says what its filter thinks of the prompt, and neither the id nor the model.
+        let is_nameless = chunk.id.is_empty() && chunk.model.is_empty() && chunk.choices.is_empty();
+        if !self.started && !is_nameless {
             self.started = true;
             self.id.clone_from(&chunk.id);
             out.push(Event::Start { id: chunk.id, model: chunk.model, created: chunk.created });

@@ -152,7 +152,7 @@ fn finish(reason: Option<String>, called: bool) -> Finish {
         | "IMAGE_PROHIBITED_CONTENT"
         | "IMAGE_RECITATION"
         | "MODEL_ARMOR" => Finish::Filter,
-        "MALFORMED_FUNCTION_CALL" => Finish::MalformedCall,
+        "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" | "TOO_MANY_TOOL_CALLS" => Finish::MalformedCall,
         _ if called => Finish::ToolCall,
         "STOP" | "FINISH_REASON_UNSPECIFIED" | "" => Finish::Stop,
         _ => Finish::Other(reason),

@@ -10,8 +10,7 @@ use super::super::{
     types::Usage,
 };
 use crate::{
-    citations,
-    error::Code,
+    citations, error,
     ir::{self, BlockKind, Delta, Event, Family, Finish, State},
     names,
 };
@@ -335,11 +334,7 @@ fn kind_of_code(code: Option<&str>) -> &'static str {
         "api_error",
     ];
     let code = code.unwrap_or_default();
-    let ours = [Code::RateLimitExceeded, Code::UpstreamTimeout, Code::ContextLengthExceeded, Code::BudgetExceeded, Code::InvalidRequest];
-    OWN.into_iter()
-        .find(|own| *own == code)
-        .or_else(|| ours.into_iter().find(|c| c.as_str() == code).map(|c| kind_of_status(c.status())))
-        .unwrap_or("api_error")
+    OWN.into_iter().find(|own| *own == code).unwrap_or_else(|| kind_of_status(error::status_of(code).unwrap_or(500)))
 }
 
 fn frame(out: &mut Vec<u8>, name: &str, data: &impl Serialize) {
