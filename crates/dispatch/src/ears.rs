@@ -1,7 +1,7 @@
 //! Those who hear a translated answer before the client does.
 
 use journey::{Operation, Request};
-use wire::{AnswerLosses, ir::Event, losses::Losses, tap::Seen};
+use wire::{AnswerLosses, ToolNames, ir::Event, losses::Losses, tap::Seen};
 
 use crate::{letter::Translation, luggage::Sealer, memory::Listener, run::Dispatch};
 
@@ -11,17 +11,18 @@ pub(crate) struct Ears {
     sealer: Sealer,
     losses: AnswerLosses,
     seen: Seen,
+    names: ToolNames,
 }
 
 impl Ears {
     /// For the answer to a translated request.
     pub(crate) fn new(d: &Dispatch<'_>, request: &Request, translation: Translation) -> Self {
-        let Translation { wire, scope, context, .. } = translation;
+        let Translation { wire, scope, context, names, .. } = translation;
         let caller = request.operation.dialect();
         let sealer = Sealer::new(caller, wire, &scope.origin);
         let listener = Listener::new(d.memory.clone(), scope, context);
         let losses = if request.operation == Operation::Completions { AnswerLosses::for_completions() } else { AnswerLosses::new(caller) };
-        Self { listener, sealer, losses, seen: Seen::default() }
+        Self { listener, sealer, losses, seen: Seen::default(), names }
     }
 
     /// Keeps what the next turn will need, notes what is said and what gets lost, and seals what only its maker understands.
@@ -36,6 +37,7 @@ impl Ears {
                     *id = uuid::Uuid::now_v7().simple().to_string();
                 }
             }
+            self.names.restore(event);
             self.listener.hear(event);
             self.losses.event(event);
             self.seen.note(event);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use journey::{Far, Forwarded, Operation, Request};
 use upstream::Account;
-use wire::{Code, Dialect, Failure, capsule, head::Edits, ir::Reasoning, json, losses::Losses};
+use wire::{Code, Dialect, Failure, ToolNames, capsule, head::Edits, ir::Reasoning, json, losses::Losses};
 
 use crate::{
     luggage::{origin, unseal},
@@ -35,7 +35,14 @@ impl Address<'_> {
 
     /// What it takes to read an answer that is in the caller's dialect already.
     pub(crate) fn plain(&self) -> Translation {
-        Translation { wire: self.wire, scope: self.scope(), context: Context::default(), far: None, choices: 1 }
+        Translation {
+            wire: self.wire,
+            scope: self.scope(),
+            context: Context::default(),
+            far: None,
+            choices: 1,
+            names: ToolNames::default(),
+        }
     }
 
     /// Tokens that the model writes at most, where the operator said so of one of its names.
@@ -57,6 +64,8 @@ pub(crate) struct Translation {
     pub(crate) far: Option<Arc<Far>>,
     /// How many answers were asked for.
     pub(crate) choices: u32,
+    /// Functions whose names were too long for the wire.
+    pub(crate) names: ToolNames,
 }
 
 /// A body for a wire.
@@ -156,6 +165,7 @@ impl Letter {
             context = to.d.memory.context(&inner.messages);
             to.d.memory.restore(&scope, &mut inner);
         }
+        let names = ToolNames::fit(&mut inner, to.wire);
         let mut body = to.wire.encode_request_within(&inner, to.output_max(request.model()), &mut losses);
         if let Some(account) = to.account {
             account.fit(to.wire, &inner.reasoning, &mut body, &mut losses);
@@ -167,7 +177,7 @@ impl Letter {
         let is_foreign = dialect != Some(to.wire);
         let strip_usage = !is_foreign && inner.stream_usage && !request.head.include_usage && to.wire == Dialect::Chat;
         let choices = body["n"].as_u64().and_then(|n| n.try_into().ok()).unwrap_or(1);
-        let translation = (is_foreign || only_streams).then_some(Translation { wire: to.wire, scope, context, far: None, choices });
+        let translation = (is_foreign || only_streams).then_some(Translation { wire: to.wire, scope, context, far: None, choices, names });
         Ok(Self { path: Self::path(request, to), body: json::text(&body).into(), strip_usage, translation, losses })
     }
 }

@@ -15,4 +15,4 @@ pub mod schema;
 pub mod stream;
 pub mod types;
 
-pub(crate) use self::encode::answer::is_reason;
+pub(crate) use self::{encode::answer::is_reason, names::is_cut};

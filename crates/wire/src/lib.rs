@@ -29,7 +29,9 @@ pub mod responses;
 pub mod sse;
 pub mod tap;
 pub mod tokenize;
+mod tool_names;
 
 pub use answer_losses::AnswerLosses;
 pub use dialect::Dialect;
 pub use error::{Code, Failure};
+pub use tool_names::ToolNames;

@@ -165,6 +165,29 @@ async fn a_turn_of_calls_that_lost_its_thoughts_goes_on_without_thinking() {
 }
 
 #[tokio::test]
+async fn a_long_name_of_a_function_is_shortened_and_comes_back() {
+    let name = format!("mcp__{}", "forecast_".repeat(12));
+    let ask = async |called: &str| {
+        let call = json!({"id": "call_1", "type": "function", "function": {"name": called, "arguments": "{}"}});
+        let upstream = FakeUpstream::start(Script::always(Reply::json(
+            &json!({"id": "c", "object": "chat.completion", "created": 5, "model": "gpt-mock",
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": null, "tool_calls": [call]}, "finish_reason": "tool_calls"}]}),
+        )));
+        let body = json!({"model": "gpt-mock", "max_tokens": 64, "messages": [{"role": "user", "content": "Look."}],
+            "tools": [{"name": name, "input_schema": {"type": "object"}}], "tool_choice": {"type": "tool", "name": name}});
+        let answer = house(&upstream).ask(Method::POST, "/v1/messages").json(&body).send().await;
+        assert_eq!(answer.header("x-llm-router-fidelity"), "exact");
+        (got(&upstream).await, answer.json())
+    };
+    let (sent, _) = ask("other").await;
+    let short = sent["tools"][0]["function"]["name"].as_str().unwrap();
+    assert!(short.len() == 64 && short.starts_with("mcp__forecast_"), "{sent}");
+    assert_eq!(sent["tool_choice"]["function"]["name"], short);
+    let (_, answer) = ask(short).await;
+    assert_eq!(answer["content"][0]["name"], name.as_str());
+}
+
+#[tokio::test]
 async fn what_is_lost_is_said_recorded_and_refused_where_asked() {
     let upstream = FakeUpstream::start(Script::always(Reply::json(&said("Hi."))));
     let router = house(&upstream);

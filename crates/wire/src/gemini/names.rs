@@ -28,6 +28,11 @@ pub(super) fn write_name(name: &str) -> (String, bool) {
     (out, is_cut)
 }
 
+/// Whether a name is too long to come back.
+pub(crate) fn is_cut(name: &str) -> bool {
+    write_name(name).1
+}
+
 /// The name that [`write_name`] was given.
 pub(super) fn read_name(name: String) -> String {
     let Some(escaped) = name.strip_prefix(ESCAPED) else { return name };

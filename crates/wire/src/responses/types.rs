@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     chat::types as chat,
     ir::{self, Finish},
+    names,
 };
 
 /// Token counts as Responses gives them: `input_tokens` includes cached, `output_tokens` includes reasoning
@@ -153,13 +154,11 @@ pub(super) fn call_id(id: &str) -> String {
     if id.len() <= CALL_ID_BYTES_MAX {
         return id.to_owned();
     }
-    // FNV-1a: short, without a dependency, the same everywhere.
-    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let mut head = CALL_ID_BYTES_MAX - 17;
     while !id.is_char_boundary(head) {
         head -= 1;
     }
-    format!("{}_{hash:016x}", &id[..head])
+    format!("{}_{:016x}", &id[..head], names::hash(id))
 }
 
 /// `data:image/png;base64,…` → (`image/png`, bytes as base64).
