@@ -310,7 +310,7 @@ impl<'a> Exchange<'a> {
         match (&self.translation, self.request.operation) {
             (Some(translation), _) => Lens::Spoken(translation.wire),
             (None, Operation::Generate(_)) if self.request.in_path.as_ref().is_some_and(|p| p.as_array) => Lens::Bytes,
-            (None, Operation::Generate(dialect)) => Lens::Spoken(dialect),
+            (None, Operation::Generate(dialect)) => Lens::Untouched(dialect),
             (None, _) => Lens::Frames,
         }
     }

@@ -15,8 +15,10 @@ const HELD_BYTES_MAX: usize = 64 << 10;
 /// How a stream is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lens {
-    /// A generation on this wire.
+    /// A generation on this wire, to be translated.
     Spoken(Dialect),
+    /// A generation on this wire that goes on as it is, also where it could not be translated.
+    Untouched(Dialect),
     /// Server-sent events of any other kind: the first that is no error says something.
     Frames,
     /// Bytes of any kind: the first say something.
@@ -70,6 +72,7 @@ pub(crate) enum Look {
 /// Holds the beginning of a stream.
 pub(crate) struct Probe {
     reader: Reader,
+    is_untouched: bool,
     held: BytesMut,
     /// The only piece so far, which is the usual case.
     only: Option<Bytes>,
@@ -78,11 +81,11 @@ pub(crate) struct Probe {
 impl Probe {
     pub(crate) fn new(lens: Lens) -> Self {
         let reader = match lens {
-            Lens::Spoken(dialect) => Reader::Spoken(Box::new(Decoder::new(dialect)), Vec::new()),
+            Lens::Spoken(dialect) | Lens::Untouched(dialect) => Reader::Spoken(Box::new(Decoder::new(dialect)), Vec::new()),
             Lens::Frames => Reader::Frames(SseReader::new()),
             Lens::Bytes => Reader::Bytes,
         };
-        Self { reader, held: BytesMut::new(), only: None }
+        Self { reader, is_untouched: matches!(lens, Lens::Untouched(_)), held: BytesMut::new(), only: None }
     }
 
     /// Takes the next piece.
@@ -90,7 +93,7 @@ impl Probe {
         let look = match &mut self.reader {
             Reader::Bytes => Look::Begun,
             Reader::Spoken(decoder, events) => match decoder.feed(&piece, events) {
-                Ok(()) => spoken(events),
+                Ok(()) => spoken(events, self.is_untouched),
                 // Too long to be read is not too long to be passed on.
                 Err(_) => Look::Begun,
             },
@@ -115,7 +118,7 @@ impl Probe {
                 events.retain(|event| !event.is_cut());
                 // A last frame without its end is whole only where it says that it is the last.
                 let is_whole = events.iter().any(|event| matches!(event, Event::Finish { .. } | Event::End | Event::Failed { .. }));
-                if is_whole { spoken(events) } else { Look::More }
+                if is_whole { spoken(events, self.is_untouched) } else { Look::More }
             }
             Reader::Frames(reader) => {
                 let mut look = Look::More;
@@ -143,8 +146,10 @@ impl Probe {
 }
 
 /// The first event that decides.
-fn spoken(events: &mut Vec<Event>) -> Look {
+fn spoken(events: &mut Vec<Event>, is_untouched: bool) -> Look {
     let look = events.drain(..).find_map(|event| match event {
+        // Not being understood is no failure where nobody has to.
+        Event::Failed { code: Some(code), .. } if is_untouched && code == Event::UNREADABLE => Some(Look::Begun),
         Event::Failed { message, code } => Some(Look::Failed(Said { message, code })),
         Event::Finish { reason: Finish::MalformedCall, .. } => {
             Some(Look::Failed(Said { message: "the model wrote a tool call that cannot be read".to_owned(), code: None }))
@@ -237,6 +242,16 @@ mod tests {
         assert_eq!(look(Lens::Frames, &[overloaded]).0, said("Overloaded", Some("overloaded_error")));
         assert_eq!(look(Lens::Spoken(Dialect::Chat), &[WORD, FAILED]).0, Look::Begun, "after the first word it is too late");
         assert_eq!(look(Lens::Frames, &["event: error\ndata: boom\n\n"]).0, said("the upstream reported an error", None));
+    }
+
+    #[test]
+    fn what_cannot_be_translated_goes_on_where_it_need_not_be() {
+        for odd in ["{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\\ud83d\"}}]}", "{\"choices\":[{\"index\":\"none\"}]}"] {
+            let frame = format!("data: {odd}\n\n");
+            assert_eq!(look(Lens::Untouched(Dialect::Chat), &[&frame]), (Look::Begun, frame.clone()));
+            assert!(matches!(look(Lens::Spoken(Dialect::Chat), &[&frame]).0, Look::Failed(_)), "{odd}");
+        }
+        assert!(matches!(look(Lens::Untouched(Dialect::Chat), &["data: <html>\n\n"]).0, Look::Failed(_)));
     }
 
     #[test]

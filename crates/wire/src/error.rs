@@ -106,7 +106,7 @@ pub(crate) fn status_of(code: &str) -> Option<u16> {
         "budget_exceeded" => 402,
         "PERMISSION_DENIED" | "permission_error" => 403,
         "NOT_FOUND" => 404,
-        Event::TRUNCATED | "upstream_error" | "node_lost" => 502,
+        Event::TRUNCATED | Event::UNREADABLE | "upstream_error" | "node_lost" => 502,
         other => return other.parse().ok().filter(|status| (400..600).contains(status)),
     })
 }

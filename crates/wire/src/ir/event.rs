@@ -53,6 +53,8 @@ pub enum Event {
 impl Event {
     /// The code of a stream that ended before its end mark.
     pub const TRUNCATED: &'static str = "stream_truncated";
+    /// The code of a stream with a frame that is JSON, and cannot be translated.
+    pub const UNREADABLE: &'static str = "stream_unreadable";
 
     /// Whether it says no more than that the stream ended before its end mark: the connection has its own words for that.
     pub fn is_cut(&self) -> bool {

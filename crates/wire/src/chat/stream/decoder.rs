@@ -182,7 +182,10 @@ impl Decoder {
             return self.chunk(chunk, Vec::new(), out);
         }
         let Ok(mut value) = serde_json::from_str::<Value>(&event.data) else {
-            self.fail("the upstream sent a frame that is not JSON".to_owned(), None, out);
+            // Half a surrogate pair is legal there, and no text here.
+            let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&event.data).is_ok();
+            let what = if is_json { "with text that is not Unicode" } else { "that is not JSON" };
+            self.fail(format!("the upstream sent a frame {what}"), is_json.then(|| Event::UNREADABLE.to_owned()), out);
             return;
         };
         // vLLM's own shape has the error's members at the top.
@@ -199,7 +202,7 @@ impl Decoder {
         let rare = Rare::of(&mut value);
         match serde_json::from_value::<ChatChunk>(value) {
             Ok(chunk) => self.chunk(chunk, rare, out),
-            Err(e) => self.fail(format!("the upstream sent a frame of another shape: {e}"), None, out),
+            Err(e) => self.fail(format!("the upstream sent a frame of another shape: {e}"), Some(Event::UNREADABLE.to_owned()), out),
         }
     }
 
