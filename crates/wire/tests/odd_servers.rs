@@ -14,11 +14,12 @@ fn whole(answer: &Value) -> Vec<Event> {
 }
 
 fn streamed(frames: &[Value]) -> Vec<Event> {
-    let mut text: String = frames.iter().map(|frame| format!("data: {frame}\n\n")).collect();
-    text.push_str("data: [DONE]\n\n");
     let mut decoder = Decoder::new(Dialect::Chat);
     let mut events = Vec::new();
-    decoder.feed(text.as_bytes(), &mut events).unwrap();
+    let frames = frames.iter().map(Value::to_string).chain(["[DONE]".to_owned()]);
+    for frame in frames {
+        decoder.feed(format!("data: {frame}\n\n").as_bytes(), &mut events).expect("short");
+    }
     decoder.finish(&mut events);
     events
 }
