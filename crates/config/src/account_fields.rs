@@ -122,10 +122,13 @@ pub(crate) fn read(fields: &Fields, origin: AccountOrigin, around: &Surroundings
     let provider: Option<String> = fields.either("provider", "backend_type")?;
     let provider = provider.unwrap_or_else(|| if service { "custom" } else { "openai" }.to_owned());
     let name: String = fields.optional("name")?.unwrap_or_else(|| provider.clone());
-    let models: Vec<String> = fields.optional("models")?.unwrap_or_default();
+    let said: Option<Vec<String>> = fields.optional("models")?;
+    // An empty list is any name, also beside a map; of an account that has nothing but a map only its names are known.
+    let is_any = said.as_ref().is_some_and(Vec::is_empty);
+    let models = said.unwrap_or_default();
     let model_map = fields.texts("model_map")?;
     let open = if service { Reach::Discovered } else { Reach::Any };
-    let reach = if models.is_empty() && model_map.is_empty() { open } else { Reach::Listed };
+    let reach = if models.is_empty() && (is_any || model_map.is_empty()) { open } else { Reach::Listed };
     let credential = Credential::read(fields, &provider, around)?;
     let enabled = fields.optional("enabled")?.unwrap_or(true);
     if let (None, Some(variable), AccountAuth::ApiKey, true) = (&credential.api_key, &credential.variable, credential.mode, enabled) {

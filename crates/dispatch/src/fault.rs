@@ -97,7 +97,14 @@ pub(crate) fn conclusion(faults: &[Fault], model: &str) -> Failure {
         all => format!("all {} attempts failed; the last: {}", all.len(), last.told()),
     };
     let wait = called.iter().filter_map(|f| f.retry_after).min();
-    let attempts: Vec<Value> = faults.iter().map(|f| json!({"target": &*f.target, "status": f.status, "error": f.told()})).collect();
+    let attempt = |f: &Fault| {
+        let mut attempt = json!({"target": &*f.target, "status": f.status, "error": f.told()});
+        if f.obstacle.is_some() {
+            attempt["skipped"] = true.into();
+        }
+        attempt
+    };
+    let attempts: Vec<Value> = faults.iter().map(attempt).collect();
     let mut details = Map::new();
     if let Some(status) = last.status {
         details.insert("upstream_status".to_owned(), status.into());

@@ -140,7 +140,8 @@ pub fn failure(failure: &Failure, dialect: Dialect, request_id: &str) -> Respons
     failure_headers(failure, headers);
     put(headers, REQUEST_ID, request_id);
     if let Some(attempts) = failure.details.get("attempts").and_then(serde_json::Value::as_array) {
-        put(headers, ATTEMPTS, &attempts.len().to_string());
+        let asked = attempts.iter().filter(|attempt| attempt.get("skipped").is_none()).count();
+        put(headers, ATTEMPTS, &asked.to_string());
     }
     response
 }

@@ -366,6 +366,10 @@ async fn called(shard: &Arc<Shard>, hall: Hall, peer: Peer, request_id: Arc<str>
 
 /// The body in memory, or a form that is passed on as it comes.
 async fn payload(operation: Operation, headers: &HeaderMap, body: Incoming, limits: Limits) -> Result<(Bytes, Option<Upload>), Failure> {
+    if let Some(coding) = headers.get(header::CONTENT_ENCODING).filter(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let message = format!("the body's `content-encoding` {coding:?} is not taken: send it uncompressed");
+        return Err(refuse_large(headers, body, Failure::new(Code::UnsupportedMediaType, message)).await);
+    }
     let form = headers.get(header::CONTENT_TYPE).filter(|_| operation == Operation::Other);
     let Some((kind, scanner)) = form.and_then(|kind| Some((kind, Scanner::of(kind.to_str().ok()?)?))) else {
         return Ok((body_of(headers, body, limits.body_bytes_max).await?, None));

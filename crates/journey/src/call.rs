@@ -8,7 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
-use wire::{Dialect, Failure, dialect::Encoder, head::Head, ir, preferences::Preferences};
+use serde::de::DeserializeOwned;
+use wire::{Dialect, Failure, dialect::Encoder, head::Head, ir, preferences::MaxPrice};
 
 use crate::upload::Upload;
 
@@ -16,6 +17,11 @@ use crate::upload::Upload;
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 // A name that stands here is read, checked and hashed when the program is built, not with each request.
+static MODELS: HeaderName = HeaderName::from_static("x-llm-router-models");
+static SORT: HeaderName = HeaderName::from_static("x-llm-router-sort");
+static MAX_PRICE: HeaderName = HeaderName::from_static("x-llm-router-max-price");
+static DATA_COLLECTION: HeaderName = HeaderName::from_static("x-llm-router-data-collection");
+static REQUIRE_PARAMETERS: HeaderName = HeaderName::from_static("x-llm-router-require-parameters");
 static TIMEOUT_MS: HeaderName = HeaderName::from_static("x-llm-router-timeout-ms");
 static STRICT: HeaderName = HeaderName::from_static("x-llm-router-strict");
 static ORDER: HeaderName = HeaderName::from_static("x-llm-router-order");
@@ -171,17 +177,17 @@ impl Request {
             head.model = Some(in_path.model.clone()).filter(|m| !m.is_empty());
             head.stream = in_path.stream;
         }
-        let text = |name: &HeaderName| call.headers.get(name).and_then(|v| v.to_str().ok());
-        let flag = |name: &HeaderName| text(name).map(|v| v == "true" || v == "1");
-        preferences_of(&mut head, text);
+        let controls = Controls(&call.headers);
+        controls.add_to(&mut head)?;
+        let resume = controls.text(&RESUME).map(|v| v == "true" || v == "1");
         let requires_all = head.preferences.as_ref().and_then(|p| p.require_parameters) == Some(true);
         Ok(Self {
             operation: call.operation,
             in_path: call.in_path.clone(),
             forwarded: call.forwarded.clone(),
-            timeout_ms: head.timeout_ms.or_else(|| text(&TIMEOUT_MS)?.parse().ok()),
-            strict: head.strict || requires_all || flag(&STRICT) == Some(true),
-            resume: if head.stream { flag(&RESUME) } else { None },
+            timeout_ms: head.timeout_ms,
+            strict: head.strict || requires_all,
+            resume: resume.filter(|_| head.stream),
             head,
             body: call.body.clone(),
             upload: call.upload.clone(),
@@ -235,24 +241,68 @@ impl Request {
     }
 }
 
-/// The nested controls of `provider`, flat by their last word as headers; what the body says wins.
-fn preferences_of<'a>(head: &mut Head, text: impl Fn(&HeaderName) -> Option<&'a str>) {
-    let list = |name: &HeaderName| -> Vec<String> {
-        let names = text(name).unwrap_or_default().split(',').map(str::trim).filter(|n| !n.is_empty());
+/// A caller's controls as headers: those of the body, and the nested ones of `provider` flat by their last word.
+struct Controls<'a>(&'a HeaderMap);
+
+impl<'a> Controls<'a> {
+    /// An empty one says nothing.
+    fn text(&self, name: &HeaderName) -> Option<&'a str> {
+        self.0.get(name).and_then(|v| v.to_str().ok()).map(str::trim).filter(|text| !text.is_empty())
+    }
+
+    fn list(&self, name: &HeaderName) -> Vec<String> {
+        let names = self.text(name).unwrap_or_default().split(',').map(str::trim).filter(|n| !n.is_empty());
         names.map(str::to_owned).collect()
-    };
-    let said =
-        [(&ORDER, (|p| &mut p.order) as fn(&mut Preferences) -> &mut Vec<String>), (&ONLY, |p| &mut p.only), (&IGNORE, |p| &mut p.ignore)];
-    for (name, place) in said {
-        let names = list(name);
-        if !names.is_empty() {
-            let place = place(head.preferences.get_or_insert_default());
+    }
+
+    /// One that cannot be read is refused: a wish that nobody hears is not kept.
+    fn read<T>(&self, name: &HeaderName, form: &str, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Failure> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let failure = || Failure::invalid(name.as_str(), format!("`{name}` must be {form}, not {text:?}"));
+        read(text).map(Some).ok_or_else(failure)
+    }
+
+    fn flag(&self, name: &HeaderName) -> Result<Option<bool>, Failure> {
+        self.read(name, "true or false", |text| match text {
+            "true" | "1" => Some(true),
+            "false" | "0" => Some(false),
+            _ => None,
+        })
+    }
+
+    fn word<T: DeserializeOwned>(&self, name: &HeaderName, form: &str) -> Result<Option<T>, Failure> {
+        self.read(name, form, |text| serde_json::from_value(text.into()).ok())
+    }
+
+    /// What the body says wins.
+    fn add_to(&self, head: &mut Head) -> Result<(), Failure> {
+        // Most callers have none.
+        if !self.0.keys().any(|name| name.as_str().starts_with("x-llm-router-")) {
+            return Ok(());
+        }
+        if head.models.is_empty() {
+            head.models = self.list(&MODELS);
+        }
+        let milliseconds = self.read(&TIMEOUT_MS, "a whole number of milliseconds", |text| text.parse().ok())?;
+        head.timeout_ms = head.timeout_ms.or(milliseconds);
+        head.strict |= self.flag(&STRICT)? == Some(true);
+        let mut said = head.preferences.take().unwrap_or_default();
+        for (name, place) in [(&ORDER, &mut said.order), (&ONLY, &mut said.only), (&IGNORE, &mut said.ignore)] {
             if place.is_empty() {
-                *place = names;
+                *place = self.list(name);
             }
         }
-    }
-    if let Some(text) = text(&ALLOW_FALLBACKS) {
-        head.preferences.get_or_insert_default().allow_fallbacks.get_or_insert(text != "false" && text != "0");
+        said.allow_fallbacks = said.allow_fallbacks.or(self.flag(&ALLOW_FALLBACKS)?);
+        said.require_parameters = said.require_parameters.or(self.flag(&REQUIRE_PARAMETERS)?);
+        said.sort = said.sort.or(self.word(&SORT, "price, latency or throughput")?);
+        said.data_collection = said.data_collection.or(self.word(&DATA_COLLECTION, "allow or deny")?);
+        let dollars = "dollars for a million tokens, or an object of `prompt` and `completion`";
+        let price = self.read(&MAX_PRICE, dollars, |text| match text.parse::<f64>() {
+            Ok(most) => (most >= 0.0).then_some(MaxPrice { prompt: Some(most), completion: Some(most) }),
+            Err(_) => serde_json::from_str(text).ok(),
+        })?;
+        said.max_price = said.max_price.or(price);
+        head.preferences = Some(said);
+        Ok(())
     }
 }

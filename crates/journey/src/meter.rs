@@ -201,11 +201,11 @@ impl Meter {
             receipt.outcome = Outcome::Success;
         }
         receipt.usage = seen.usage.or(receipt.usage);
-        if !seen.done && seen.frames > 0 {
+        if !seen.done && seen.tokens > 0 {
             let said = seen.usage.unwrap_or_default();
             let guess = Usage { in_fresh: Some(receipt.bytes_in.div_ceil(4)), ..Usage::default() };
             let input = if said.input() == 0 { guess } else { said };
-            let out_text = Some(said.out_text.unwrap_or(0).max(seen.frames.saturating_sub(said.out_reasoning.unwrap_or(0))));
+            let out_text = Some(said.out_text.unwrap_or(0).max(seen.tokens.saturating_sub(said.out_reasoning.unwrap_or(0))));
             receipt.usage = Some(Usage { out_text, out_reasoning: said.out_reasoning, ..input });
             receipt.usage_is_estimated = true;
         }

@@ -59,7 +59,15 @@ pub fn prefer(map: &Map, figures: &dyn Figures, candidates: Vec<Candidate>, want
     }
     left.sort_by_key(|c| place(map, &wanted.order, c).unwrap_or(usize::MAX));
     if wanted.allow_fallbacks == Some(false) {
-        left.truncate(1);
+        // Those that are named may stand in for each other; without names only the first may answer.
+        if wanted.order.is_empty() {
+            left.truncate(1);
+        }
+        left.retain(|c| wanted.order.is_empty() || is_named(&wanted.order, c));
+        if left.is_empty() {
+            let message = "`provider.order` names no account for this model, and `allow_fallbacks` is false";
+            return Err(Failure::new(Code::ModelNotFound, message).at("provider.order"));
+        }
     }
     Ok(left)
 }
@@ -156,6 +164,8 @@ mod tests {
             (r#"{"only": ["y"]}"#, "bc"),
             (r#"{"ignore": ["b", "x"]}"#, "c"),
             (r#"{"order": ["b"], "allow_fallbacks": false}"#, "b"),
+            (r#"{"order": ["c", "b"], "allow_fallbacks": false}"#, "cb"),
+            (r#"{"allow_fallbacks": false}"#, "a"),
             (r#"{"sort": "latency"}"#, "cab"),
             (r#"{"sort": "throughput"}"#, "bac"),
             (r#"{"sort": "price"}"#, "bac"),
@@ -165,6 +175,7 @@ mod tests {
             assert_eq!(chosen(wanted), Ok(left.to_owned()), "{wanted}");
         }
         assert_eq!(chosen(r#"{"only": ["nobody"]}"#), Err(Code::ModelNotFound));
+        assert_eq!(chosen(r#"{"order": ["nobody"], "allow_fallbacks": false}"#), Err(Code::ModelNotFound), "not some other account");
         assert_eq!(chosen(r#"{"max_price": {"prompt": 0.5}}"#), Err(Code::ModelNotFound));
         assert_eq!(chosen(r#"{"data_collection": "deny"}"#), Err(Code::UnsupportedParameter));
     }

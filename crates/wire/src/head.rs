@@ -160,6 +160,7 @@ impl Head {
         let options: Option<crate::chat::types::StreamOptions> =
             typed(members.stream_options, "stream_options", "an object such as {\"include_usage\": true}")?;
         let messages = members.messages.as_deref().map(check_messages).transpose()?;
+        let is_padded = model.as_ref().is_some_and(|m| m.trim().len() < m.len());
         let controls = [members.models, members.provider, members.route, members.cache, members.timeout_ms, members.guardrails];
         Ok(Self {
             model: model.map(|m| m.trim().to_owned()).filter(|m| !m.is_empty()),
@@ -179,7 +180,8 @@ impl Head {
             metadata: members.metadata.map(span),
             model_at: members.model.map(span),
             stream_options_at: members.stream_options.map(span),
-            is_renamed: false,
+            // What goes on is what was looked up.
+            is_renamed: is_padded,
             has_controls: controls.iter().any(Option::is_some),
         })
     }

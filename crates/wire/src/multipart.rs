@@ -60,7 +60,10 @@ impl Scanner {
         if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
             return None;
         }
-        let boundary = parameter(parameters, "boundary").filter(|b| !b.is_empty() && b.len() <= BOUNDARY_BYTES_MAX);
+        let boundary = parameters_of(parameters)
+            .into_iter()
+            .find_map(|(name, value)| (name == "boundary").then_some(value))
+            .filter(|b| !b.is_empty() && b.len() <= BOUNDARY_BYTES_MAX);
         Some(boundary.map(|b| Self::new(&b)).ok_or_else(|| {
             Failure::new(Code::InvalidRequest, format!("the form has no boundary of 1 to {BOUNDARY_BYTES_MAX} bytes in its `content-type`"))
         }))
@@ -115,7 +118,7 @@ impl Scanner {
                             Ok(named)
                         };
                     };
-                    let is_model = is_model(&self.held[..end]);
+                    let is_model = is_model(&self.held[..end])?;
                     if is_model && std::mem::replace(&mut self.is_named, true) {
                         return Err(Failure::invalid("model", "the form has the field `model` twice"));
                     }
@@ -164,42 +167,60 @@ fn no_name() -> Failure {
     )
 }
 
-/// Whether the head of a part is that of the field `model`.
-fn is_model(head: &[u8]) -> bool {
-    let Ok(head) = std::str::from_utf8(head) else { return false };
-    let disposition = head.split("\r\n").find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
-    });
-    let parameters = disposition.and_then(|value| value.split_once(';')).map_or("", |(_, parameters)| parameters);
-    parameter(parameters, "name").as_deref() == Some("model")
+/// Whether the head of a part is that of the field `model` to any server that reads it: an upstream must not find a model that was not looked at
+/// here.
+fn is_model(head: &[u8]) -> Result<bool, Failure> {
+    // A line that begins with a blank goes on with the one before.
+    let head = String::from_utf8_lossy(head).replace("\r\n", "\n").replace("\n ", " ").replace("\n\t", " ");
+    let mut is_model = false;
+    for line in head.split(['\n', '\r']) {
+        let Some((name, value)) = line.split_once(':') else { continue };
+        if !name.trim().eq_ignore_ascii_case("content-disposition") {
+            continue;
+        }
+        for (name, value) in parameters_of(value.split_once(';').map_or("", |(_, parameters)| parameters)) {
+            if name.starts_with("name*") {
+                return Err(invalid(
+                    "a field of the form is named by `name*`, which forms must not use (RFC 7578, 4.2): only `name` is read",
+                ));
+            }
+            is_model |= name == "name" && value.trim() == "model";
+        }
+    }
+    Ok(is_model)
 }
 
-/// A parameter of a header, quoted or not.
-fn parameter(text: &str, wanted: &str) -> Option<String> {
+/// The parameters of a header, quoted or not, up to one that cannot be read; names in lower case.
+fn parameters_of(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
     let mut rest = text;
-    loop {
-        rest = rest.trim_start_matches([';', ' ', '\t']);
-        let (name, after) = rest.split_once('=')?;
+    while let Some((name, after)) = rest.split_once('=') {
+        let after = after.trim_start();
         let (value, left) = if let Some(quoted) = after.strip_prefix('"') {
-            let mut value = String::new();
-            let mut chars = quoted.char_indices();
-            let end = loop {
-                match chars.next()? {
-                    (at, '"') => break at,
-                    (_, '\\') => value.push(chars.next()?.1),
-                    (_, other) => value.push(other),
-                }
-            };
+            let Some((value, end)) = unquoted(quoted) else { break };
             (value, &quoted[end + 1..])
         } else {
             let end = after.find(';').unwrap_or(after.len());
             (after[..end].trim().to_owned(), &after[end..])
         };
-        if name.trim().eq_ignore_ascii_case(wanted) {
-            return Some(value);
-        }
+        // One without a value may stand before.
+        let name = name.rsplit(';').next().unwrap_or_default().trim();
+        found.push((name.to_ascii_lowercase(), value));
         rest = left;
+    }
+    found
+}
+
+/// What stands before the next quotation mark, and where that is.
+fn unquoted(text: &str) -> Option<(String, usize)> {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    loop {
+        match chars.next()? {
+            (at, '"') => return Some((value, at)),
+            (_, '\\') => value.push(chars.next()?.1),
+            (_, other) => value.push(other),
+        }
     }
 }
 
@@ -226,6 +247,29 @@ mod tests {
             found = scanner.feed(piece)?.or(found);
         }
         Ok(found)
+    }
+
+    #[test]
+    fn no_server_finds_a_model_that_was_not_looked_at() {
+        for head in [
+            "name = \"model\"",
+            "Name=\"model\"",
+            "name= model ",
+            "filename; name=\"model\"",
+            "\r\n name=\"model\"",
+            "name=\"x\"\r\nContent-Disposition: form-data; name=\"model\"",
+            "name=\"x\"; name=\"model\"",
+        ] {
+            let form = format!("{}{}--x-yz--\r\n", part(head, "dear"), part("name=\"model\"", "cheap"));
+            assert!(scan(&form, 1000).unwrap_err().message.contains("twice"), "{head}");
+        }
+        let form = format!("{}{}--x-yz--\r\n", part("name*=utf-8''model", "dear"), part("name=\"model\"", "cheap"));
+        assert!(scan(&form, 1000).unwrap_err().message.contains("name*"));
+        // A name of a file in an old alphabet does not hide the name of the field.
+        let mut form = part("name=\"model\"; filename=\"?\"", "dear").replace('?', "\u{1}").into_bytes();
+        form.iter_mut().filter(|byte| **byte == 1).for_each(|byte| *byte = 0xe9);
+        form.extend_from_slice(b"--x-yz--\r\n");
+        assert_eq!(scanner().feed(&form).unwrap().map(|named| named.model), Some("dear".to_owned()));
     }
 
     #[test]

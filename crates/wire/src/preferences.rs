@@ -15,7 +15,7 @@ pub struct Preferences {
     /// Never tried.
     #[serde(default)]
     pub ignore: Vec<String>,
-    /// `false`: only the first choice is tried.
+    /// `false`: only those that `order` names are tried; without names only the first choice.
     #[serde(default)]
     pub allow_fallbacks: Option<bool>,
     #[serde(default)]

@@ -10,13 +10,44 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 
 use crate::{
-    chat::types::Usage,
+    chat::{self, types::Usage},
     dialect::{Decoder, Dialect},
     ir::{self, Event},
 };
 
 /// Longest frame that is held while its end has not come; beyond it frames pass unread.
 const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// Frames up to this length are not looked into for how much they say: the members around a text take about 200 bytes.
+const LONG_FRAME_BYTES: usize = 256;
+
+/// Tokens of a piece of text: what is said at all is one at least.
+fn guessed(text_bytes: usize) -> u64 {
+    (text_bytes as u64 / 4).max(1)
+}
+
+/// The length of what a chat or completion frame says.
+fn text_bytes(frame: &[u8]) -> usize {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Said {
+        choices: Vec<Choice>,
+    }
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Choice {
+        text: Option<String>,
+        delta: chat::types::Delta,
+    }
+    let said: Said = serde_json::from_slice(frame).unwrap_or_default();
+    let bytes = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let of_calls = |calls: &[chat::types::ToolCall]| calls.iter().map(|call| bytes(&call.function.arguments)).sum::<usize>();
+    let of_choice = |Choice { text, delta }: &Choice| {
+        let words = [text, &delta.content, &delta.refusal, &delta.reasoning_content, &delta.reasoning].map(bytes);
+        words.iter().sum::<usize>() + delta.tool_calls.as_deref().map_or(0, of_calls)
+    };
+    said.choices.iter().map(of_choice).sum()
+}
 
 /// What was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,8 +61,8 @@ pub struct Seen {
     pub done: bool,
     /// The message of an error inside the stream.
     pub error: Option<String>,
-    /// Data frames with content so far; about one token each.
-    pub frames: u64,
+    /// Tokens of the answer so far, guessed: one for each frame with content, and one for four bytes of a long text.
+    pub tokens: u64,
 }
 
 #[derive(Deserialize)]
@@ -74,7 +105,7 @@ pub fn whole(body: &[u8]) -> Option<Seen> {
     let answer = serde_json::from_slice::<Answer>(body).ok()?;
     let finish = answer.choices.and_then(|c| c.into_iter().next()?.finish_reason);
     let error = answer.error.filter(|e| !e.is_null()).map(|e| message_of(&e));
-    Some(Seen { usage: answer.usage.as_ref().map(ir::Usage::from_chat), model: answer.model, finish, done: true, error, frames: 0 })
+    Some(Seen { usage: answer.usage.as_ref().map(ir::Usage::from_chat), model: answer.model, finish, done: true, error, tokens: 0 })
 }
 
 /// Counts under any of the names that answers beyond generations have for them: OpenAI's pictures and transcripts, rerankers.
@@ -220,10 +251,10 @@ impl Seen {
         match event {
             Event::Usage(usage) => self.usage = Some(*usage),
             Event::Start { model, .. } => self.model = Some(model.clone()),
-            Event::Finish { reason, .. } => self.finish = Some(crate::chat::encode::finish(reason).to_owned()),
+            Event::Finish { reason, .. } => self.finish = Some(chat::encode::finish(reason).to_owned()),
             Event::End => self.done = true,
             Event::Failed { message, .. } => self.error = Some(message.clone()),
-            Event::Delta { .. } => self.frames += 1,
+            Event::Delta { delta, .. } => self.tokens += guessed(delta.text_bytes()),
             _ => {}
         }
     }
@@ -321,7 +352,7 @@ impl Frames {
             self.seen.done = true;
             return false;
         }
-        self.seen.frames += 1;
+        self.seen.tokens += if data.len() > LONG_FRAME_BYTES { guessed(text_bytes(data)) } else { 1 };
         let was_said = std::mem::take(&mut self.is_said);
         let may_end = may_end(data);
         let may_fail = || ERROR.find(data).is_some();
@@ -537,5 +568,17 @@ mod tests {
             prop_assert_eq!(seen.usage.map(|u| u.input() + u.output()), Some(5));
             prop_assert_eq!((seen.done, seen.finish.as_deref(), seen.error), (true, Some("stop"), None));
         }
+    }
+
+    #[test]
+    fn long_pieces_count_for_what_they_say() {
+        let frame = |text: &str| Bytes::from(format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n"));
+        for (text, tokens) in [("a".to_owned(), 1), ("a".repeat(4000), 1000)] {
+            let mut tap = Tap::new(Dialect::Chat, false);
+            tap.feed(frame(&text));
+            assert_eq!(tap.seen().tokens, tokens);
+        }
+        let event = |text: &str| Event::Delta { choice: 0, block: 0, delta: ir::Delta::Text(text.to_owned()) };
+        assert_eq!(Seen::of(&[event("a"), event(&"a".repeat(4000))]).tokens, 1001);
     }
 }

@@ -26,7 +26,7 @@ const NAME_BYTES_MAX: usize = 256;
 
 /// The body of `POST /api/api-keys`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct NewKey {
     pub name: String,
     pub expires_at: Option<String>,
@@ -41,7 +41,7 @@ pub struct NewKey {
 
 /// The body of `PUT /api/api-keys/{id}`: what it does not name stays as it is, and `null` takes a bound, a time or an owner away.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct ChangedKey {
     name: Option<String>,
     expires_at: Told<String>,

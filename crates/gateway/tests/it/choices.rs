@@ -110,6 +110,24 @@ async fn callers_choose_among_accounts() {
     let by_header = router.chat("m", json!({})).header("x-llm-router-order", "second").send().await;
     assert_eq!(by_header.header("x-llm-router-target"), "second");
 
+    for (name, value, status) in [
+        ("x-llm-router-data-collection", "deny", 400),
+        ("x-llm-router-data-collection", "perhaps", 400),
+        ("x-llm-router-sort", "beauty", 400),
+        ("x-llm-router-timeout-ms", "soon", 400),
+        ("x-llm-router-strict", "yes", 400),
+        ("x-llm-router-allow-fallbacks", "no", 400),
+        ("x-llm-router-max-price", "0.0001", 404),
+        ("x-llm-router-max-price", "cheap", 400),
+        ("x-llm-router-sort", "latency", 200),
+        ("x-llm-router-strict", "", 200),
+    ] {
+        let answer = router.chat("m", json!({})).header(name, value).send().await;
+        assert_eq!(answer.status, status, "{name}: {value}: {}", answer.text());
+    }
+    let other = router.chat("nosuch", json!({})).header("x-llm-router-models", "gone, m").send().await;
+    assert_eq!(other.status, 200, "{}", other.text());
+
     first.set_script(Script::always(Reply::error(503)));
     let alone = router.chat("m", json!({"provider": {"order": ["first"], "allow_fallbacks": false}})).send().await;
     assert_eq!(alone.status, 503, "{}", alone.text());

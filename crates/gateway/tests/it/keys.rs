@@ -161,3 +161,13 @@ async fn a_rotated_key_keeps_everything_but_its_secret() {
     assert_eq!(router.ask(Method::DELETE, &format!("/api/api-keys/{id}")).key(MASTER).send().await.status, 204);
     assert_eq!(router.ask(Method::POST, &format!("/api/api-keys/{id}/rotate")).key(MASTER).send().await.status, 404);
 }
+
+#[tokio::test]
+async fn a_restriction_that_nobody_knows_is_refused() {
+    let router = Setup::new().start();
+    for wrong in [json!({"name": "n", "enabled": false}), json!({"name": "n", "allowed_model": ["m"]}), json!({"name": "n", "mcp": {}})] {
+        let answer =
+            router.ask(Method::POST, "/api/api-keys").header("authorization", &format!("Bearer {MASTER}")).json(&wrong).send().await;
+        assert_eq!(answer.status, 400, "{wrong}: {}", answer.text());
+    }
+}

@@ -95,6 +95,16 @@ pub enum Delta {
     Citation(Box<Citation>),
 }
 
+impl Delta {
+    /// How many bytes of text it says.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Reasoning(text) | Self::Refusal(text) | Self::Arguments(text) => text.len(),
+            Self::State(_) | Self::Logprobs(_) | Self::Citation(_) => 0,
+        }
+    }
+}
+
 /// Boxed, because it is rare and large.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LogprobsBox(pub Box<Logprobs>);
