@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use fleet::{End, InFlight};
 use http_body::{Body, Frame};
-use journey::{BodyError, Far, Told, WentOn};
+use journey::{BodyError, Far, Late, Told, WentOn};
 use net::{IdleTimeout, ResponseBody};
 use tokio::time::{Instant, Sleep, sleep_until};
 use wire::{
@@ -49,7 +49,7 @@ impl Committed {
 
     fn too_late(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.end(End::Failed);
-        Poll::Ready(Some(Err("the request's time is over".into())))
+        Poll::Ready(Some(Err(Late("the request's time is over".to_owned()).into())))
     }
 }
 
@@ -72,8 +72,12 @@ impl Body for Committed {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                this.end(if error.timeout().is_some() { End::Failed } else { End::Broken });
-                Poll::Ready(Some(Err(error.into())))
+                let is_late = error.timeout().is_some();
+                // A node that says nothing any more is lost, not late.
+                let is_node = this.guard.is_some();
+                this.end(if is_late { End::Failed } else { End::Broken });
+                let error = if is_late && !is_node { Late(error.to_string()).into() } else { error.into() };
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(None) => {
                 this.end(End::Success);

@@ -16,6 +16,18 @@ use crate::{plan::When, receipt::Attempt};
 /// Why a streamed answer broke.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
+/// A streamed answer broke off because its time was over; the text says which.
+#[derive(Debug)]
+pub struct Late(pub String);
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Late {}
+
 /// Bytes of a streamed answer as the upstream sends them.
 pub type Stream = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send>>;
 

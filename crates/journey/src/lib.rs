@@ -15,7 +15,7 @@ mod upload;
 
 pub use call::{Call, Forwarded, InPath, Operation, REQUEST_ID, Request};
 pub use caller::{Caller, KeyRef, Scope, Scopes};
-pub use flow::{Body, BodyError, Flow, Served, Stream, Told, WentOn};
+pub use flow::{Body, BodyError, Flow, Late, Served, Stream, Told, WentOn};
 pub use kept::{BODY_BYTES_MAX, Far, Kept, Room, STREAM_BYTES_MAX, Said};
 pub use meter::{Closing, Meter, Source, Witness};
 pub use passage::Passage;

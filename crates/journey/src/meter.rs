@@ -15,7 +15,7 @@ use wire::{
 
 use crate::{
     call::Operation,
-    flow::{BodyError, Stream, Told},
+    flow::{BodyError, Late, Stream, Told},
     permit::Permit,
     receipt::{Outcome, Receipt},
 };
@@ -151,7 +151,11 @@ impl Meter {
                 let mut last = if is_inside_frame { Vec::from(b"\n\n") } else { Vec::new() };
                 let receipt = permit.receipt();
                 receipt.outcome = Outcome::Error;
-                let code = if receipt.node.is_some() { Code::NodeLost } else { Code::UpstreamError };
+                let code = match error {
+                    Some(error) if error.is::<Late>() => Code::UpstreamTimeout,
+                    _ if receipt.node.is_some() => Code::NodeLost,
+                    _ => Code::UpstreamError,
+                };
                 receipt.error_code = Some(code.as_str().to_owned());
                 last.extend_from_slice(&self.dialect.error_frame(&Failure::new(code, message), &receipt.request_id));
                 last.into()

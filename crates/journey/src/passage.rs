@@ -10,7 +10,7 @@ use http_body::{Body, Frame};
 use wire::{Code, tap::Tail};
 
 use crate::{
-    flow::{BodyError, Stream},
+    flow::{BodyError, Late, Stream},
     permit::Permit,
     receipt::Outcome,
 };
@@ -32,14 +32,13 @@ impl Passage {
         Self { stream, tail: Tail::default(), left: bytes, is_text, permit: Some(permit) }
     }
 
-    fn settle(&mut self, outcome: Outcome) {
+    fn settle(&mut self, error: Option<&BodyError>) {
         let Some(mut permit) = self.permit.take() else { return };
         let receipt = permit.receipt();
-        receipt.outcome = outcome;
+        receipt.outcome = if error.is_some() { Outcome::Error } else { Outcome::Success };
         receipt.usage = self.tail.usage();
-        if outcome == Outcome::Error {
-            receipt.error_code = Some(Code::UpstreamError.as_str().to_owned());
-        }
+        let code = |error: &BodyError| if error.is::<Late>() { Code::UpstreamTimeout } else { Code::UpstreamError };
+        receipt.error_code = error.map(|error| code(error).as_str().to_owned());
     }
 }
 
@@ -66,11 +65,11 @@ impl Body for Passage {
                     }
                     this.left = this.left.map(|left| left.saturating_sub(data.len() as u64));
                     if this.left == Some(0) {
-                        this.settle(Outcome::Success);
+                        this.settle(None);
                     }
                 }
-                Some(Err(_)) => this.settle(Outcome::Error),
-                None => this.settle(Outcome::Success),
+                Some(Err(error)) => this.settle(Some(error)),
+                None => this.settle(None),
             }
             return Poll::Ready(frame);
         }

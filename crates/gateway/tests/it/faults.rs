@@ -24,10 +24,14 @@ fn pair(first: Reply, more: Value) -> (FakeUpstream, FakeUpstream, Router) {
 
 /// One error event at the end, in the one shape, and no normal end; the events before it.
 fn assert_broken(text: &str) -> Vec<Value> {
+    assert_ended(text, "upstream_error")
+}
+
+fn assert_ended(text: &str, code: &str) -> Vec<Value> {
     let mut all: Vec<Value> =
         events(text).iter().map(|event| serde_json::from_str(event).unwrap_or_else(|e| panic!("{e}: {event:?} in {text:?}"))).collect();
     let last = all.pop().unwrap();
-    assert_eq!(last["error"]["code"], "upstream_error", "{text}");
+    assert_eq!(last["error"]["code"], code, "{text}");
     assert!(last["error"]["request_id"].is_string() && last["error"]["message"].is_string(), "{text}");
     assert!(all.iter().all(|event| event.get("error").is_none()), "{text}");
     assert!(!text.contains("[DONE]"), "{text}");
@@ -119,7 +123,7 @@ async fn silence_in_the_middle_is_an_error() {
     let more = json!({"timeouts": {"idle": "200ms"}});
     let (first, _second, router) = pair(Reply::events(FRAMES).stall_after(FRAMES[0].len() + 5), more);
     let answer = router.chat("gpt-mock", json!({"stream": true})).send().await;
-    assert_eq!(assert_broken(&answer.text()).len(), 1);
+    assert_eq!(assert_ended(&answer.text(), "upstream_timeout").len(), 1);
     soon("the upstream is left", first.hangup()).await;
 }
 
@@ -127,7 +131,7 @@ async fn silence_in_the_middle_is_an_error() {
 async fn the_deadline_ends_a_stream_that_drags_on() {
     let (first, _second, router) = pair(Reply::events(FRAMES).stall_after(FRAMES[0].len()), json!({}));
     let answer = router.chat("gpt-mock", json!({"stream": true, "timeout_ms": 300})).send().await;
-    assert_eq!(assert_broken(&answer.text()).len(), 1);
+    assert_eq!(assert_ended(&answer.text(), "upstream_timeout").len(), 1);
     soon("the upstream is left", first.hangup()).await;
 }
 
