@@ -113,7 +113,8 @@ impl Account {
     }
 }
 
-/// The upstream's name of a model by a `model_map`: its own entry, or that of a pattern (`team/*: *`), whose `*` stands for what the name has there.
+/// The upstream's name of a model by a `model_map`: its own entry, or that of a pattern (`team/*: *`), whose `*` stands for what the name has there, which is
+/// a character at least.
 pub fn mapped_name<'a>(map: &'a BTreeMap<String, String>, model: &'a str) -> Option<Cow<'a, str>> {
     if let Some(own) = map.get(model) {
         return Some(Cow::Borrowed(own));
@@ -121,7 +122,8 @@ pub fn mapped_name<'a>(map: &'a BTreeMap<String, String>, model: &'a str) -> Opt
     // The longest pattern says most.
     let fits = |(pattern, own): (&'a String, &'a String)| {
         let (start, end) = pattern.split_once('*')?;
-        Some((pattern.len(), model.strip_prefix(start)?.strip_suffix(end)?, own))
+        let rest = model.strip_prefix(start)?.strip_suffix(end)?;
+        (!rest.is_empty()).then_some((pattern.len(), rest, own))
     };
     let (_, rest, own) = map.iter().filter_map(fits).max_by_key(|(length, ..)| *length)?;
     Some(if own == "*" { Cow::Borrowed(rest) } else { Cow::Owned(own.replacen('*', rest, 1)) })
@@ -265,6 +267,13 @@ impl fmt::Display for AccountOrigin {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_star_in_a_map_stands_for_something() {
+        let map = BTreeMap::from([("team/*".to_owned(), "*".to_owned())]);
+        assert_eq!(mapped_name(&map, "team/gpt").as_deref(), Some("gpt"));
+        assert_eq!(mapped_name(&map, "team/"), None);
+    }
 
     #[test]
     fn stars_stand_for_any_run() {

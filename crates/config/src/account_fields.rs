@@ -50,7 +50,10 @@ pub(crate) const ACCOUNT_FIELDS: &[Field] = &[
     field("organization", "OpenAI's organization."),
     field("project", "OpenAI's project."),
     field("enabled", "Whether it is used (`true`)."),
-    field("models", "Names and wildcards (`gpt-*`) it serves; empty: any name."),
+    field(
+        "models",
+        "Names and wildcards (`gpt-*`) it serves; empty: any name. Left out: the names of `model_map`, any where it is empty too.",
+    ),
     field("model_map", "Public name → the upstream's name; `team/*` → `*` for all names that begin so."),
     field("priority", "Lower first (`0`)."),
     field("weight", "Share among accounts of one priority (`1`); where one of them has it, one is drawn for each request."),

@@ -126,7 +126,12 @@ pub(crate) fn idle_policies(reader: &Reader, warn: &mut Vec<String>) {
 
 /// Attempts by model name, as LiteLLM counts them: each name has its own, those that stand in for it too. `None` where the file says nothing of it,
 /// or ours was written.
-pub(crate) fn tries(reader: &Reader, usual: u32, fallbacks: &Fallbacks) -> Result<Option<Tries>, ConfigError> {
+pub(crate) fn tries(
+    reader: &Reader,
+    usual: u32,
+    fallbacks: &Fallbacks,
+    aliases: &BTreeMap<String, Vec<String>>,
+) -> Result<Option<Tries>, ConfigError> {
     let retries = setting::<u32>(reader, "num_retries")?;
     let read = |node: &Node, name: &str, usual: u32| -> Result<TryBounds, ConfigError> {
         let said = policy(reader, node, name, "Retries")?;
@@ -144,6 +149,7 @@ pub(crate) fn tries(reader: &Reader, usual: u32, fallbacks: &Fallbacks) -> Resul
         let bounds = read(&entry.node, &format!("model_group_retry_policy.{}", entry.key), usual)?;
         tries.of.insert(entry.key.clone(), bounds);
     }
+    lend(&mut tries.of, aliases);
     let is_said = retries.is_some() || whole.is_some() || groups.is_some() || !fallbacks.always.is_empty();
     Ok((is_said && !reader.is_written("retry.max_attempts")).then_some(tries))
 }
@@ -179,16 +185,30 @@ fn named(node: &Node) -> Option<String> {
     node.get("model").unwrap_or(node).scalar()
 }
 
+/// A name that stands for one model has what is said of the model, where nothing is said of the name.
+fn lend<T: Clone>(said: &mut BTreeMap<String, T>, aliases: &BTreeMap<String, Vec<String>>) {
+    for (alias, models) in aliases {
+        if let ([model], false) = (models.as_slice(), said.contains_key(alias))
+            && let Some(of_model) = said.get(model).cloned()
+        {
+            said.insert(alias.clone(), of_model);
+        }
+    }
+}
+
 /// What stands in for models: always, where the input is too long for them, and where their maker's policy refuses it.
-pub(crate) fn fallbacks(reader: &Reader) -> Result<Fallbacks, ConfigError> {
+pub(crate) fn fallbacks(reader: &Reader, aliases: &BTreeMap<String, Vec<String>>) -> Result<Fallbacks, ConfigError> {
     let most = setting::<u32>(reader, "max_fallbacks")?.map_or(FALLBACKS_USUAL, |n| n as usize);
     let mut always = by_model(reader, "fallbacks", most)?;
     if let Some(mut models) = setting::<Vec<String>>(reader, "default_fallbacks")? {
         models.truncate(most);
         always.entry(ANY.to_owned()).or_insert(models);
     }
-    let too_long = by_model(reader, "context_window_fallbacks", most)?;
-    let against_policy = by_model(reader, "content_policy_fallbacks", most)?;
+    let mut too_long = by_model(reader, "context_window_fallbacks", most)?;
+    let mut against_policy = by_model(reader, "content_policy_fallbacks", most)?;
+    for said in [&mut always, &mut too_long, &mut against_policy] {
+        lend(said, aliases);
+    }
     Ok(Fallbacks { always, too_long, against_policy })
 }
 
@@ -294,6 +314,18 @@ mod tests {
         assert_eq!(read("router_settings: {num_retries: 3}\nretry: {max_attempts: 2}\n").unwrap().tries, None);
         assert_eq!(read("").unwrap().tries, None);
         assert!(read("router_settings: {retry_policy: {TimeoutRetries: 2}}\n").unwrap_err().contains("TimeoutErrorRetries"));
+    }
+
+    #[test]
+    fn further_names_of_a_group_have_what_it_has() {
+        let config = read(
+            "router_settings:\n  model_group_alias: {a: m, own: m}\n  fallbacks: [{m: [x]}, {own: [y]}]\n  \
+             model_group_retry_policy: {m: {RateLimitErrorRetries: 4}}\n",
+        )
+        .unwrap();
+        assert_eq!([config.fallbacks.always("a"), config.fallbacks.always("own")], [["x".to_owned()], ["y".to_owned()]]);
+        let tries = config.tries.unwrap();
+        assert_eq!(tries.bounds("a"), tries.bounds("m"));
     }
 
     #[test]

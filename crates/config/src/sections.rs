@@ -25,9 +25,10 @@ pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
     let server = server(reader)?;
     let place = Place { file: reader.file, otherwise: "settings" };
     let timeouts = timeouts(reader)?;
-    let fallbacks = litellm_router::fallbacks(reader)?;
+    let aliases = aliases(reader, place)?;
+    let fallbacks = litellm_router::fallbacks(reader, &aliases)?;
     let mut retry = retry(reader)?;
-    let tries = litellm_router::tries(reader, retry.max_attempts, &fallbacks)?;
+    let tries = litellm_router::tries(reader, retry.max_attempts, &fallbacks, &aliases)?;
     if let Some(tries) = &tries {
         retry.max_attempts = litellm_router::attempts_max(tries, &fallbacks);
     }
@@ -35,7 +36,7 @@ pub(crate) fn read(reader: &mut Reader) -> Result<Config, ConfigError> {
         default_model: reader.optional("default_model")?,
         models: models::models(reader.root, place)?,
         accounts: accounts::collect(reader, timeouts)?,
-        aliases: aliases(reader, place)?,
+        aliases,
         hidden_aliases: litellm_router::hidden_aliases(reader),
         prices: prices::prices(reader.root, place)?,
         fallbacks,

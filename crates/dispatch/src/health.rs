@@ -93,9 +93,9 @@ impl Budget {
         let _ = self.saved.fetch_update(Relaxed, Relaxed, |saved| (saved < SAVED_MAX).then(|| (saved + earned).min(SAVED_MAX)));
     }
 
-    /// Takes a retry, if one is left.
-    pub(crate) fn spend(&self) -> bool {
-        self.saved.fetch_update(Relaxed, Relaxed, |saved| (saved >= 1000).then(|| saved - 1000)).is_ok()
+    /// Takes a retry, if one is left. Who earns none has none, also at the start.
+    pub(crate) fn spend(&self, share: f64) -> bool {
+        share > 0.0 && self.saved.fetch_update(Relaxed, Relaxed, |saved| (saved >= 1000).then(|| saved - 1000)).is_ok()
     }
 }
 
@@ -529,7 +529,8 @@ mod tests {
     #[test]
     fn retries_are_a_share_of_requests() {
         let budget = Budget::default();
-        let spent = |budget: &Budget| std::iter::repeat_with(|| budget.spend()).take_while(|is_left| *is_left).take(1000).count();
+        let spent = |budget: &Budget| std::iter::repeat_with(|| budget.spend(0.2)).take_while(|is_left| *is_left).take(1000).count();
+        assert!(!budget.spend(0.0));
         assert_eq!(spent(&budget), 10);
         (0..100).for_each(|_| budget.earn(0.2));
         assert_eq!(spent(&budget), 10, "what is saved has a bound");

@@ -232,7 +232,7 @@ async fn rounds(
         open = again;
         let pause_now = wait.unwrap_or(pause).max(pause);
         let is_over = open.is_empty() || held.is_some() || called(&faults) >= d.rules.attempts_max || pause_now > d.rules.backoff_max;
-        if is_over || !d.health.budget.spend() {
+        if is_over || !d.health.budget.spend(d.rules.retry_share) {
             return held.map_or_else(|| Err(conclusion(&faults, &plan.requested)), Ok);
         }
         tokio::time::sleep(pause_now).await;

@@ -124,6 +124,13 @@ fn deployment(path: &str, query: Option<&str>) -> Option<Hall> {
     Some(Hall { deployment: Some(model.into_owned()), ..hall })
 }
 
+/// Whether a path is one of [`models`].
+fn lists_models(path: &str) -> bool {
+    let path = path.strip_prefix("/anthropic").or_else(|| path.strip_prefix("/gemini")).unwrap_or(path);
+    let path = path.strip_prefix("/v1beta").or_else(|| path.strip_prefix("/v1")).unwrap_or(path);
+    path.strip_prefix("/models").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Any other path below `/v1`, for the account that serves the body's `model`.
 fn other(uri: &http::Uri) -> Option<Hall> {
     let path = uri.path().strip_suffix('/').unwrap_or(uri.path()).strip_prefix("/v1")?;
@@ -307,10 +314,13 @@ pub async fn answer(shard: &Arc<Shard>, socket: SocketAddr, request: Request<Inc
     let house = shard.app.house();
     let peer = Peer::of(request.headers(), socket, &house.config.server.trusted_proxies);
     drop(house);
-    let is_post = request.method() == Method::POST;
-    match inference(request.uri()).or_else(|| if is_post { other(request.uri()) } else { None }) {
+    let (is_post, is_preflight) = (request.method() == Method::POST, request.method() == Method::OPTIONS);
+    let hall = inference(request.uri()).or_else(|| if is_post || is_preflight { other(request.uri()) } else { None });
+    // Pages of any origin may ask for answers, and for what they can ask; of the control plane only its own.
+    let is_open = hall.is_some() || lists_models(request.uri().path());
+    let mut response = match hall {
+        _ if is_preflight && is_open => preflight(&request_id),
         Some(hall) if is_post => called(shard, hall, peer, request_id, request).await,
-        Some(_) if request.method() == Method::OPTIONS => preflight(&request_id),
         Some(hall) if hall.in_path.is_none() => {
             let failure = Failure::new(Code::MethodNotAllowed, "this path takes POST only");
             let mut response = render::failure(&failure, hall.operation.dialect(), &request_id);
@@ -318,7 +328,11 @@ pub async fn answer(shard: &Arc<Shard>, socket: SocketAddr, request: Request<Inc
             response
         }
         _ => controlled(&shard.app, peer, request_id, request).await,
+    };
+    if is_open {
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, http::HeaderValue::from_static("*"));
     }
+    response
 }
 
 async fn called(shard: &Arc<Shard>, hall: Hall, peer: Peer, request_id: Arc<str>, request: Request<Incoming>) -> Response<Out> {
@@ -356,11 +370,10 @@ async fn called(shard: &Arc<Shard>, hall: Hall, peer: Peer, request_id: Arc<str>
         received,
         received_at,
     };
-    let mut response = request::handle(shard, &call).await;
+    let response = request::handle(shard, &call).await;
     if let Some(form) = call.upload.filter(|_| !response.status().is_success()) {
         let _ = timeout(DISCARD_TIME_MAX, form.discard(DISCARD_BYTES_MAX as u64)).await;
     }
-    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, http::HeaderValue::from_static("*"));
     response
 }
 
@@ -513,7 +526,6 @@ fn preflight(request_id: &str) -> Response<Out> {
     let mut response = Response::new(Out::Whole(None));
     *response.status_mut() = StatusCode::NO_CONTENT;
     for (name, value) in [
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "*, authorization"),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),

@@ -114,6 +114,14 @@ async fn unknown_paths_and_methods_have_the_same_shape() {
         }
         assert_eq!(router.ask(Method::OPTIONS, path).nobody().send().await.status, 204);
     }
+    for path in ["/v1/models", "/models/gpt-mock", "/v1beta/models", "/v1beta/models/gpt-mock:generateContent", "/v1/audio/odd"] {
+        let preflight = router.ask(Method::OPTIONS, path).nobody().send().await;
+        assert_eq!((preflight.status, preflight.header("access-control-allow-origin")), (204, "*"), "{path}");
+    }
+    for (path, origin) in [("/v1/models", "*"), ("/v1beta/models", "*"), ("/anthropic/v1/models/nothing", "*"), ("/api/nodes", "")] {
+        assert_eq!(router.get(path).send().await.header("access-control-allow-origin"), origin, "{path}");
+    }
+    assert_eq!(router.ask(Method::OPTIONS, "/api/nodes").send().await.header("access-control-allow-origin"), "");
     assert_error(&router.ask(Method::POST, "/health").send().await, 405, "method_not_allowed");
     assert_error(&router.ask(Method::PUT, "/api/api-keys").key(MASTER).send().await, 405, "method_not_allowed");
 }
