@@ -210,11 +210,14 @@ impl Request {
     /// # Errors
     /// What the dialect's decoder says of the body.
     pub fn inner(&self) -> Result<&ir::Request, Failure> {
-        let read = || match self.operation {
-            Operation::Completions => wire::completions::decode::request(&self.body),
-            Operation::Count(Dialect::Messages) => wire::messages::decode::count_request(&self.body),
-            Operation::Count(Dialect::Gemini) => wire::gemini::decode::count_request(&self.body, self.model()),
-            operation => operation.dialect().decode_request(&self.body, self.model(), self.head.stream),
+        let read = || {
+            let body = &wire::json::mended(&self.body);
+            match self.operation {
+                Operation::Completions => wire::completions::decode::request(body),
+                Operation::Count(Dialect::Messages) => wire::messages::decode::count_request(body),
+                Operation::Count(Dialect::Gemini) => wire::gemini::decode::count_request(body, self.model()),
+                operation => operation.dialect().decode_request(body, self.model(), self.head.stream),
+            }
         };
         self.inner.get_or_init(read).as_ref().map_err(Clone::clone)
     }

@@ -113,6 +113,7 @@ impl Dialect {
     /// # Errors
     /// Where it is none of this dialect.
     pub fn decode_response(self, body: &[u8]) -> Result<Vec<Event>, Failure> {
+        let body = &crate::json::mended(body);
         match self {
             Self::Chat => chat::decode::response(body),
             Self::Responses => responses::decode::response(body),

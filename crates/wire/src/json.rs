@@ -1,5 +1,8 @@
 //! JSON in: errors that name the place and the field.
 
+use std::borrow::Cow;
+
+use memchr::memmem;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Code, Failure};
@@ -30,6 +33,48 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     Ok(value)
 }
 
+/// Reads a piece of an answer as [`mended`] makes it.
+pub(crate) fn read<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
+    // Nearly none has to be mended.
+    serde_json::from_str(text).or_else(|error| match mended(text.as_bytes()) {
+        Cow::Owned(mended) => serde_json::from_slice(&mended),
+        Cow::Borrowed(_) => Err(error),
+    })
+}
+
+/// JSON in which halves of surrogate pairs that stand alone (`\ud83d`: JavaScript cut a text in two) are U+FFFD, as browsers send them
+/// (Infra Standard, "convert a string into a scalar value string"). They are legal in JSON, and in no text that is Unicode.
+pub fn mended(json: &[u8]) -> Cow<'_, [u8]> {
+    let mut mended = Cow::Borrowed(json);
+    let mut from = 0;
+    while let Some(at) = memmem::find(&json[from..], br"\u").map(|at| from + at) {
+        from = at + 2;
+        // Behind an odd number of others it is no escape: its backslash is the second of a pair.
+        let is_escaped = json[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
+        match surrogate(json, at) {
+            Some(Surrogate::High) if !is_escaped && matches!(surrogate(json, at + 6), Some(Surrogate::Low)) => from = at + 12,
+            Some(_) if !is_escaped => mended.to_mut()[from..from + 4].copy_from_slice(b"fffd"),
+            _ => {}
+        }
+    }
+    mended
+}
+
+enum Surrogate {
+    High,
+    Low,
+}
+
+/// The half of a pair whose escape begins at `at`.
+fn surrogate(json: &[u8], at: usize) -> Option<Surrogate> {
+    let digits = json.get(at..at + 6)?.strip_prefix(br"\u")?;
+    match u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()? {
+        0xd800..=0xdbff => Some(Surrogate::High),
+        0xdc00..=0xdfff => Some(Surrogate::Low),
+        _ => None,
+    }
+}
+
 /// Refuses what cannot be a JSON object; a derived reader would take a list for a struct.
 pub(crate) fn expect_object(body: &[u8]) -> Result<(), Failure> {
     match body.trim_ascii_start().first() {
@@ -56,4 +101,25 @@ pub fn broken(error: &serde_json::Error) -> Failure {
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or(text.clone(), |(said, _)| said.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_of_pairs_become_text() {
+        for (json, wanted) in [
+            (r#""plain""#, r#""plain""#),
+            (r#""\ud83d\ude00 \u00e4""#, r#""\ud83d\ude00 \u00e4""#),
+            (r#""x\ud83d""#, r#""x\ufffd""#),
+            (r#""\ude00\uD83D\ud83d\ude00""#, r#""\ufffd\ufffd\ud83d\ude00""#),
+            (r#""\\ud83d \\\ud83d""#, r#""\\ud83d \\\ufffd""#),
+            (r#""\ud8""#, r#""\ud8""#),
+        ] {
+            assert_eq!(mended(json.as_bytes()), wanted.as_bytes(), "{json}");
+        }
+        assert_eq!(read::<String>(r#""a\ud83d""#).unwrap(), "a\u{fffd}");
+        assert!(read::<String>("\"a").is_err());
+    }
 }

@@ -138,3 +138,39 @@ fn a_status_says_more_than_that_it_was_the_server() {
     assert!(heard(Encoder::Messages(Box::new(messages::stream::Encoder::new(10)))).contains("overloaded_error"));
     assert!(heard(Encoder::Gemini(gemini::stream::Encoder::new())).contains("UNAVAILABLE"));
 }
+
+#[test]
+fn half_of_a_surrogate_pair_is_no_reason_to_throw_an_answer_away() {
+    let halved = |json: &Value| json.to_string().replace("HALF", r"\ud83d");
+    let said = "Hi HALF";
+    let mut chat = answer();
+    chat["choices"][0]["message"]["content"] = said.into();
+    let part = json!({"type": "output_text", "text": said, "annotations": []});
+    let item = json!({"type": "message", "id": "i", "status": "completed", "role": "assistant", "content": [part]});
+    let responses = json!({"id": "r", "object": "response", "created_at": 1, "status": "completed", "model": "m", "output": [item],
+        "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}});
+    let messages = json!({"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": said}],
+        "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let gemini = json!({"candidates": [{"content": {"role": "model", "parts": [{"text": said}]}, "finishReason": "STOP", "index": 0}]});
+    for (wire, whole) in
+        [(Dialect::Chat, chat), (Dialect::Responses, responses), (Dialect::Messages, messages), (Dialect::Gemini, gemini.clone())]
+    {
+        let events = wire.decode_response(halved(&whole).as_bytes()).unwrap_or_else(|e| panic!("{wire:?}: {}", e.message));
+        assert_eq!(text(&events), "Hi \u{fffd}", "{wire:?}");
+    }
+    let start = json!({"type": "message_start", "message": {"id": "m", "model": "m", "usage": {"input_tokens": 1, "output_tokens": 1}}});
+    let block = json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}});
+    let delta = json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": said}});
+    for (wire, frames) in [
+        (Dialect::Chat, vec![chunk(json!({"content": said}), Value::Null)]),
+        (Dialect::Responses, vec![json!({"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": said})]),
+        (Dialect::Messages, vec![start, block, delta]),
+        (Dialect::Gemini, vec![gemini]),
+    ] {
+        let (mut decoder, mut events) = (Decoder::new(wire), Vec::new());
+        for frame in &frames {
+            decoder.feed(format!("data: {}\n\n", halved(frame)).as_bytes(), &mut events).expect("short");
+        }
+        assert_eq!(text(&events), "Hi \u{fffd}", "{wire:?}: {events:?}");
+    }
+}

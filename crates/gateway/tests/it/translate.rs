@@ -486,3 +486,34 @@ async fn a_long_name_of_an_end_user_goes_as_one_that_servers_take() {
     let (first, again) = (got(&upstream).await["user"].clone(), got(&upstream).await["user"].clone());
     assert!(first == again && first.as_str().is_some_and(|name| name.len() <= 64 && name.starts_with("user-")), "{first} {again}");
 }
+
+#[tokio::test]
+async fn the_list_of_chunks_is_a_stream_too() {
+    let chunk = |text: &str, more: Value| {
+        let mut chunk = json!({"responseId": "r", "candidates": [{"index": 0, "content": {"role": "model", "parts": [{"text": text}]}}]});
+        chunk["candidates"][0].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        chunk
+    };
+    let list = json!([chunk("Bl", json!({})), chunk("ue.", json!({"finishReason": "STOP"}))]);
+    let upstream = FakeUpstream::start(Script::always(Reply::json(&list)));
+    let router = house(&upstream);
+    let chat = json!({"model": "gemini-mock", "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let gemini = json!({"contents": [{"parts": [{"text": "hi"}]}]});
+    for (path, body) in [("/v1/chat/completions", chat), ("/v1beta/models/gemini-mock:streamGenerateContent?alt=sse", gemini)] {
+        let answer = router.ask(Method::POST, path).json(&body).send().await;
+        assert_eq!((answer.status, answer.header("content-type").starts_with("text/event-stream")), (200, true), "{}", answer.text());
+        assert!(answer.text().contains("Bl") && answer.text().contains("ue."), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn text_that_was_cut_inside_a_sign_reaches_other_wires() {
+    let whole = json!({"id": "m", "type": "message", "role": "assistant", "model": "claude-mock", "content": [{"type": "text", "text": "Hm."}],
+        "stop_reason": "end_turn", "stop_sequence": null, "usage": {"input_tokens": 3, "output_tokens": 2}});
+    let upstream = FakeUpstream::start(Script::always(Reply::json(&whole)));
+    let router = house(&upstream);
+    let body = r#"{"model": "claude-mock", "max_tokens": 9, "messages": [{"role": "user", "content": "cut \ud83d"}]}"#;
+    let answer = router.ask(Method::POST, "/v1/chat/completions").body(body).send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(got(&upstream).await["messages"].to_string().contains("cut \u{fffd}"));
+}

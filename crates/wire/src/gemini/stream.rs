@@ -143,6 +143,6 @@ pub(super) enum Frame {
 
 impl Frame {
     fn parse(text: &str) -> Result<Value, String> {
-        serde_json::from_str(text).map_err(|_| "the upstream sent a frame that is not JSON".to_owned())
+        crate::json::read(text).map_err(|_| "the upstream sent a frame that is not JSON".to_owned())
     }
 }

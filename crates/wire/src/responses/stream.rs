@@ -70,7 +70,7 @@ impl Decoder {
         if self.is_over || frame.data.trim() == "[DONE]" {
             return;
         }
-        let Ok(Value::Object(event)) = serde_json::from_str(&frame.data) else {
+        let Ok(Value::Object(event)) = crate::json::read(&frame.data) else {
             return self.fail("the upstream sent a frame that is no JSON object".to_owned(), None, out);
         };
         let kind = event.get("type").and_then(Value::as_str).or(frame.name.as_deref()).unwrap_or_default().to_owned();

@@ -181,12 +181,8 @@ impl Decoder {
         if !has_rare && let Ok(chunk) = serde_json::from_str::<ChatChunk>(&event.data) {
             return self.chunk(chunk, Vec::new(), out);
         }
-        let Ok(mut value) = serde_json::from_str::<Value>(&event.data) else {
-            // Half a surrogate pair is legal there, and no text here.
-            let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&event.data).is_ok();
-            let what = if is_json { "with text that is not Unicode" } else { "that is not JSON" };
-            self.fail(format!("the upstream sent a frame {what}"), is_json.then(|| Event::UNREADABLE.to_owned()), out);
-            return;
+        let Ok(mut value) = crate::json::read::<Value>(&event.data) else {
+            return self.fail("the upstream sent a frame that is not JSON".to_owned(), None, out);
         };
         // vLLM's own shape has the error's members at the top.
         let is_error = value["object"] == "error";

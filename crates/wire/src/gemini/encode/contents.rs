@@ -233,7 +233,7 @@ impl Writer<'_> {
             return json!({"error": text});
         }
         if self.request.family == Some(Family::Gemini)
-            && let Ok(value @ Value::Object(_)) = serde_json::from_str::<Value>(&text)
+            && let Ok(value @ Value::Object(_)) = crate::json::read::<Value>(&text)
         {
             return value;
         }
@@ -345,7 +345,7 @@ pub(super) fn args(text: &str) -> (Value, bool) {
     if text.trim().is_empty() {
         return (json!({}), true);
     }
-    match serde_json::from_str::<Value>(text) {
+    match crate::json::read::<Value>(text) {
         Ok(object @ Value::Object(_)) => (object, true),
         Ok(other) => (json!({"arguments": other}), false),
         Err(_) => (json!({"arguments": text}), false),

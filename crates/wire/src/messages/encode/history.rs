@@ -251,7 +251,7 @@ pub(super) fn input(arguments: &str) -> (Value, bool) {
     if arguments.trim().is_empty() {
         return (json!({}), false);
     }
-    match serde_json::from_str::<Value>(arguments) {
+    match crate::json::read::<Value>(arguments) {
         Ok(object @ Value::Object(_)) => (object, false),
         Ok(Value::Null) => (json!({}), true),
         _ => (json!({"raw": arguments}), true),

@@ -95,7 +95,7 @@ impl Decoder {
         if self.over || event.data.trim() == "[DONE]" {
             return;
         }
-        let Ok(frame) = serde_json::from_str::<Frame>(&event.data) else {
+        let Ok(frame) = crate::json::read::<Frame>(&event.data) else {
             return self.fail("the upstream sent a frame that is not of its dialect", None, out);
         };
         match frame.kind.as_deref().or(event.name.as_deref()).unwrap_or_default() {
@@ -241,7 +241,7 @@ impl Decoder {
             Kind::Reasoning { signature } => state(Some(&signature), None).map(Delta::State),
             Kind::Call { input, has_fragments } => (!has_fragments).then(|| Delta::Arguments(arguments(&input))),
             Kind::Opaque { mut value, json } => {
-                if let Ok(input) = serde_json::from_str::<Value>(&json)
+                if let Ok(input) = crate::json::read::<Value>(&json)
                     && let Value::Object(members) = &mut value
                 {
                     members.insert("input".to_owned(), input);
@@ -268,7 +268,7 @@ const OPAQUE_MEMBERS_MAX: usize = 256;
 /// Puts a delta into a block that is carried whole: JSON fragments apart, texts behind what is there, other members in its place.
 /// `None` if the block grows beyond [`EVENT_BYTES_MAX`].
 fn add_opaque(value: &mut Value, json: &mut String, data: &str) -> Option<()> {
-    let mut frame: Value = serde_json::from_str(data).ok()?;
+    let mut frame: Value = crate::json::read(data).ok()?;
     let (Value::Object(delta), Value::Object(members)) = (frame["delta"].take(), value) else { return Some(()) };
     for (key, given) in delta {
         match (key.as_str(), members.get_mut(&key), given) {
