@@ -212,17 +212,21 @@ impl<'a> Exchange<'a> {
         if let Some(far) = self.far() {
             far.kept().answered(&whole);
         }
-        let seen = tap::whole(&whole).ok_or_else(|| self.broken(head.status, "with something that is not JSON"))?;
-        if let Some(error) = seen.error {
-            let fault = self.broken(head.status, &format!("{} with an error inside", head.status.as_u16()));
-            return Err(Fault { said: Some(self.heard(&error)), ..fault });
-        }
         let own = match self.request.operation {
             // An upstream that does not stream: its whole answer becomes one.
             Operation::Generate(dialect) if self.request.head.stream => Some(dialect),
             _ => None,
         };
-        match self.translation.as_ref().map(|translation| translation.wire).or(own) {
+        let wire = self.translation.as_ref().map(|translation| translation.wire).or(own);
+        // Gemini's other form of a stream is the list of its chunks.
+        let is_list = wire == Some(Dialect::Gemini) && whole.trim_ascii_start().starts_with(b"[");
+        let seen = if is_list { Some(Seen::default()) } else { tap::whole(&whole) };
+        let seen = seen.ok_or_else(|| self.broken(head.status, "with something that is not JSON"))?;
+        if let Some(error) = seen.error {
+            let fault = self.broken(head.status, &format!("{} with an error inside", head.status.as_u16()));
+            return Err(Fault { said: Some(self.heard(&error)), ..fault });
+        }
+        match wire {
             Some(wire) => {
                 let events = wire.decode_response(&whole).map_err(|_| self.broken(head.status, "with JSON of another shape"))?;
                 self.events(head.status, events)
@@ -249,7 +253,7 @@ impl<'a> Exchange<'a> {
 
     fn events(self, status: StatusCode, mut events: Vec<Event>) -> Result<Answer, Fault> {
         if events.iter().any(|e| matches!(e, Event::Finish { reason: Finish::MalformedCall, .. })) {
-            return Err(self.broken(status, "with a tool call that the model did not get right"));
+            return Err(Fault { said: Some(Finish::MALFORMED_CALL.into()), ..self.broken(status, "with a failure") });
         }
         if let Some(Event::Failed { message, .. }) = events.iter().find(|e| matches!(e, Event::Failed { .. })) {
             return Err(Fault { said: Some(self.heard(message)), ..self.broken(status, "with a failure") });
@@ -321,7 +325,7 @@ impl<'a> Exchange<'a> {
         let judged = self.judge(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY), &said.body());
         let message = format!("the stream of `{}` began with an error", self.name);
         // The answer's own status was 200; a limit and an overload are compared with those that say so in theirs.
-        let status = if matches!(status, 429 | 529) { status } else { 200 };
+        let status = if matches!(status, 429 | 503 | 529) { status } else { 200 };
         (judged.verdict != Verdict::GiveBack).then(|| Fault {
             is_loading: judged.kind == Some(Kind::Loading),
             is_credential: judged.kind == Some(Kind::Credit),

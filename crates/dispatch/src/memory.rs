@@ -306,7 +306,7 @@ impl Listener {
     }
 
     fn delta(&mut self, delta: &Delta) {
-        self.turn.bytes += bytes_of(delta);
+        self.turn.bytes += delta.held_bytes();
         self.is_too_long |= self.turn.bytes > TURN_BYTES_MAX;
         if self.is_too_long {
             return;
@@ -333,14 +333,6 @@ impl Listener {
         if self.has_state && !self.is_too_long {
             self.memory.keep(&self.scope, self.context, std::mem::take(&mut self.turn), self.words.trim());
         }
-    }
-}
-
-fn bytes_of(delta: &Delta) -> usize {
-    match delta {
-        Delta::Text(text) | Delta::Reasoning(text) | Delta::Refusal(text) | Delta::Arguments(text) => text.len(),
-        Delta::State(state) => [&state.id, &state.signature, &state.encrypted].into_iter().flatten().map(String::len).sum(),
-        _ => 0,
     }
 }
 

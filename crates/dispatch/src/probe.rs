@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use wire::{
     Dialect,
     dialect::Decoder,
+    error,
     ir::{BlockKind, Delta, Event, Finish},
     sse::{SseEvent, SseReader},
 };
@@ -41,13 +42,7 @@ pub(crate) struct Said {
 impl Said {
     /// The status that goes with the error's name; 500 where it has none that is known.
     pub(crate) fn status(&self) -> u16 {
-        let code = self.code.as_deref().unwrap_or_default().to_ascii_lowercase();
-        match &*code {
-            _ if code.contains("rate_limit") || code == "resource_exhausted" || code == "429" => 429,
-            _ if code.contains("overloaded") || code == "unavailable" || code == "503" || code == "529" => 529,
-            _ if code.contains("invalid") || code.contains("context_length") || code.contains("content_") || code == "400" => 400,
-            _ => 500,
-        }
+        self.code.as_deref().and_then(error::status_of).unwrap_or(500)
     }
 
     /// The error as a body that stands alone.
@@ -152,7 +147,7 @@ fn spoken(events: &mut Vec<Event>, is_untouched: bool) -> Look {
         Event::Failed { code: Some(code), .. } if is_untouched && code == Event::UNREADABLE => Some(Look::Begun),
         Event::Failed { message, code } => Some(Look::Failed(Said { message, code })),
         Event::Finish { reason: Finish::MalformedCall, .. } => {
-            Some(Look::Failed(Said { message: "the model wrote a tool call that cannot be read".to_owned(), code: None }))
+            Some(Look::Failed(Said { message: Finish::MALFORMED_CALL.to_owned(), code: None }))
         }
         Event::BlockStart { kind: BlockKind::ToolCall { .. } | BlockKind::Opaque { .. }, .. } | Event::Finish { .. } | Event::End => {
             Some(Look::Begun)
@@ -246,7 +241,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_translated_goes_on_where_it_need_not_be() {
-        for odd in ["{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\\ud83d\"}}]}", "{\"choices\":[{\"index\":\"none\"}]}"] {
+        for odd in ["{\"choices\":7}", "{\"choices\":[{\"index\":\"none\"}]}"] {
             let frame = format!("data: {odd}\n\n");
             assert_eq!(look(Lens::Untouched(Dialect::Chat), &[&frame]), (Look::Begun, frame.clone()));
             assert!(matches!(look(Lens::Spoken(Dialect::Chat), &[&frame]).0, Look::Failed(_)), "{odd}");
@@ -267,9 +262,11 @@ mod tests {
         for (code, status) in [
             (Some("rate_limit_exceeded"), 429),
             (Some("RESOURCE_EXHAUSTED"), 429),
-            (Some("overloaded_error"), 529),
+            (Some("overloaded_error"), 503),
             (Some("invalid_request_error"), 400),
             (Some("context_length_exceeded"), 400),
+            (Some("PERMISSION_DENIED"), 403),
+            (Some("529"), 529),
             (Some("server_error"), 500),
             (None, 500),
         ] {

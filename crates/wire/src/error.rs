@@ -95,18 +95,22 @@ impl Code {
     }
 }
 
-/// The HTTP status that goes with the name of an error inside a stream: a code of ours, a word of any dialect, or a status itself.
-pub(crate) fn status_of(code: &str) -> Option<u16> {
-    Some(match code {
-        "RESOURCE_EXHAUSTED" | "rate_limit_error" | "rate_limit_exceeded" => 429,
-        "UNAVAILABLE" | "overloaded_error" | "no_available_target" | "queue_full" => 503,
-        "DEADLINE_EXCEEDED" | "upstream_timeout" | "timeout_error" => 504,
-        "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "invalid_request_error" | "invalid_request" | "context_length_exceeded" => 400,
-        "UNAUTHENTICATED" => 401,
+/// The HTTP status that goes with the name of an error inside a stream: a code of ours, a word of any dialect in any case, or a status itself.
+pub fn status_of(code: &str) -> Option<u16> {
+    let code = code.to_ascii_lowercase();
+    Some(match &*code {
+        "resource_exhausted" => 429,
+        "unavailable" | "no_available_target" | "queue_full" => 503,
+        "deadline_exceeded" | "upstream_timeout" | "timeout_error" => 504,
+        "failed_precondition" => 400,
+        "unauthenticated" | "authentication_error" | "invalid_api_key" => 401,
         "budget_exceeded" => 402,
-        "PERMISSION_DENIED" | "permission_error" => 403,
-        "NOT_FOUND" => 404,
+        "permission_denied" | "permission_error" => 403,
+        "not_found" | "not_found_error" => 404,
         Event::TRUNCATED | Event::UNREADABLE | "upstream_error" | "node_lost" => 502,
+        word if word.contains("rate_limit") => 429,
+        word if word.contains("overloaded") => 503,
+        word if ["invalid", "context_length", "content_"].iter().any(|part| word.contains(part)) => 400,
         other => return other.parse().ok().filter(|status| (400..600).contains(status)),
     })
 }

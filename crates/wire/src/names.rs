@@ -51,20 +51,25 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// FNV-1a: short, without a dependency, the same everywhere.
-pub(crate) fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+/// What [`tagged`] puts behind a beginning.
+pub(crate) const TAG_BYTES: usize = 1 + 16;
+
+/// A beginning of `whole`, and a hash of the whole that keeps it apart from others.
+pub(crate) fn tagged(beginning: &str, whole: &str) -> String {
+    // FNV-1a: short, without a dependency, the same everywhere.
+    let hash = whole.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{beginning}_{hash:016x}")
 }
 
-/// A name of at most `chars_max` signs that every dialect takes as it is: the beginning, and a hash of the whole that keeps it apart from others.
+/// A name of at most `chars_max` signs that every dialect takes as it is, told apart from others by its tag.
 pub(crate) fn short(name: &str, chars_max: usize) -> String {
     let legal = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-    let mut out: String = name.chars().map(legal).take(chars_max.saturating_sub(17)).collect();
+    let mut out: String = name.chars().map(legal).take(chars_max.saturating_sub(TAG_BYTES)).collect();
     // Nothing that looks as if it were escaped, and Gemini wants a letter first.
     if !out.starts_with(|c: char| c.is_ascii_alphabetic()) || out.starts_with(MARK) || out.starts_with("x__") {
         out.replace_range(..1.min(out.len()), "n");
     }
-    format!("{out}_{:016x}", hash(name))
+    tagged(&out, name)
 }
 
 /// Gives every call of a conversation an id of its own, as the dialect demands, and every result the id of its call.

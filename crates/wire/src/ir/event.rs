@@ -103,6 +103,16 @@ impl Delta {
             Self::State(_) | Self::Logprobs(_) | Self::Citation(_) => 0,
         }
     }
+
+    /// About how many bytes it holds, whatever they are: for those who keep deltas within a bound.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::State(state) => [&state.id, &state.signature, &state.encrypted].into_iter().flatten().map(String::len).sum(),
+            Self::Citation(citation) => citation.own.to_string().len(),
+            Self::Logprobs(logprobs) => logprobs.0.content.as_ref().map_or(0, |all| all.len() * 256),
+            text => text.text_bytes(),
+        }
+    }
 }
 
 /// Boxed, because it is rare and large.
@@ -131,4 +141,9 @@ pub enum Finish {
     MalformedCall,
     /// A reason of the upstream's own.
     Other(String),
+}
+
+impl Finish {
+    /// What [`Finish::MalformedCall`] is in words, for dialects and places that have only those.
+    pub const MALFORMED_CALL: &str = "the model wrote a tool call that cannot be read";
 }

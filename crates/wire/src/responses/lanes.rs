@@ -93,15 +93,9 @@ impl<K: PartialEq + Copy> Lanes<K> {
     }
 }
 
-/// What a held delta costs: its text, and the place of the delta itself.
+/// What a held delta costs, with its place.
 fn bytes(delta: &Delta) -> usize {
-    let text = match delta {
-        Delta::Text(text) | Delta::Reasoning(text) | Delta::Refusal(text) | Delta::Arguments(text) => text.len(),
-        Delta::State(state) => state.encrypted.as_ref().map_or(0, String::len),
-        Delta::Citation(citation) => citation.own.to_string().len(),
-        Delta::Logprobs(logprobs) => logprobs.0.content.as_ref().map_or(0, |all| all.len() * 256),
-    };
-    text + size_of::<Delta>()
+    delta.held_bytes() + size_of::<Delta>()
 }
 
 #[cfg(test)]

@@ -92,9 +92,7 @@ impl Ending {
             Finish::Length | Finish::ContextFull => Self::Incomplete("max_output_tokens"),
             Finish::Filter => Self::Incomplete("content_filter"),
             Finish::Refusal if !refused => Self::Incomplete("content_filter"),
-            Finish::MalformedCall => {
-                Self::Failed { code: "server_error".to_owned(), message: "the model wrote a tool call that cannot be read".to_owned() }
-            }
+            Finish::MalformedCall => Self::Failed { code: "server_error".to_owned(), message: Finish::MALFORMED_CALL.to_owned() },
             _ => Self::Completed,
         }
     }
@@ -154,11 +152,7 @@ pub(super) fn call_id(id: &str) -> String {
     if id.len() <= CALL_ID_BYTES_MAX {
         return id.to_owned();
     }
-    let mut head = CALL_ID_BYTES_MAX - 17;
-    while !id.is_char_boundary(head) {
-        head -= 1;
-    }
-    format!("{}_{:016x}", &id[..head], names::hash(id))
+    names::tagged(&id[..id.floor_char_boundary(CALL_ID_BYTES_MAX - names::TAG_BYTES)], id)
 }
 
 /// `data:image/png;base64,…` → (`image/png`, bytes as base64).

@@ -192,12 +192,10 @@ impl Encoder {
         if self.open.as_ref().is_some_and(|o| o.block == block) {
             return self.write(delta, out);
         }
-        let bytes = match delta {
-            Delta::Text(text) | Delta::Reasoning(text) | Delta::Refusal(text) | Delta::Arguments(text) => text.len(),
-            Delta::State(state) => [&state.id, &state.signature, &state.encrypted].into_iter().flatten().map(String::len).sum(),
-            Delta::Citation(citation) => citation.own.to_string().len(),
-            Delta::Logprobs(_) => return,
-        };
+        if matches!(delta, Delta::Logprobs(_)) {
+            return;
+        }
+        let bytes = delta.held_bytes();
         if self.held.iter().any(|h| h.block == block)
             && self.may_hold(bytes, out)
             && let Some(held) = self.held.iter_mut().find(|h| h.block == block)
