@@ -14,6 +14,7 @@ use wire::{
     Code, Dialect, Failure,
     dialect::Decoder,
     ir::{Event, Finish, Usage},
+    json,
     losses::Losses,
     tap::{self, Seen},
 };
@@ -229,7 +230,11 @@ impl<'a> Exchange<'a> {
         match wire {
             Some(wire) => {
                 let events = wire.decode_response(&whole).map_err(|_| self.broken(head.status, "with JSON of another shape"))?;
-                self.events(head.status, events)
+                let mut answer = self.events(head.status, events)?;
+                if json::has_wide_numbers(&whole) {
+                    answer.losses.change("answer.numbers");
+                }
+                Ok(answer)
             }
             None => {
                 let usage = usage_of(self.request.operation, seen, &whole);

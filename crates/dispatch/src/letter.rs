@@ -149,6 +149,9 @@ impl Letter {
         inner.stream |= only_streams;
         inner.stream_usage = inner.stream && to.knows_usage;
         let mut losses = Losses::default();
+        if json::has_wide_numbers(&request.body) {
+            losses.change("numbers");
+        }
         let scope = to.scope();
         let is_thoughtless = unseal(&mut inner, &scope.origin, &mut losses);
         // Messages refuses thinking with a budget in the middle of a turn that does not begin with thoughts.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memmem;
+use memchr::{memchr2, memmem};
 use serde::de::DeserializeOwned;
 
 use crate::error::{Code, Failure};
@@ -75,6 +75,53 @@ fn surrogate(json: &[u8], at: usize) -> Option<Surrogate> {
     }
 }
 
+/// Whether JSON has a number that neither 64 bits nor a double can hold: read and written again, it is another.
+pub fn has_wide_numbers(json: &[u8]) -> bool {
+    let mut rest = json;
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'-' | b'0'..=b'9')) {
+        rest = &rest[at..];
+        if rest[0] == b'"' {
+            rest = behind_text(&rest[1..]);
+            continue;
+        }
+        let end = rest.iter().position(|byte| !matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')).unwrap_or(rest.len());
+        if is_wide(&rest[..end]) {
+            return true;
+        }
+        rest = &rest[end..];
+    }
+    false
+}
+
+/// What follows a text, of which the opening mark is gone already.
+fn behind_text(mut rest: &[u8]) -> &[u8] {
+    while let Some(at) = memchr2(b'"', b'\\', rest) {
+        if rest[at] == b'"' {
+            return &rest[at + 1..];
+        }
+        rest = rest.get(at + 2..).unwrap_or_default();
+    }
+    &[]
+}
+
+fn is_wide(number: &[u8]) -> bool {
+    // All of 15 digits are in a double, whose powers of ten reach farther than two digits.
+    if number.len() <= 15 && !number.iter().any(|byte| matches!(byte, b'e' | b'E')) {
+        return false;
+    }
+    let Ok(number) = std::str::from_utf8(number) else { return false };
+    if number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok() {
+        return false;
+    }
+    number.parse::<f64>().is_ok_and(|double| significant(&format!("{double:e}")) != significant(number))
+}
+
+/// The digits of a number without the zeros around them, which the exponent tells. Doubles say the fewest digits that mean them.
+fn significant(number: &str) -> String {
+    let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
+    mantissa.replace(['-', '.'], "").trim_matches('0').to_owned()
+}
+
 /// Refuses what cannot be a JSON object; a derived reader would take a list for a struct.
 pub(crate) fn expect_object(body: &[u8]) -> Result<(), Failure> {
     match body.trim_ascii_start().first() {
@@ -106,6 +153,20 @@ fn without_place(error: &serde_json::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_that_would_change_are_seen() {
+        let kept =
+            ["0", "-7", "1.50", "150.00", "0.1", "18446744073709551615", "-9223372036854775808", "3.141592653589793", "1e5", "-2.5E-7"];
+        for number in kept.into_iter().chain(["\"12345678901234567890123\"", "\"a\\\"12345678901234567890123\""]) {
+            assert!(!has_wide_numbers(format!("{{\"a\":[{number}]}}").as_bytes()), "{number}");
+        }
+        for number in
+            ["12345678901234567890123", "18446744073709551617", "0.12345678901234567890", "1e400", "1e-400", "-1.00000000000000000001"]
+        {
+            assert!(has_wide_numbers(format!("{{\"a\\\"\":[true,{number}]}}").as_bytes()), "{number}");
+        }
+    }
 
     #[test]
     fn halves_of_pairs_become_text() {

@@ -346,7 +346,7 @@ pub(super) fn args(text: &str) -> (Value, bool) {
         return (json!({}), true);
     }
     match crate::json::read::<Value>(text) {
-        Ok(object @ Value::Object(_)) => (object, true),
+        Ok(object @ Value::Object(_)) => (object, !crate::json::has_wide_numbers(text.as_bytes())),
         Ok(other) => (json!({"arguments": other}), false),
         Err(_) => (json!({"arguments": text}), false),
     }

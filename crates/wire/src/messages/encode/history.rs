@@ -252,7 +252,7 @@ pub(super) fn input(arguments: &str) -> (Value, bool) {
         return (json!({}), false);
     }
     match crate::json::read::<Value>(arguments) {
-        Ok(object @ Value::Object(_)) => (object, false),
+        Ok(object @ Value::Object(_)) => (object, crate::json::has_wide_numbers(arguments.as_bytes())),
         Ok(Value::Null) => (json!({}), true),
         _ => (json!({"raw": arguments}), true),
     }
