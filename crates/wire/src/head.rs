@@ -2,9 +2,10 @@
 //!
 //! In the raw lane the body's bytes travel on as they came; only the spans found here are changed.
 
+mod members;
 mod shape;
 
-use std::{borrow::Cow, ops::Range};
+use std::ops::Range;
 
 use bytes::Bytes;
 use serde::{Deserialize, de};
@@ -16,6 +17,7 @@ use crate::{
     json,
     preferences::Preferences,
 };
+use members::Ordered;
 pub use shape::Shape;
 
 /// Longest model name, in bytes.
@@ -136,7 +138,8 @@ impl Head {
     /// Scans a body.
     ///
     /// # Errors
-    /// [`Code::InvalidRequest`]: empty, not JSON, not an object, a member twice, or a member of the wrong type (named).
+    /// [`Code::InvalidRequest`]: empty, not JSON, not an object, a member twice, one that some servers take for `model`, or a member of the wrong
+    /// type (named).
     pub fn scan(body: &[u8]) -> Result<Self, Failure> {
         json::expect_object(body)?;
         // Once for all: values that nobody reads here would pass unseen, and could not be written anew.
@@ -150,6 +153,9 @@ impl Head {
             let start = value.get().as_ptr() as usize - body.as_ptr() as usize;
             start..start + value.get().len()
         };
+        if let Some(twin) = members::twin_of_model(text) {
+            return Err(Failure::invalid("model", format!("`{twin}` is no member of a request: the model is named by `model`")));
+        }
         let model: Option<String> = typed(members.model, "model", "a string")?;
         if let Some(name) = model.as_ref().filter(|n| n.len() > MODEL_BYTES_MAX || n.chars().any(char::is_control)) {
             return Err(Failure::invalid(
@@ -353,32 +359,6 @@ fn with_usage(options: &[u8]) -> String {
     serde_json::Value::Object(members).to_string()
 }
 
-/// The members of an object in their order, values unread.
-struct Ordered<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Ordered<'de> {
-    fn deserialize<D: de::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        struct Visit;
-        impl<'de> de::Visitor<'de> for Visit {
-            type Value = Ordered<'de>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-                    members.push((member.0.0, member.1));
-                }
-                Ok(Ordered(members))
-            }
-        }
-        reader.deserialize_map(Visit)
-    }
-}
-
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -432,6 +412,10 @@ mod tests {
             ("\"x\"", None, "object"),
             (r#"{"model":1}"#, Some("model"), "a number"),
             (r#"{"model":"a","model":"b"}"#, None, "duplicate"),
+            (r#"{"model":"a","\u006dodel":"b"}"#, None, "duplicate"),
+            (r#"{"model":"a","Model":"b"}"#, Some("model"), "`Model`"),
+            (r#"{"\u004dODEL":"b"}"#, Some("model"), "`MODEL`"),
+            (r#"{"mode\u006C":"b", "modeL" :"a"}"#, Some("model"), "`modeL`"),
             (r#"{"stream":"yes"}"#, Some("stream"), "true or false"),
             (r#"{"messages":"hi"}"#, Some("messages"), "a string"),
             (r#"{"messages":"hi","#, None, "EOF"),
