@@ -12,6 +12,8 @@ pub(crate) struct Ears {
     losses: AnswerLosses,
     seen: Seen,
     names: ToolNames,
+    /// The name that was asked for.
+    model: String,
 }
 
 impl Ears {
@@ -22,19 +24,22 @@ impl Ears {
         let sealer = Sealer::new(caller, wire, &scope.origin);
         let listener = Listener::new(d.memory.clone(), scope, context);
         let losses = if request.operation == Operation::Completions { AnswerLosses::for_completions() } else { AnswerLosses::new(caller) };
-        Self { listener, sealer, losses, seen: Seen::default(), names }
+        Self { listener, sealer, losses, seen: Seen::default(), names, model: request.model().to_owned() }
     }
 
     /// Keeps what the next turn will need, notes what is said and what gets lost, and seals what only its maker understands.
     pub(crate) fn hear(&mut self, events: &mut Vec<Event>) {
         for event in events.iter_mut() {
-            if let Event::Start { id, created, .. } = event {
-                // Not every dialect says when it began, and not every server which answer this is: clients keep answers by their ids.
+            if let Event::Start { id, created, model } = event {
+                // Not every dialect says when it began, and not every server which answer this is, or whose: clients keep answers by their ids.
                 if *created == 0 {
                     *created = jiff::Timestamp::now().as_second();
                 }
                 if id.is_empty() {
                     *id = uuid::Uuid::now_v7().simple().to_string();
+                }
+                if model.is_empty() {
+                    model.clone_from(&self.model);
                 }
             }
             self.names.restore(event);

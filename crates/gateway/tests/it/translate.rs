@@ -503,6 +503,8 @@ async fn the_list_of_chunks_is_a_stream_too() {
         let answer = router.ask(Method::POST, path).json(&body).send().await;
         assert_eq!((answer.status, answer.header("content-type").starts_with("text/event-stream")), (200, true), "{}", answer.text());
         assert!(answer.text().contains("Bl") && answer.text().contains("ue."), "{}", answer.text());
+        // A translation says who said it, though the upstream did not.
+        assert_eq!(answer.text().contains("\"model\":\"gemini-mock\""), path.ends_with("completions"), "{}", answer.text());
     }
 }
 
