@@ -412,8 +412,10 @@ impl<'a> Exchange<'a> {
 /// Usage as the answer's own dialect says it; `seen` is what was read of it as chat.
 fn usage_of(operation: Operation, seen: Seen, whole: &[u8]) -> Option<Usage> {
     match operation {
-        Operation::Generate(Dialect::Chat) | Operation::Completions | Operation::Embeddings | Operation::Other => seen.usage,
+        Operation::Generate(Dialect::Chat) | Operation::Completions => seen.usage,
         Operation::Generate(dialect) => Seen::of(&dialect.decode_response(whole).ok()?).usage,
+        // Nothing comes out of these, so that a total says it all.
+        Operation::Embeddings | Operation::Other => seen.usage.or_else(|| tap::usage_of_other(whole)),
         Operation::Count(_) => None,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use journey::{Far, Forwarded, Operation, Request};
 use upstream::Account;
-use wire::{Code, Dialect, Failure, ToolNames, capsule, head::Edits, ir::Reasoning, json, losses::Losses};
+use wire::{Code, Dialect, Failure, ToolNames, capsule, gemini, head::Edits, ir::Reasoning, json, losses::Losses};
 
 use crate::{
     luggage::{origin, unseal},
@@ -106,7 +106,7 @@ impl Letter {
                 }
                 Ok(Self::raw(request, to, path.to_owned()))
             }
-            Operation::Count(Dialect::Gemini) => Ok(Self::raw(request, to, format!("/models/{model}:countTokens"))),
+            Operation::Count(Dialect::Gemini) => Ok(Self::raw(request, to, gemini::path(model, "countTokens"))),
             Operation::Count(_) => Ok(Self::raw(request, to, "/messages/count_tokens".to_owned())),
             Operation::Generate(dialect) if dialect == wire && Self::passes(request, to) => {
                 let path = Self::path(request, to);

@@ -4,7 +4,7 @@ pub mod decode;
 mod details;
 pub mod encode;
 mod leftovers;
-mod lenient;
+pub(crate) mod lenient;
 mod media;
 mod parts;
 pub mod stream;

@@ -61,8 +61,8 @@ impl Dialect {
             (Self::Chat, _) => "/chat/completions".to_owned(),
             (Self::Responses, _) => "/responses".to_owned(),
             (Self::Messages, _) => "/messages".to_owned(),
-            (Self::Gemini, false) => format!("/models/{model}:generateContent"),
-            (Self::Gemini, true) => format!("/models/{model}:streamGenerateContent?alt=sse"),
+            (Self::Gemini, false) => gemini::path(model, "generateContent"),
+            (Self::Gemini, true) => gemini::path(model, "streamGenerateContent?alt=sse"),
         }
     }
 

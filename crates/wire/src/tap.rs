@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem::Finder;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     chat::{self, types::Usage},
@@ -65,11 +65,11 @@ pub struct Seen {
     pub tokens: u64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct Answer {
     #[serde(default)]
     model: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "chat::lenient::usage")]
     usage: Option<Usage>,
     #[serde(default)]
     choices: Option<Vec<Ending>>,
@@ -91,7 +91,7 @@ struct Frame {
     object: Option<String>,
     #[serde(default)]
     message: Option<serde_json::Value>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "chat::lenient::usage")]
     usage: Option<Usage>,
     #[serde(default)]
     error: Option<serde_json::Value>,
@@ -99,13 +99,20 @@ struct Frame {
     choices: Option<Vec<Ending>>,
 }
 
+/// What chat's counts say, if it can be true.
+fn known(usage: &Usage) -> Option<ir::Usage> {
+    ir::Usage::from_chat(usage).plausible()
+}
+
 /// Reads a whole JSON answer; `None` if it is no JSON object.
 pub fn whole(body: &[u8]) -> Option<Seen> {
     crate::json::expect_object(body).ok()?;
-    let answer = serde_json::from_slice::<Answer>(body).ok()?;
+    // JSON of another shape says nothing here, and is whole all the same.
+    let other = || serde_json::from_slice::<IgnoredAny>(body).ok().map(|_| Answer::default());
+    let answer = serde_json::from_slice::<Answer>(body).ok().or_else(other)?;
     let finish = answer.choices.and_then(|c| c.into_iter().next()?.finish_reason);
     let error = answer.error.filter(|e| !e.is_null()).map(|e| message_of(&e));
-    Some(Seen { usage: answer.usage.as_ref().map(ir::Usage::from_chat), model: answer.model, finish, done: true, error, tokens: 0 })
+    Some(Seen { usage: answer.usage.as_ref().and_then(known), model: answer.model, finish, done: true, error, tokens: 0 })
 }
 
 /// Counts under any of the names that answers beyond generations have for them: OpenAI's pictures and transcripts, rerankers.
@@ -113,10 +120,15 @@ pub fn whole(body: &[u8]) -> Option<Seen> {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Counts {
+    #[serde(deserialize_with = "chat::lenient::count")]
     prompt_tokens: Option<u64>,
+    #[serde(deserialize_with = "chat::lenient::count")]
     completion_tokens: Option<u64>,
+    #[serde(deserialize_with = "chat::lenient::count")]
     input_tokens: Option<u64>,
+    #[serde(deserialize_with = "chat::lenient::count")]
     output_tokens: Option<u64>,
+    #[serde(deserialize_with = "chat::lenient::count")]
     total_tokens: Option<u64>,
 }
 
@@ -124,7 +136,7 @@ impl Counts {
     fn usage(&self) -> Option<ir::Usage> {
         let output = self.output_tokens.or(self.completion_tokens);
         let input = self.input_tokens.or(self.prompt_tokens).or_else(|| Some(self.total_tokens?.saturating_sub(output.unwrap_or(0))));
-        (input.is_some() || output.is_some()).then(|| ir::Usage { in_fresh: input, out_text: output, ..ir::Usage::default() })
+        (input.is_some() || output.is_some()).then(|| ir::Usage { in_fresh: input, out_text: output, ..ir::Usage::default() })?.plausible()
     }
 }
 
@@ -249,7 +261,7 @@ impl Seen {
     /// Takes over what an event says.
     pub fn note(&mut self, event: &Event) {
         match event {
-            Event::Usage(usage) => self.usage = Some(*usage),
+            Event::Usage(usage) => self.usage = usage.plausible().or(self.usage),
             Event::Start { model, .. } => self.model = Some(model.clone()),
             Event::Finish { reason, .. } => self.finish = Some(chat::encode::finish(reason).to_owned()),
             Event::End => self.done = true,
@@ -374,11 +386,9 @@ impl Frames {
                 self.ended |= 1 << index.min(u128::BITS - 1);
             }
         }
-        if let Some(usage) = read.usage {
-            self.seen.usage = if self.is_lenient { usage_of_other(data).or(self.seen.usage) } else { Some(ir::Usage::from_chat(&usage)) };
-            return no_choices;
-        }
-        false
+        let usage = if self.is_lenient { usage_of_other(data) } else { read.usage.as_ref().and_then(known) };
+        self.seen.usage = usage.or(self.seen.usage);
+        usage.is_some() && no_choices
     }
 }
 

@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    chat::types::{ResponseFormat, Stop, StreamOptions, Usage},
+    chat::{
+        lenient,
+        types::{ResponseFormat, Stop, StreamOptions, Usage},
+    },
     error::Failure,
 };
 
@@ -83,7 +86,7 @@ pub struct CompletionResponse {
     pub created: i64,
     pub model: String,
     pub choices: Vec<CompletionChoice>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::usage")]
     pub usage: Option<Usage>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_fingerprint: Option<String>,

@@ -36,19 +36,28 @@ pub struct Usage {
     pub server_tools: Option<u64>,
 }
 
+/// Most tokens, or calls of tools, that one request can have used. Whoever says more says what is not true; sums stay far from their ends.
+const COUNT_MAX: u64 = 1_000_000_000;
+
 impl Usage {
     /// All input.
     pub fn input(&self) -> u64 {
-        self.in_fresh.unwrap_or(0) + self.in_cache_read.unwrap_or(0) + self.in_cache_write.unwrap_or(0)
+        [self.in_fresh, self.in_cache_read, self.in_cache_write].into_iter().flatten().fold(0, u64::saturating_add)
     }
 
     /// All output.
     pub fn output(&self) -> u64 {
-        self.out_text.unwrap_or(0) + self.out_reasoning.unwrap_or(0)
+        [self.out_text, self.out_reasoning].into_iter().flatten().fold(0, u64::saturating_add)
+    }
+
+    /// The same, if it can be true.
+    pub fn plausible(self) -> Option<Self> {
+        let counts = [self.input(), self.output(), self.server_tools.unwrap_or(0)];
+        counts.iter().all(|count| *count <= COUNT_MAX).then_some(self)
     }
 
     /// From OpenAI's overlapping counts. A detail larger than its total is cut to the total. xAI counts reasoning beside `completion_tokens`, not
-    /// in them, which only its `total_tokens` tells (docs.x.ai, "Reasoning": "reasoning tokens are billed … and part of the total").
+    /// in them, which only its `total_tokens` tells (docs.x.ai, "Reasoning").
     pub fn from_chat(usage: &chat::Usage) -> Self {
         let input = usage.prompt_tokens_details.unwrap_or_default();
         let output = usage.completion_tokens_details.unwrap_or_default();
@@ -58,7 +67,7 @@ impl Usage {
             let sum = usage.prompt_tokens.checked_add(usage.completion_tokens).and_then(|both| both.checked_add(*n));
             *n > 0 && sum == Some(usage.total_tokens)
         });
-        let completion = usage.completion_tokens + beside.unwrap_or(0);
+        let completion = usage.completion_tokens.saturating_add(beside.unwrap_or(0));
         let reasoning = output.reasoning_tokens.map(|n| n.min(completion));
         let fresh = usage.prompt_tokens - cached.unwrap_or(0) - written.unwrap_or(0);
         let said = completion - reasoning.unwrap_or(0);
@@ -95,7 +104,7 @@ impl Usage {
         chat::Usage {
             prompt_tokens: self.input(),
             completion_tokens: self.output(),
-            total_tokens: self.input() + self.output(),
+            total_tokens: self.input().saturating_add(self.output()),
             prompt_tokens_details: (input != chat::PromptDetails::default()).then_some(input),
             completion_tokens_details: (output != chat::CompletionDetails::default()).then_some(output),
         }
