@@ -7,11 +7,12 @@ use std::{
 };
 
 use sqlx::{
-    Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    Connection, Database, Sqlite, SqliteConnection, SqlitePool, Transaction,
     migrate::Migrator,
     query::Query,
     sqlite::{SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use sqlx_core::transaction::TransactionManager as _;
 use telemetry::background;
 use tokio::sync::{Mutex, MutexGuard, watch};
 
@@ -55,6 +56,7 @@ pub(crate) enum Durability {
 /// The one connection that writes.
 pub(crate) struct Writer {
     pub(crate) connection: SqliteConnection,
+    options: SqliteConnectOptions,
     durability: Durability,
     /// The commits of others that are known of.
     pub(crate) seen: i64,
@@ -68,6 +70,24 @@ impl Writer {
     /// Begins a transaction that holds the write lock from its first moment, so that it can't fail half-way for want of it.
     pub(crate) async fn begin(&mut self) -> Result<Transaction<'_, Sqlite>, StoreError> {
         Ok(self.connection.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Where the disk is full SQLite ends a transaction by itself. Its connection does not hear of it and never begins another, so a new one takes
+    /// its place.
+    async fn revive(&mut self) -> Result<(), StoreError> {
+        let is_inside = |connection: &SqliteConnection| <Sqlite as Database>::TransactionManager::get_transaction_depth(connection) > 0;
+        if !is_inside(&self.connection) {
+            return Ok(());
+        }
+        // A transaction that was dropped may be on its way back.
+        sqlx::query("SELECT 1").execute(&mut self.connection).await?;
+        if is_inside(&self.connection) {
+            tracing::warn!("the connection that writes has lost its transaction: it is made anew");
+            self.connection = SqliteConnection::connect_with(&self.options).await?;
+            self.durability = Durability::Disk;
+            step_back(&mut self.connection).await?;
+        }
+        Ok(())
     }
 
     async fn set(&mut self, durability: Durability) -> Result<(), StoreError> {
@@ -121,12 +141,13 @@ impl Store {
             .max_connections(READERS_MAX)
             .test_before_acquire(false)
             .after_connect(|connection, _| Box::pin(step_back(connection)))
-            .connect_with(options.pragma("query_only", "ON"))
+            .connect_with(options.clone().pragma("query_only", "ON"))
             .await
             .map_err(unreadable)?;
         let seen = changes::data_version(&mut connection).await?;
         let writer = Writer {
             connection,
+            options,
             durability: Durability::Disk,
             seen,
             last_seq: 0,
@@ -183,6 +204,7 @@ impl Store {
 
     pub(crate) async fn writer(&self, durability: Durability) -> Result<MutexGuard<'_, Writer>, StoreError> {
         let mut writer = self.inner.writer.lock().await;
+        writer.revive().await?;
         writer.set(durability).await?;
         Ok(writer)
     }
@@ -275,6 +297,14 @@ impl Store {
         let statement = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
         sqlx::query(statement).execute(&mut writer.connection).await.expect("a pragma that always works");
     }
+}
+
+/// Whether a database address is one that this program stores at.
+///
+/// # Errors
+/// [`StoreError::Address`]
+pub fn check_address(url: &str, data_dir: &Path) -> Result<(), StoreError> {
+    database_path(url, data_dir).map(drop)
 }
 
 /// The file behind a database address.
@@ -375,4 +405,23 @@ pub(crate) async fn schema(connection: &mut SqliteConnection) -> Result<i64, Sto
         return Ok(0);
     }
     Ok(sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations").fetch_one(connection).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_has_ended_is_not_the_last() {
+        let home = tempfile::tempdir().expect("a directory");
+        let store = Store::open("", home.path()).await.expect("a new database");
+        for _ in 0..2 {
+            let mut writer = store.writer(Durability::Process).await.expect("the writer");
+            let mut transaction = writer.begin().await.expect("a transaction");
+            // As it does where the disk is full.
+            sqlx::query("ROLLBACK").execute(&mut *transaction).await.expect("it is open");
+        }
+        crate::meta::set(&store, "key", "value").await.expect("a later change");
+        assert_eq!(crate::meta::get(&store, "key").await.expect("the database").as_deref(), Some("value"));
+    }
 }
