@@ -37,6 +37,18 @@ pub(crate) async fn attempt(
         again.sets_out(trail.request_id, trail.began, deadline);
     }
     let (peer, pick, others) = (way.peer.take(), way.pick, way.has_others);
+    // Noted before it is over: who hangs up meanwhile leaves it as it is.
+    trail.attempts.push(Attempt {
+        target: name.clone(),
+        provider: provider.clone(),
+        model: model.clone(),
+        outcome: AttemptOutcome::Left,
+        status: None,
+        error: None,
+        started_ms,
+        duration_ms: 0.0,
+        pick,
+    });
     let mut is_mute = false;
     // Not named, for a named future would take its place in this one's twice.
     let result = tokio::select! {
@@ -74,17 +86,9 @@ pub(crate) async fn attempt(
             _ => fleet::End::Failed,
         });
     }
-    trail.attempts.push(Attempt {
-        target: name.clone(),
-        provider: provider.clone(),
-        model: model.clone(),
-        outcome,
-        status,
-        error,
-        started_ms,
-        duration_ms: took_ms,
-        pick,
-    });
+    if let Some(attempt) = trail.attempts.last_mut() {
+        (attempt.outcome, attempt.status, attempt.error, attempt.duration_ms) = (outcome, status, error, took_ms);
+    }
     let answer = result?;
     losses.extend(answer.losses);
     let attempts = trail.tries();

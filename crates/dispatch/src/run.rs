@@ -153,7 +153,13 @@ pub async fn run(d: &Dispatch<'_>, plan: &Plan, request: &Request, trail: &mut T
 }
 
 /// The request's time is over, whatever its attempts came to.
-fn too_late(total: Duration, trail: &Trail<'_>) -> Failure {
+fn too_late(total: Duration, trail: &mut Trail<'_>) -> Failure {
+    let now_ms = trail.elapsed_ms();
+    for attempt in trail.attempts.iter_mut().filter(|attempt| attempt.outcome == AttemptOutcome::Left) {
+        attempt.outcome = AttemptOutcome::TimedOut;
+        attempt.error = Some(format!("`{}` had not answered yet", attempt.target));
+        attempt.duration_ms = now_ms - attempt.started_ms;
+    }
     let tries = trail.attempts.iter().filter(|a| a.outcome.is_try());
     let attempts: Vec<Value> = tries.map(|a| json!({"target": &*a.target, "status": a.status, "error": a.error})).collect();
     Failure::new(Code::UpstreamTimeout, format!("no answer within {} ms", total.as_millis())).with("attempts", attempts)

@@ -88,6 +88,7 @@ impl Desk {
                 (AttemptOutcome::TimedOut, _) => Outcome::Timeout,
                 (AttemptOutcome::Unreachable, _) => Outcome::Unreachable,
                 (AttemptOutcome::Broken, _) => Outcome::Broken,
+                (AttemptOutcome::Left, _) => Outcome::Cancelled,
                 (AttemptOutcome::Skipped | AttemptOutcome::Cooling | AttemptOutcome::CircuitOpen, _) => continue,
             });
         }

@@ -8,7 +8,7 @@ use wire::losses::Losses;
 use crate::{
     call::{Call, Request},
     caller::Caller,
-    receipt::{CacheUse, Outcome, Receipt},
+    receipt::{AttemptOutcome, CacheUse, Outcome, Receipt},
 };
 
 /// Takes receipts; called once per permit, on the path, so it must not wait.
@@ -122,6 +122,9 @@ impl Drop for Permit {
         if let Some(mut receipt) = self.receipt.take() {
             if let Some(receipt) = Arc::get_mut(&mut receipt) {
                 receipt.duration_ms = duration_ms;
+                for attempt in receipt.attempts.iter_mut().filter(|attempt| attempt.outcome == AttemptOutcome::Left) {
+                    attempt.duration_ms = duration_ms - attempt.started_ms;
+                }
             }
             for deposit in self.deposits.drain(..) {
                 deposit.settle(&receipt);

@@ -74,6 +74,8 @@ pub enum AttemptOutcome {
     TimedOut,
     Unreachable,
     Broken,
+    /// Asked, and left before it had answered: the caller went, or the time of the whole request was over.
+    Left,
     /// Not asked: it lacks something that a call needs.
     Skipped,
     /// Not asked: its own limit was full.

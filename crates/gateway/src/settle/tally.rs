@@ -234,7 +234,7 @@ impl Services {
                 self.sums.failovers.fetch_add(u64::from(is_moved), Relaxed);
                 is_moved = attempt.outcome != AttemptOutcome::Served;
                 add(|s| &s.requests);
-                if is_moved {
+                if is_moved && attempt.outcome != AttemptOutcome::Left {
                     add(|s| &s.failures);
                 }
             } else if attempt.outcome == AttemptOutcome::Limited {

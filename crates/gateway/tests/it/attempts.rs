@@ -3,7 +3,7 @@
 use serde_json::json;
 use testkit::{FakeUpstream, Gate, Reply, Script};
 
-use crate::router::{Router, Setup, closed_port, soon};
+use crate::router::{MASTER, Router, Setup, closed_port, soon};
 
 /// Two accounts for one model: the first answers so, the second as it should.
 fn pair(first: Reply) -> (FakeUpstream, FakeUpstream, Router) {
@@ -189,6 +189,25 @@ async fn at_the_deadline_the_caller_hears_and_the_upstream_is_left() {
     soon("the upstream's connection closes", upstream.hangup()).await;
     let row = router.record("late").await;
     assert_eq!((row.status, &*row.outcome, row.error_code.as_deref()), (504, "error", Some("upstream_timeout")));
+}
+
+#[tokio::test]
+async fn who_hangs_up_leaves_who_was_being_asked_in_the_record() {
+    let gate = Gate::new();
+    let upstream = FakeUpstream::start(Script::always(Reply::ok().hold_head(&gate)));
+    let router = Setup::new().upstream("mock", &upstream).start();
+    let request = router.chat("gpt-mock", json!({})).header("x-request-id", "gone");
+    tokio::select! {
+        answer = request.send() => panic!("{}", answer.text()),
+        _ = upstream.request() => {}
+    }
+    soon("the upstream's connection closes", upstream.hangup()).await;
+    let row = router.record("gone").await;
+    assert_eq!((&*row.outcome, row.attempts), ("cancelled", 1));
+    let told = router.get("/api/requests/gone/explain").key(MASTER).send().await.json();
+    let attempt = &told["attempts"][0];
+    assert_eq!((&attempt["target"], &attempt["outcome"]), (&json!("mock"), &json!("left")), "{told}");
+    assert!(attempt["duration_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{told}");
 }
 
 #[tokio::test]
