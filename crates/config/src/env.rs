@@ -39,7 +39,10 @@ impl Environment {
         let cwd = std::env::current_dir().unwrap_or_default();
         #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
         let process = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self::from_parts(process, cwd)
+        let mut env = Self::from_parts(process, cwd)?;
+        // Services are started without the variable; the system knows it all the same.
+        env.home = env.home.or_else(std::env::home_dir);
+        Ok(env)
     }
 
     /// As [`Environment::of_process`], from given variables and working directory.

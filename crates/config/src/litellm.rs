@@ -203,7 +203,7 @@ fn account(
     let path = providers::usual_path(&provider_name, api_version.as_deref());
     let base_url = base_url::normalised(&text, path).map_err(|why| params.wrong("api_base", node, why.to_owned()))?;
     let own = known.filter(|_| base.is_none()).map_or(&[][..], |p| p.key_variables);
-    let (api_key, variable) = key(params, own, around)?;
+    let (api_key, variable) = key(params, own, known.is_some_and(|p| p.key_optional), around)?;
     if let (None, Some(variable)) = (&api_key, &variable) {
         warn.push(format!("account {name}: {variable} is not set, so its models are not available"));
     }
@@ -256,10 +256,11 @@ pub(crate) fn split(model: &str, named: Option<&str>) -> (String, String) {
     (ours.to_owned(), after.to_owned())
 }
 
-fn key(params: &Fields, own: &[&str], around: &Surroundings) -> Result<(Option<Secret>, Option<String>), ConfigError> {
+/// `own`: the provider's variables, where it is at its own address; `is_optional`: it can be called without a key.
+fn key(params: &Fields, own: &[&str], is_optional: bool, around: &Surroundings) -> Result<(Option<Secret>, Option<String>), ConfigError> {
     let Some(text) = params.optional::<String>("api_key")? else {
         let found = own.iter().find_map(|name| Secret::new(around.env.get(name)?));
-        let variable = own.first().filter(|_| found.is_none()).map(|name| (*name).to_owned());
+        let variable = own.first().filter(|_| found.is_none() && !is_optional).map(|name| (*name).to_owned());
         return Ok((found, variable));
     };
     Ok(match secret_ref::resolve(&text, around.env, &around.cwd, around.home.as_deref())? {

@@ -196,6 +196,25 @@ fn lend<T: Clone>(said: &mut BTreeMap<String, T>, aliases: &BTreeMap<String, Vec
     }
 }
 
+/// What stands in for what stands in stands in too, right behind it: at most so many names for each.
+fn followed(said: &BTreeMap<String, Vec<String>>, most: usize) -> BTreeMap<String, Vec<String>> {
+    fn follow<'a>(said: &'a BTreeMap<String, Vec<String>>, names: &'a [String], most: usize, seen: &mut Vec<&'a str>) {
+        for name in names {
+            if seen.len() > most || seen.contains(&name.as_str()) {
+                continue;
+            }
+            seen.push(name);
+            follow(said, said.get(name).map_or(&[], Vec::as_slice), most, seen);
+        }
+    }
+    let of = |(model, names): (&String, &Vec<String>)| {
+        let mut seen = vec![model.as_str()];
+        follow(said, names, most, &mut seen);
+        (model.clone(), seen.into_iter().skip(1).map(str::to_owned).collect())
+    };
+    said.iter().map(of).collect()
+}
+
 /// What stands in for models: always, where the input is too long for them, and where their maker's policy refuses it.
 pub(crate) fn fallbacks(reader: &Reader, aliases: &BTreeMap<String, Vec<String>>) -> Result<Fallbacks, ConfigError> {
     let most = setting::<u32>(reader, "max_fallbacks")?.map_or(FALLBACKS_USUAL, |n| n as usize);
@@ -208,6 +227,7 @@ pub(crate) fn fallbacks(reader: &Reader, aliases: &BTreeMap<String, Vec<String>>
     let mut against_policy = by_model(reader, "content_policy_fallbacks", most)?;
     for said in [&mut always, &mut too_long, &mut against_policy] {
         lend(said, aliases);
+        *said = followed(said, most);
     }
     Ok(Fallbacks { always, too_long, against_policy })
 }
@@ -326,6 +346,15 @@ mod tests {
         assert_eq!([config.fallbacks.always("a"), config.fallbacks.always("own")], [["x".to_owned()], ["y".to_owned()]]);
         let tries = config.tries.unwrap();
         assert_eq!(tries.bounds("a"), tries.bounds("m"));
+    }
+
+    #[test]
+    fn what_stands_in_is_stood_in_for() {
+        let config = read("router_settings:\n  fallbacks: [{g: [h, k]}, {h: [i, g]}, {i: [h]}]\n  max_fallbacks: 3\n").unwrap();
+        assert_eq!(config.fallbacks.always("g"), ["h", "i", "k"]);
+        assert_eq!(config.fallbacks.always("i"), ["h", "g", "k"]);
+        let few = read("router_settings: {fallbacks: [{g: [h]}, {h: [i]}], max_fallbacks: 1}\n").unwrap();
+        assert_eq!(few.fallbacks.always("g"), ["h"]);
     }
 
     #[test]
