@@ -48,6 +48,12 @@ pub async fn handle(shard: &Shard, call: &Call) -> Response<Out> {
     response
 }
 
+/// Whether a call is somebody's, before anything of its body is read.
+pub async fn is_known(shard: &Shard, headers: &HeaderMap, query_key: Option<&str>, now: jiff::Timestamp) -> bool {
+    let asks = admin::Asks { headers, query_key, is_change: true };
+    admin::identify(&shard.app, &shard.app.house(), asks, now).await.is_ok()
+}
+
 async fn live(shard: &Shard, call: &Call, standing: &mut Option<Standing>) -> Result<Response<Out>, Failure> {
     let app = &shard.app;
     let house = app.house(); // one Arc: this instant's keys, map and accounts

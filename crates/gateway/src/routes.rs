@@ -33,6 +33,9 @@ const BODY_TIME_MAX: Duration = Duration::from_mins(2);
 /// How long a client may send nothing of a form that is passed on as it comes.
 const BODY_GAP_MAX: Duration = Duration::from_mins(1);
 
+/// Most bytes of a body that is read before it is known whose it is.
+const STRANGER_BYTES_MAX: usize = 64 << 10;
+
 /// Of a body that is too large, how much is read and thrown away so that the client gets to read why.
 const DISCARD_BYTES_MAX: usize = 256 << 20;
 
@@ -344,7 +347,11 @@ async fn called(shard: &Arc<Shard>, hall: Hall, peer: Peer, request_id: Arc<str>
     let received = Instant::now();
     let received_at = jiff::Timestamp::now();
     let (head, body) = request.into_parts();
-    let (body, upload) = match payload(operation, &head.headers, body, shard.limits).await {
+    let query_key = in_path.as_ref().and_then(|_| query_key(head.uri.query()?));
+    // Who is unknown gets no room for a large body: without it the call comes to its refusal.
+    let is_known = !is_large(&head.headers) || Box::pin(request::is_known(shard, &head.headers, query_key.as_deref(), received_at)).await;
+    let payload = if is_known { payload(operation, &head.headers, body, shard.limits).await } else { unread(&head.headers, body).await };
+    let (body, upload) = match payload {
         Ok(payload) => payload,
         Err(failure) => {
             shard.app.metrics.refused(failure.code.as_str());
@@ -354,7 +361,6 @@ async fn called(shard: &Arc<Shard>, hall: Hall, peer: Peer, request_id: Arc<str>
         }
     };
     let path = head.uri.path().into();
-    let query_key = in_path.as_ref().and_then(|_| query_key(head.uri.query()?));
     let call = Call {
         operation,
         in_path,
@@ -375,6 +381,18 @@ async fn called(shard: &Arc<Shard>, hall: Hall, peer: Peer, request_id: Arc<str>
         let _ = timeout(DISCARD_TIME_MAX, form.discard(DISCARD_BYTES_MAX as u64)).await;
     }
     response
+}
+
+/// Whether a body may be larger than what anybody has room for.
+fn is_large(headers: &HeaderMap) -> bool {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    announced.is_none_or(|bytes| bytes > STRANGER_BYTES_MAX)
+}
+
+/// A body that nobody wants.
+async fn unread(headers: &HeaderMap, body: Incoming) -> Result<(Bytes, Option<Upload>), Failure> {
+    pass_over(headers, body).await;
+    Ok((Bytes::new(), None))
 }
 
 /// The body in memory, or a form that is passed on as it comes.
@@ -403,10 +421,7 @@ fn too_large(bytes_max: usize) -> Failure {
 }
 
 async fn refuse_large(headers: &HeaderMap, body: Incoming, refusal: Failure) -> Failure {
-    // A client that waits for "100 Continue" has sent nothing; any other is still writing and would not see the answer.
-    if !headers.contains_key(header::EXPECT) {
-        discard(body).await;
-    }
+    pass_over(headers, body).await;
     refusal
 }
 
@@ -424,6 +439,13 @@ async fn body_of(headers: &HeaderMap, mut body: Incoming, bytes_max: usize) -> R
         }
         Ok(Err(_)) => Err(Failure::new(Code::InvalidRequest, "the body broke off before its end")),
         Err(_) => Err(Failure::new(Code::InvalidRequest, format!("the body did not come within {} s", BODY_TIME_MAX.as_secs()))),
+    }
+}
+
+/// Reads away what a client may be writing: it would not see the answer. One that waits for "100 Continue" has sent nothing.
+async fn pass_over(headers: &HeaderMap, body: Incoming) {
+    if !headers.contains_key(header::EXPECT) {
+        discard(body).await;
     }
 }
 

@@ -175,6 +175,21 @@ async fn a_body_over_the_limit_is_refused_and_the_client_gets_to_read_why() {
 }
 
 #[tokio::test]
+async fn nobody_is_asked_for_a_large_body_before_it_is_known_who_he_is() {
+    let router = Setup::new().start();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\nconnection: close\r\n";
+    for length in ["content-length: 60000000", "transfer-encoding: chunked"] {
+        for (key, status) in [("", "401 "), ("authorization: Bearer sk_wrong\r\n", "401 ")] {
+            let answer = spoken(&router, format!("{head}{key}{length}\r\n\r\n").as_bytes());
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains("invalid_api_key"), "{length}: {answer}");
+        }
+    }
+    let large = chat("dummy", json!({"x": "x".repeat(1 << 20)}));
+    assert_error(&router.post("/v1/chat/completions", &large).key("sk_wrong").send().await, 401, "invalid_api_key");
+    assert_eq!(router.post("/v1/chat/completions", &large).send().await.status, 200);
+}
+
+#[tokio::test]
 async fn a_body_of_a_hundred_megabytes_is_refused() {
     let router = Setup::new().start();
     let mut body = vec![b' '; 100 << 20];
