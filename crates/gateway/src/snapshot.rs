@@ -166,10 +166,13 @@ fn routes(account: &AccountConfig, made: &HashMap<Arc<str>, Arc<Account>>, lists
     AccountRoutes { discovered, ..AccountRoutes::new(account, row.name_prefixes, row.foreign_prefixes, speaks) }
 }
 
+/// What master keys are called.
+pub const MASTER: &str = "master";
+
 /// Master keys first: a secret that is both is a master key.
 fn keys(config: &Config, stored: &[store::keys::Key]) -> Keys {
     let auth = &config.auth;
-    let master = auth.master_keys.iter().map(|k| KeyEntry::fixed(k.expose(), Scopes::ALL, "master"));
+    let master = auth.master_keys.iter().map(|k| KeyEntry::fixed(k.expose(), Scopes::ALL, MASTER));
     let fixed = auth.keys.iter().map(|k| KeyEntry::fixed(k.secret.expose(), scopes(&k.scopes), &k.name));
     let stored = stored.iter().filter(|k| k.revoked_at_ms.is_none()).filter_map(entry);
     Keys::new(master.chain(fixed).chain(stored), auth.mode == AuthMode::Off)

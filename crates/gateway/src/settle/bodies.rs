@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::LazyLock};
 
-use config::config::HistoryBodies;
+use config::{Secret, config::HistoryBodies};
 use journey::{BODY_BYTES_MAX, Kept, Operation, Receipt, Said};
 use memchr::{
     memchr2_iter,
@@ -12,7 +12,10 @@ use serde_json::Value;
 use store::bodies::Bodies;
 use wire::{Dialect, dialect::Decoder, ir::Event};
 
-use crate::{render, snapshot::House};
+use crate::{
+    render,
+    snapshot::{House, MASTER},
+};
 
 /// Members whose words say of which kind something is, not what somebody said: redacted texts keep them if they are short.
 const KINDS: [&str; 10] = ["model", "role", "type", "object", "id", "name", "finish_reason", "stop_reason", "finishReason", "status"];
@@ -155,6 +158,9 @@ fn shape(bytes: &[u8]) -> Option<String> {
     Some(value.to_string())
 }
 
+/// Members whose objects are the caller's own all through: what a call was given, and what it came to.
+const FREE: [&str; 6] = ["input", "args", "arguments", "response", "metadata", "labels"];
+
 fn redact(value: &mut Value) {
     match value {
         Value::String(text) => *text = format!("[{} characters]", text.chars().count()),
@@ -162,10 +168,26 @@ fn redact(value: &mut Value) {
         Value::Array(all) if all.len() > 1 && all.iter().all(Value::is_number) => *value = format!("[{} numbers]", all.len()).into(),
         Value::Array(all) => all.iter_mut().for_each(redact),
         Value::Object(members) => {
-            let is_kind = |name: &str, value: &Value| value.as_str().is_some_and(|v| v.len() <= KIND_BYTES_MAX) && KINDS.contains(&name);
-            members.iter_mut().filter(|(name, value)| !is_kind(name, value)).for_each(|(_, value)| redact(value));
+            // A message's name is a person's; a function's is not.
+            let is_message = members.contains_key("role");
+            let is_kind = |name: &str, value: &Value| {
+                value.as_str().is_some_and(|v| v.len() <= KIND_BYTES_MAX) && KINDS.contains(&name) && !(is_message && name == "name")
+            };
+            for (name, value) in members.iter_mut().filter(|(name, value)| !is_kind(name, value)) {
+                if value.is_object() && FREE.contains(&&**name) { hide(value) } else { redact(value) }
+            }
         }
         _ => {}
+    }
+}
+
+/// Takes everything out but the names of members.
+fn hide(value: &mut Value) {
+    match value {
+        Value::Number(_) => *value = "[a number]".into(),
+        Value::Object(members) => members.iter_mut().for_each(|(_, value)| hide(value)),
+        Value::Array(all) => all.iter_mut().for_each(hide),
+        _ => redact(value),
     }
 }
 
@@ -174,13 +196,16 @@ struct Secrets<'a> {
     /// The account that answered.
     account: Option<&'a upstream::Account>,
     /// The caller's own: a key that stands in the settings, or what it brought for the account.
-    callers: [Option<&'a str>; 2],
+    callers: Vec<&'a str>,
 }
 
 impl<'a> Secrets<'a> {
     fn of(receipt: &Receipt, kept: &'a Kept, house: &'a House) -> Self {
         let name = receipt.key.as_ref().map(|key| &*key.name);
-        let fixed = house.config.auth.keys.iter().find(|key| Some(&*key.name) == name);
+        let auth = &house.config.auth;
+        let fixed = auth.keys.iter().filter(|key| Some(&*key.name) == name).map(|key| key.secret.expose());
+        // Which of them it was is not known any more.
+        let master = auth.master_keys.iter().filter(|_| name == Some(MASTER)).map(Secret::expose);
         Self {
             account: receipt
                 .target
@@ -188,7 +213,7 @@ impl<'a> Secrets<'a> {
                 .or_else(|| Some(&receipt.attempts.last()?.target))
                 .and_then(|name| house.accounts.get(name))
                 .map(|a| &**a),
-            callers: [fixed.map(|key| key.secret.expose()), kept.lent.as_deref()],
+            callers: fixed.chain(master).chain(kept.lent.as_deref()).collect(),
         }
     }
 
@@ -199,7 +224,7 @@ impl<'a> Secrets<'a> {
             _ => None,
         };
         text = own.map_or(text, Cow::Owned);
-        for secret in self.callers.into_iter().flatten().filter(|secret| secret.len() >= SECRET_BYTES_MIN) {
+        for secret in self.callers.iter().filter(|secret| secret.len() >= SECRET_BYTES_MIN) {
             if memmem::find(text.as_bytes(), secret.as_bytes()).is_some() {
                 text = Cow::Owned(text.replace(secret, "***"));
             }
@@ -269,6 +294,9 @@ mod tests {
         assert_eq!(parsed(&shape(asked.as_bytes()).unwrap()), parsed(expected));
         assert!(!shape(format!("{{\"id\":\"{}\"}}", "long ".repeat(99)).as_bytes()).unwrap().contains("long"));
         assert_eq!(shape(b"no JSON"), None);
+        let call = r#"{"content":[{"type":"tool_use","id":"t","name":"look","input":{"name":"Robert","age":44,"status":["ill"]}}],"messages":[{"role":"user","name":"Robert"}]}"#;
+        let hidden = r#"{"content":[{"type":"tool_use","id":"t","name":"look","input":{"name":"[6 characters]","age":"[a number]","status":["[3 characters]"]}}],"messages":[{"role":"user","name":"[6 characters]"}]}"#;
+        assert_eq!(parsed(&shape(call.as_bytes()).unwrap()), parsed(hidden));
     }
 
     #[test]
