@@ -179,7 +179,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::value("auth.oidc.admins", "", "Roles, groups or verified addresses of its tokens that make administrators."),
     Key::value("auth.oidc.viewers", "", "The same for viewers; `*` is everybody whom it lets in. Others are refused."),
     // storage and what is kept
-    Key::whole("store.url", Shape::Url, "`sqlite:PATH`, or `postgres://…`.")
+    Key::whole("store.url", Shape::Url, "`sqlite:PATH`. `postgres://…` is known and refused: this version stores in SQLite only.")
         .by_default("`sqlite:` + `router.db` in the data directory")
         .env(&["LLM_ROUTER_DATABASE_URL", "DATABASE_URL", "SQLITE_DB_PATH"]),
     Key::value(

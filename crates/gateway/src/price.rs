@@ -191,8 +191,16 @@ impl PriceBook {
             return Some(0);
         }
         let dollars: f64 = self.price(of)?.all(&of.usage?).iter().map(|line| line.usd).sum();
-        Some((dollars * NANOS).round() as i64)
+        nanos(dollars)
     }
+}
+
+/// Most dollars that one request can have cost: far more than any does, and few enough for sums.
+const DOLLARS_MAX: f64 = 1e6;
+
+/// Dollars as billionths of them, if a request can have cost so many.
+pub fn nanos(dollars: f64) -> Option<i64> {
+    (0.0..=DOLLARS_MAX).contains(&dollars).then(|| (dollars * NANOS).round() as i64)
 }
 
 /// Billionths of a dollar as dollars.

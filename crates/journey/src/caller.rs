@@ -78,7 +78,7 @@ pub struct Caller {
     /// `None` with auth off.
     pub key: Option<KeyRef>,
     pub scopes: Scopes,
-    /// Names of the models that the key may use; `None` for all.
+    /// Names of the models that the key may use, or their beginnings with a `*` behind; `None` for all.
     pub allowed_models: Option<Arc<[String]>>,
 }
 
@@ -90,6 +90,22 @@ impl Caller {
 
     /// Whether the caller may use a model.
     pub fn may_use(&self, model: &str) -> bool {
-        self.allowed_models.as_ref().is_none_or(|models| models.iter().any(|m| m == model || m == "*"))
+        let means = |allowed: &String| allowed == model || allowed.strip_suffix('*').is_some_and(|start| model.starts_with(start));
+        self.allowed_models.as_ref().is_none_or(|models| models.iter().any(means))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_may_be_beginnings() {
+        let allowed = ["gpt-4", "own-*"].map(str::to_owned);
+        let caller = Caller { allowed_models: Some(Arc::new(allowed)), ..Caller::anyone() };
+        for (model, may) in [("gpt-4", true), ("gpt-4o", false), ("own-", true), ("own-x/y", true), ("an-own-x", false), ("", false)] {
+            assert_eq!(caller.may_use(model), may, "{model}");
+        }
+        assert!(Caller::anyone().may_use("x"));
     }
 }

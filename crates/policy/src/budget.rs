@@ -12,6 +12,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use jiff::{Timestamp, ToSpan as _, Unit, Zoned, civil::Weekday, tz::TimeZone};
@@ -26,6 +27,9 @@ const NANOS: f64 = 1e9;
 
 /// How long after its window what was spent stays on a shared Redis: requests may end later than it does.
 const KEPT_AFTER_MS: i64 = 24 * 3_600_000;
+
+/// When a caller may try again where the rest of a budget is held for its other requests.
+const HELD_WAIT: Duration = Duration::from_secs(1);
 
 /// Most dollars of a budget.
 pub const DOLLARS_MAX: f64 = 1e9;
@@ -223,7 +227,7 @@ impl Purse {
     /// Lets a request begin, and holds something for it. One atomic read where the budget is used up.
     ///
     /// # Errors
-    /// [`Code::BudgetExceeded`].
+    /// [`Code::BudgetExceeded`]; [`Code::RateLimitExceeded`] where only what runs now stands in the way.
     pub fn admit(self: &Arc<Self>, now_ms: i64, prices: impl FnOnce() -> Arc<dyn Prices>) -> Result<Charge, Failure> {
         self.turn(now_ms);
         let limit = self.limit.load(Relaxed);
@@ -233,8 +237,9 @@ impl Purse {
         let took = self
             .taken
             .fetch_update(Relaxed, Relaxed, |taken| (taken.saturating_add(elsewhere) < limit).then(|| taken.saturating_add(held)));
-        if took.is_err() {
-            return Err(self.refusal(limit));
+        if let Err(taken) = took {
+            let is_spent = taken.saturating_sub(self.held.load(Relaxed)).saturating_add(elsewhere) >= limit;
+            return Err(if is_spent { self.refusal(limit) } else { held_back(limit) });
         }
         self.held.fetch_add(held, Relaxed);
         Ok(Charge { purse: self.clone(), ends_ms, held, prices: prices() })
@@ -278,6 +283,13 @@ impl Purse {
         take_back(&self.taken, held);
         take_back(&self.held, held);
     }
+}
+
+/// What is left is held for requests that run; some of it may be free when they are over.
+fn held_back(limit: u64) -> Failure {
+    let dollars = limit as f64 / NANOS;
+    let message = format!("what is left of the budget of this key, ${dollars}, is held for its requests that run now");
+    Failure::new(Code::RateLimitExceeded, message).retry_after(HELD_WAIT)
 }
 
 fn take_back(count: &AtomicU64, amount: u64) {
@@ -368,7 +380,7 @@ mod tests {
         assert_eq!(purse.spent(0).dollars, 0.4, "what runs is not spent");
         let third = begin(&purse, 0).unwrap();
         let refused = begin(&purse, 0).unwrap_err();
-        assert_eq!((refused.code, refused.status()), (Code::BudgetExceeded, 402));
+        assert_eq!((refused.code, refused.status()), (Code::RateLimitExceeded, 429), "it may be free in a moment");
         end(second, 0.1);
         let fourth = begin(&purse, 0).unwrap();
         end(third, 0.1);

@@ -122,6 +122,8 @@ struct State {
     entry: Entry,
     /// As it was last stored.
     stored: Option<Entry>,
+    /// It asked what a change would do.
+    only_asks: bool,
 }
 
 tokio::task_local! {
@@ -141,6 +143,11 @@ pub async fn follow<F: Future>(trail: impl Into<Option<Arc<Trail>>>, change: F) 
 /// Says more of the attempt that is under way; nothing where none is followed.
 pub fn note(say: impl FnOnce(&mut Entry)) {
     let _ = TRAIL.try_with(|trail| trail.note(say));
+}
+
+/// Says that the attempt that is under way only asks what a change would do.
+pub fn only_asks() {
+    let _ = TRAIL.try_with(|trail| trail.state().only_asks = true);
 }
 
 /// Stores the row of the attempt that is under way before anything is changed, where a change without a row is not wanted.
@@ -167,7 +174,7 @@ impl Trail {
     /// A trail that begins with `entry`. `is_closed`: a change whose row can't be stored is not made.
     pub fn new(entry: Entry, is_closed: bool, retention: std::time::Duration) -> Arc<Self> {
         let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-        Arc::new(Self { is_closed, retention_ms, state: Mutex::new(State { entry, stored: None }) })
+        Arc::new(Self { is_closed, retention_ms, state: Mutex::new(State { entry, stored: None, only_asks: false }) })
     }
 
     /// Says more of the attempt.
@@ -178,6 +185,11 @@ impl Trail {
     /// Whether it changed something that is stored.
     pub fn is_witnessed(&self) -> bool {
         self.state().stored.as_ref().is_some_and(|stored| stored.outcome != Outcome::Begun)
+    }
+
+    /// Whether it only asked what a change would do.
+    pub fn only_asked(&self) -> bool {
+        self.state().only_asks
     }
 
     /// The attempt is over: its row is stored as it is now, if it is not already.

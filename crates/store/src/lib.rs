@@ -45,7 +45,7 @@ pub mod users;
 
 pub use error::StoreError;
 pub use lock::InstanceLock;
-pub use open::Store;
+pub use open::{Store, check_address};
 pub use text::Text;
 
 /// A new identifier: the prefix, `_`, and a UUID whose order is that of creation.

@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
 };
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{Timestamp, fmt::temporal::Pieces};
 use journey::Scope;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
@@ -133,7 +133,10 @@ fn checked_scopes(scopes: Vec<String>) -> Result<Vec<String>, Failure> {
 }
 
 fn time(text: &str) -> Result<i64, Failure> {
-    text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(|_| {
+    // The last days of the last year mean never, and reach beyond what a time can be in some zones.
+    let is_never = || Pieces::parse(text).is_ok_and(|pieces| pieces.date().year() == 9999);
+    let time = text.parse().or_else(|error| if is_never() { Ok(Timestamp::MAX) } else { Err(error) });
+    time.map(Timestamp::as_millisecond).map_err(|_: jiff::Error| {
         Failure::invalid("expires_at", "Invalid expires_at format: write a time as RFC 3339 has it, such as 2027-01-31T00:00:00Z")
     })
 }

@@ -13,7 +13,10 @@ use http::{HeaderMap, header};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::config_versions::{self, VERSIONS_MAX, Version};
+use store::{
+    audit,
+    config_versions::{self, VERSIONS_MAX, Version},
+};
 use utoipa::ToSchema;
 use wire::{Code, Failure};
 
@@ -166,6 +169,9 @@ pub async fn change(
         },
         is_dry_run,
     };
+    if is_dry_run {
+        audit::only_asks();
+    }
     let Configured { version, warnings, changes } = app.configure(wanted, terms).await?;
     let tag = format!("\"{}\"", app.config_tag());
     Ok(([(header::ETAG, tag)], Json(Changed { version, dry_run: is_dry_run, warnings, changes })).into_response())

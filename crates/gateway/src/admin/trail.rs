@@ -126,6 +126,7 @@ pub async fn follow(State(app): State<Arc<App>>, request: Request, next: Next) -
     let (outcome, reason) = outcome(&response);
     let is_kept = match outcome {
         _ if response.status() == StatusCode::METHOD_NOT_ALLOWED => false,
+        _ if trail.only_asked() => false,
         _ if QUIET.contains(&path.as_str()) => trail.is_witnessed(),
         Outcome::Denied => REFUSALS.admit(),
         _ => true,

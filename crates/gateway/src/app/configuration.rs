@@ -171,6 +171,7 @@ impl App {
         let changes = edit::changes(&known, &document);
         let mut warnings = loaded.warnings.clone();
         warnings.extend(overridden(&changes, &loaded));
+        warnings.extend(read_at_start(&changes));
         if terms.is_dry_run {
             return Ok(Configured { version: None, warnings, changes });
         }
@@ -294,6 +295,26 @@ fn overridden(changes: &[Change], loaded: &Loaded) -> Vec<String> {
         is_stronger.then(|| format!("{} has no effect: {} says it too, and wins", shown.key, shown.origin))
     };
     changes.iter().filter_map(wins).collect()
+}
+
+/// Settings that a router which runs does not take up.
+const AT_START: [&str; 10] = [
+    "server.host",
+    "server.port",
+    "server.listen",
+    "server.data_dir",
+    "server.max_body",
+    "server.max_upload",
+    "server.max_header",
+    "server.header_timeout",
+    "server.max_connections",
+    "server.threads",
+];
+
+/// Warnings of changes that wait for the next start.
+fn read_at_start(changes: &[Change]) -> impl Iterator<Item = String> {
+    let waits = |change: &&Change| AT_START.contains(&&*change.key) || change.key.starts_with("store.") || change.key == "cache.redis_url";
+    changes.iter().filter(waits).map(|change| format!("{} is read at start: it counts when the router is started again", change.key))
 }
 
 /// The failure of a configuration that is not valid: every problem in `error.errors`.

@@ -7,7 +7,7 @@ use config::{Config, Foreign, LoadArgs, Loaded};
 use serde_json::{Value, json};
 
 use super::{Failed, edit, environment, login, out};
-use crate::{discovery::Lists, snapshot::House, stored::Stored};
+use crate::{app::store_url, discovery::Lists, snapshot::House, stored::Stored};
 
 /// Most bytes of a file to convert.
 const CONVERTED_BYTES_MAX: u64 = 8 << 20;
@@ -99,6 +99,8 @@ pub(super) fn run(args: ConfigArgs) -> Result<(), Failed> {
 
 /// What only shows when accounts are put together.
 pub(super) fn check_house(config: Config) -> Result<(), Failed> {
+    let refused = |error: store::StoreError| Failed(super::EXIT_CONFIG, error.to_string());
+    store::check_address(&store_url(&config.store), &config.server.data_dir).map_err(refused)?;
     let house = House::build(std::sync::Arc::new(config), &Stored::default(), &dispatch::Health::default(), &Lists::default(), None);
     house.map(drop).map_err(|message| Failed(super::EXIT_CONFIG, message))
 }

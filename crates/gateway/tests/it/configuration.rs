@@ -55,6 +55,8 @@ async fn what_is_shown_can_be_changed_and_put_back_with_its_masks() {
     assert_eq!((tried.status, &tried.json()["version"]), (200, &Value::Null), "{}", tried.text());
     assert_eq!(tried.json()["changes"], json!([{"key": "accounts[mock].models", "from": ["one"], "to": ["one", "two"]}]));
     assert_eq!((chats(&router, "two").await, file(&router)), (404, text(&upstream, "[one]")), "nothing was changed");
+    let rows = router.get("/api/audit?action=config.update").key(MASTER).send().await.json();
+    assert_eq!(rows["rows"].as_array().unwrap().len(), 1, "who only asks leaves no row: {rows}");
 
     let done = put(&router, "", &json!({"text": changed, "comment": "a second model"})).await;
     assert_eq!(done.status, 200, "{}", done.text());

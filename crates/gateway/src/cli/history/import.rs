@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     cli::{Failed, out},
-    price::{Consumption, PriceBook},
+    price::{self, Consumption, PriceBook},
     settle::bodies::kept_elsewhere,
 };
 
@@ -121,8 +121,11 @@ pub(super) async fn run(store: &Store, config: &Config, path: &Path) -> Result<D
     while let Some(read) = rows.recv().await {
         match read {
             Read::Row(mut row, bodies) => {
-                row.cost_nano = prices.cost_nano(&Consumption::from(&*row));
-                row.price_version = Some(prices.version().clone().into());
+                // What a record says that it cost was paid, whatever prices are now.
+                if row.cost_nano.is_none() {
+                    row.cost_nano = prices.cost_nano(&Consumption::from(&*row));
+                    row.price_version = Some(prices.version().clone().into());
+                }
                 batch.push((*row, bodies));
             }
             Read::Unreadable(why) => {
@@ -264,6 +267,8 @@ struct Record {
     #[serde(default)]
     cached_tokens: Option<u64>,
     #[serde(default)]
+    cost_usd: Option<f64>,
+    #[serde(default)]
     cache: Option<String>,
     #[serde(default)]
     stream: bool,
@@ -331,6 +336,7 @@ impl Record {
             prompt_tokens: self.prompt_tokens.or(said.map(|usage| usage.input())),
             completion_tokens: self.completion_tokens.or(said.map(|usage| usage.output())),
             cached_tokens: self.cached_tokens.or(said.and_then(|usage| usage.in_cache_read)),
+            cost_nano: self.cost_usd.and_then(price::nanos),
             bytes_in,
             bytes_out,
             decision: own(decision),
@@ -390,6 +396,8 @@ mod tests {
     fn records_one_after_the_other_are_read_too() {
         let node = r#"{"id": "b", "timestamp": "2025-11-30T12:00:00Z", "request_type": "embeddings", "model": "m", "node_id": "n1", "node_machine_name": "box",
             "request_body": {}, "response_body": {"usage": {"prompt_tokens": 5, "total_tokens": 5}}, "duration_ms": 1, "status": "success"}"#;
+        let paid = RECORD.replacen('{', "{\"cost_usd\": 1.5, ", 1);
+        assert_eq!(rows(&paid).0[0].0.cost_nano, Some(1_500_000_000), "what was paid stays");
         let (read, bad, ended) = rows(&format!("{RECORD}\n{node}\n"));
         assert_eq!((read.len(), bad.len(), ended), (2, 0, Ok(())));
         let (row, _) = &read[1];
