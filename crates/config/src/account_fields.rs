@@ -91,6 +91,14 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) timeouts: Timeouts,
 }
 
+impl Surroundings<'_> {
+    /// What the text of a field in the place of a secret is. Errors: it refers to a file that can't be read.
+    pub(crate) fn resolve(&self, fields: &Fields, key: &str, text: &str) -> Result<Reference, ConfigError> {
+        let name = format!("{}.{key}", fields.path);
+        secret_ref::resolve(text, (&fields.at(key), &name), self.env, &self.cwd, self.home.as_deref())
+    }
+}
+
 /// Keys of secrets: who reads them follows their references, and says which variable is missing.
 fn is_secret(key: &str) -> bool {
     matches!(key, "api_key" | "api_version") || (key.starts_with("oauth_") && key != "oauth_token_url")
@@ -109,8 +117,7 @@ pub(crate) fn with_variables<'a>(node: &'a Node, path: &str, place: Place, env: 
         let text = entry.node.scalar().unwrap_or_default();
         let variable = secret_ref::variable(text.trim()).unwrap_or_default();
         let Some(value) = env.get(variable) else {
-            let at = place.at(entry.line);
-            return Err(ConfigError::Invalid(format!("{at}: {path}.{}: the variable {variable} is not set", entry.key)));
+            return Err(secret_ref::unset(place.at(entry.line), &format!("{path}.{}", entry.key), &mask_keys(variable)));
         };
         let line = std::mem::take(&mut entry.node.line);
         entry.node = Node::text(value);
@@ -252,7 +259,7 @@ fn secret(fields: &Fields, key: &str, around: &Surroundings) -> Result<(Option<S
     }
     let named = named.as_deref().map(mask_keys);
     let Some(text) = fields.optional::<String>(key)? else { return Ok((None, named)) };
-    Ok(match secret_ref::resolve(&text, around.env, &around.cwd, around.home.as_deref())? {
+    Ok(match around.resolve(fields, key, &text)? {
         Reference::Found(found) => (Some(found), secret_ref::variable(text.trim()).map(str::to_owned)),
         Reference::Unset(variable) => (None, named.or(Some(variable))),
         Reference::Empty => (None, named),
@@ -323,14 +330,16 @@ pub(crate) fn headers(fields: &Fields, key: &str, around: &Surroundings) -> Resu
         if name.is_empty() || !name.bytes().all(token) {
             return Err(wrong("this is no header's name"));
         }
-        match secret_ref::resolve(&text, around.env, &around.cwd, around.home.as_deref())? {
+        match around.resolve(fields, key, &text)? {
             Reference::Found(value) if value.expose().chars().any(char::is_control) => {
                 return Err(wrong("its value has control characters"));
             }
             Reference::Found(value) => {
                 headers.insert(name.to_ascii_lowercase(), value);
             }
-            Reference::Unset(variable) => return Err(wrong(&format!("the variable {variable} is not set"))),
+            Reference::Unset(variable) => {
+                return Err(secret_ref::unset(fields.at(key), &format!("{}.{key}.{name}", fields.path), &variable));
+            }
             Reference::Empty => {}
         }
     }

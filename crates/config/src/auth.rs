@@ -9,7 +9,6 @@ use crate::error::ConfigError;
 use crate::fields::{Field, Fields, Place, field};
 use crate::reader::Reader;
 use crate::secret::{MASK, Secret};
-use crate::secret_ref::{self, Reference};
 use crate::setting::Setting;
 use crate::show::Origin;
 use crate::tree::Node;
@@ -104,14 +103,14 @@ fn static_keys(reader: &mut Reader) -> Result<Vec<StaticKey>, ConfigError> {
                 limits: AccountLimits::default(),
                 budget: None,
             };
-            let origin = from_variable(reader, variable);
+            let origin = reader.of_variable(variable);
             add(reader, &mut keys, Some(key), origin);
         }
     }
     let numbered = (1..=99).map(|n| format!("AUTH_KEY_{n:02}"));
     for variable in std::iter::once("AUTH_KEY".to_owned()).chain(numbered) {
         let Some(secret) = reader.env.get(&variable).and_then(Secret::new) else { continue };
-        let origin = from_variable(reader, &variable);
+        let origin = reader.of_variable(&variable);
         add(
             reader,
             &mut keys,
@@ -126,7 +125,7 @@ fn file_key(reader: &Reader, node: &Node, position: usize) -> Result<Option<Stat
     let place = Place { file: reader.file, otherwise: "settings" };
     let usual_name = format!("auth.keys[{position}]");
     if let Some(text) = node.scalar() {
-        let secret = resolved(reader, &usual_name, &text)?;
+        let secret = reader.resolve(&text, &place.at(node.line), &usual_name)?;
         return Ok(secret.map(|secret| StaticKey {
             name: usual_name,
             secret,
@@ -148,7 +147,13 @@ fn file_key(reader: &Reader, node: &Node, position: usize) -> Result<Option<Stat
     }
     let (name, text): (String, String) = (fields.optional("name")?.unwrap_or(usual_name), fields.required("key")?);
     let (limits, budget) = (account_fields::limits(&fields)?, budget(&fields)?);
-    Ok(resolved(reader, &name, &text)?.map(|secret| StaticKey { name, secret, scopes, limits, budget }))
+    Ok(reader.resolve(&text, &place.at(node.line), &format!("auth.keys[{position}].key"))?.map(|secret| StaticKey {
+        name,
+        secret,
+        scopes,
+        limits,
+        budget,
+    }))
 }
 
 fn budget(key: &Fields) -> Result<Option<KeyBudget>, ConfigError> {
@@ -194,13 +199,13 @@ fn master_keys(reader: &mut Reader) -> Result<Vec<Secret>, ConfigError> {
                 allowed: "a key, or a list of them".to_owned(),
             };
             let text = node.scalar().ok_or_else(wrong)?;
-            if let Some(secret) = resolved(reader, path, &text)? {
+            if let Some(secret) = reader.resolve(&text, &place.at(node.line), path)? {
                 found.push((secret, reader.at_line(node.line)));
             }
         }
     }
     for variable in MASTER_VARIABLES {
-        found.extend(split(reader.env.get(variable)).filter_map(Secret::new).map(|secret| (secret, from_variable(reader, variable))));
+        found.extend(split(reader.env.get(variable)).filter_map(Secret::new).map(|secret| (secret, reader.of_variable(variable))));
     }
     let mut keys: Vec<Secret> = Vec::new();
     for (secret, origin) in found {
@@ -210,15 +215,6 @@ fn master_keys(reader: &mut Reader) -> Result<Vec<Secret>, ConfigError> {
         }
     }
     Ok(keys)
-}
-
-/// A key that refers to a variable that is not set would shut out whom it was meant for without a word: an error.
-fn resolved(reader: &Reader, name: &str, text: &str) -> Result<Option<Secret>, ConfigError> {
-    match secret_ref::resolve(text, reader.env, &reader.cwd, reader.home.as_deref())? {
-        Reference::Found(secret) => Ok(Some(secret)),
-        Reference::Empty => Ok(None),
-        Reference::Unset(variable) => Err(ConfigError::Invalid(format!("{name}: the variable {variable} that it refers to is not set"))),
-    }
 }
 
 fn header_name(reader: &mut Reader) -> Result<String, ConfigError> {
@@ -327,10 +323,6 @@ fn token_limits(reader: &mut Reader) -> Result<AccountLimits, ConfigError> {
 
 fn split(text: Option<&str>) -> impl Iterator<Item = &str> {
     text.unwrap_or_default().split(',').map(str::trim).filter(|item| !item.is_empty())
-}
-
-fn from_variable(reader: &Reader, variable: &str) -> Origin {
-    if reader.env.is_from_dotenv(variable) { Origin::DotEnv(variable.to_owned()) } else { Origin::Environment(variable.to_owned()) }
 }
 
 fn owned(words: &[&str]) -> Vec<String> {

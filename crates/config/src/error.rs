@@ -65,6 +65,16 @@ pub enum ConfigError {
         /// What would be right.
         allowed: String,
     },
+    /// A setting refers to a variable or a file that isn't there.
+    #[error("{at}: {}: {reason}", mask_keys(.name))]
+    Dangling {
+        /// File and line, or what else said it.
+        at: String,
+        /// The key with its path, as `accounts[0].api_key`.
+        name: String,
+        /// What is missing.
+        reason: String,
+    },
     /// Values that are right alone and wrong together, or against what exists; what looks like a key is masked, for a name may be one.
     #[error("{}", mask_keys(.0))]
     Invalid(String),

@@ -114,6 +114,11 @@ impl<'a> Fields<'a> {
         node.entries().iter().map(pair).collect()
     }
 
+    /// Where a key stands: file and line.
+    pub(crate) fn at(&self, key: &str) -> String {
+        self.place.at(self.node.get(key).map_or(self.node.line, |node| node.line))
+    }
+
     /// The node of a key, if it has a value.
     pub(crate) fn node(&self, key: &str) -> Option<&'a Node> {
         self.node.get(key).filter(|n| n.scalar().is_none_or(|text| !text.trim().is_empty()))

@@ -65,7 +65,10 @@ pub(crate) fn parse(text: &str, path: &Path) -> Result<Node, ConfigError> {
 fn syntax(error: &serde_saphyr::Error, path: &Path) -> ConfigError {
     let error = error.without_snippet();
     let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-    ConfigError::Syntax { path: path.to_owned(), line, column, message: tree::shorten(&error.to_string()) }
+    let message = error.to_string();
+    // What a programmer who uses the parser could set, nobody who writes a file can.
+    let message = message.split(", set ").next().unwrap_or_default();
+    ConfigError::Syntax { path: path.to_owned(), line, column, message: tree::shorten(message) }
 }
 
 #[cfg(test)]

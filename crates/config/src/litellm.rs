@@ -12,7 +12,7 @@ use crate::known;
 use crate::prices::Price;
 use crate::providers::{self, provider};
 use crate::secret::Secret;
-use crate::secret_ref::{self, Reference};
+use crate::secret_ref::Reference;
 use crate::setting::{Count, Interval, Setting};
 use crate::tree::Node;
 
@@ -263,7 +263,7 @@ fn key(params: &Fields, own: &[&str], is_optional: bool, around: &Surroundings) 
         let variable = own.first().filter(|_| found.is_none() && !is_optional).map(|name| (*name).to_owned());
         return Ok((found, variable));
     };
-    Ok(match secret_ref::resolve(&text, around.env, &around.cwd, around.home.as_deref())? {
+    Ok(match around.resolve(params, "api_key", &text)? {
         Reference::Found(found) => (Some(found), None),
         Reference::Unset(variable) => (None, Some(variable)),
         Reference::Empty => (None, None),

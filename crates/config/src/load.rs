@@ -122,8 +122,11 @@ fn show_rest(config: &Config, reader: &mut Reader) {
     for (i, account) in config.accounts.iter().enumerate() {
         let origin = match &account.origin {
             crate::account::AccountOrigin::File { line } => reader.at_line(*line),
-            crate::account::AccountOrigin::Services { position } => Origin::Environment(format!("ROUTER_SERVICES[{position}]")),
-            crate::account::AccountOrigin::Environment { variable } => Origin::Environment(variable.clone()),
+            crate::account::AccountOrigin::Services { position } => match reader.of_variable("ROUTER_SERVICES") {
+                Origin::DotEnv(name) => Origin::DotEnv(format!("{name}[{position}]")),
+                _ => Origin::Environment(format!("ROUTER_SERVICES[{position}]")),
+            },
+            crate::account::AccountOrigin::Environment { variable } => reader.of_variable(variable),
             // None stands among those of the configuration.
             crate::account::AccountOrigin::Registered => Origin::Default,
         };

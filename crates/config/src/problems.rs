@@ -29,9 +29,10 @@ impl Problem {
     /// The problem that an error is.
     pub fn of(error: &ConfigError) -> Self {
         let line = match error {
-            ConfigError::UnknownKey { at: place, .. } | ConfigError::Value { origin: place, .. } | ConfigError::Invalid(place) => {
-                line_in(place)
-            }
+            ConfigError::UnknownKey { at: place, .. }
+            | ConfigError::Value { origin: place, .. }
+            | ConfigError::Dangling { at: place, .. }
+            | ConfigError::Invalid(place) => line_in(place),
             ConfigError::Syntax { line, .. } => Some(*line),
             ConfigError::Missing { .. } | ConfigError::Unreadable { .. } | ConfigError::Unwritable { .. } => None,
         };
@@ -42,7 +43,7 @@ impl Problem {
 /// The setting that an error is of, where it is of one.
 fn setting(error: &ConfigError) -> Option<&str> {
     match error {
-        ConfigError::UnknownKey { key: name, .. } | ConfigError::Value { name, .. } => Some(name),
+        ConfigError::UnknownKey { key: name, .. } | ConfigError::Value { name, .. } | ConfigError::Dangling { name, .. } => Some(name),
         _ => None,
     }
 }
@@ -154,6 +155,16 @@ mod tests {
         );
         assert_eq!(problems("a: [\n").len(), 1);
         assert_eq!(problems("default_model: m\n"), []);
+    }
+
+    #[test]
+    fn what_refers_to_nothing_is_named_with_its_line() {
+        let text = "auth:\n  jwt_secret: env:NOBODY_SET\n  master: [env:NOBODY_SET]\naccounts:\n  - name: a\n    provider: openai\n    \
+                    api_key: file:/nowhere/key\n    headers: {x-a: env:NOBODY_SET}\n";
+        let named: Vec<_> = problems(text).into_iter().map(|(key, line)| (key.unwrap_or_default(), line.unwrap_or_default())).collect();
+        for wanted in [("auth.jwt_secret", 2), ("auth.master", 3), ("accounts[0].api_key", 7), ("accounts[0].headers.x-a", 8)] {
+            assert!(named.iter().any(|(key, line)| (key.as_str(), *line) == wanted), "{wanted:?}: {named:?}");
+        }
     }
 
     #[test]

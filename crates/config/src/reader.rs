@@ -1,6 +1,7 @@
 //! Takes single settings out of flags, environment, file and table of defaults, in this order, and notes where each came from.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::env::Environment;
@@ -105,12 +106,16 @@ impl<'a> Reader<'a> {
     pub(crate) fn secret(&mut self, name: &str) -> Result<Option<Secret>, ConfigError> {
         let key = self.key(name);
         let Some(text) = self.optional::<String>(name)? else { return Ok(None) };
-        match secret_ref::resolve(&text, self.env, &self.cwd, self.home.as_deref())? {
+        self.resolve(&text, &self.origin(name), key.name)
+    }
+
+    /// The secret that a text of the setting `name` is or refers to. One that refers to nothing would shut out whom it was meant for without a
+    /// word: an error.
+    pub(crate) fn resolve(&self, text: &str, at: &dyn fmt::Display, name: &str) -> Result<Option<Secret>, ConfigError> {
+        match secret_ref::resolve(text, (at, name), self.env, &self.cwd, self.home.as_deref())? {
             Reference::Found(secret) => Ok(Some(secret)),
             Reference::Empty => Ok(None),
-            Reference::Unset(variable) => {
-                Err(ConfigError::Invalid(format!("{}: the variable {variable} that it refers to is not set", key.name)))
-            }
+            Reference::Unset(variable) => Err(secret_ref::unset(at, name, &variable)),
         }
     }
 
@@ -134,6 +139,12 @@ impl<'a> Reader<'a> {
         self.cwd.join(crate::file::expand_home(path, self.home.as_deref()))
     }
 
+    /// The origin of a variable, which may stand in `.env`.
+    pub(crate) fn of_variable(&self, variable: &str) -> Origin {
+        let name = variable.to_owned();
+        if self.env.is_from_dotenv(variable) { Origin::DotEnv(name) } else { Origin::Environment(name) }
+    }
+
     /// The origin of a line of the file.
     pub(crate) fn at_line(&self, line: u64) -> Origin {
         Origin::File { path: self.file.map(Path::to_owned).unwrap_or_default(), line }
@@ -150,8 +161,7 @@ impl<'a> Reader<'a> {
         if let Some((variable, text)) = self.variable(key) {
             let origin = match self.env.line_of(&variable) {
                 Some(line) => self.at_line(line),
-                None if self.env.is_from_dotenv(&variable) => Origin::DotEnv(variable.clone()),
-                None => Origin::Environment(variable.clone()),
+                None => self.of_variable(&variable),
             };
             return Some(Written { node: text_node(text), origin, name: variable });
         }

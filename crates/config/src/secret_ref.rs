@@ -1,6 +1,6 @@
 //! The forms of a secret in settings: literal, `env:NAME`, `os.environ/NAME`, `file:PATH`.
 
-use std::path::Path;
+use std::{fmt::Display, path::Path};
 
 use crate::env::Environment;
 use crate::error::ConfigError;
@@ -21,18 +21,34 @@ pub(crate) fn variable(text: &str) -> Option<&str> {
     text.strip_prefix("env:").or_else(|| text.strip_prefix("os.environ/")).map(str::trim)
 }
 
-/// The secret behind a text. A file's line end is no part of it. Errors: the file can't be read.
-pub(crate) fn resolve(text: &str, env: &Environment, cwd: &Path, home: Option<&Path>) -> Result<Reference, ConfigError> {
+/// The secret behind the text that `at` (file and line) says for `name`. A file's line end is no part of it. Errors: the file can't be read.
+pub(crate) fn resolve(
+    text: &str,
+    (at, name): (&dyn Display, &str),
+    env: &Environment,
+    cwd: &Path,
+    home: Option<&Path>,
+) -> Result<Reference, ConfigError> {
     let text = text.trim();
     if let Some(name) = variable(text) {
         return Ok(env.get(name).and_then(Secret::new).map_or_else(|| Reference::Unset(mask_keys(name)), Reference::Found));
     }
     if let Some(path) = text.strip_prefix("file:") {
         let path = cwd.join(file::expand_home(Path::new(path.trim()), home));
-        let inside = file::read_text(&path)?;
+        let inside = file::read_text(&path).map_err(|error| dangling(at, name, error.to_string()))?;
         return Ok(Secret::new(inside.trim()).map_or(Reference::Empty, Reference::Found));
     }
     Ok(Secret::new(text).map_or(Reference::Empty, Reference::Found))
+}
+
+/// The error of something that has to be there.
+pub(crate) fn dangling(at: impl Display, name: &str, reason: String) -> ConfigError {
+    ConfigError::Dangling { at: at.to_string(), name: name.to_owned(), reason }
+}
+
+/// The error of a variable that has to be set.
+pub(crate) fn unset(at: impl Display, name: &str, variable: &str) -> ConfigError {
+    dangling(at, name, format!("the variable {variable} is not set"))
 }
 
 #[cfg(test)]
@@ -44,7 +60,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("key"), "sk-file\n").unwrap();
         let env = Environment::from_map([("KEY", "sk-env")]);
-        let found = |text: &str| match resolve(text, &env, dir.path(), Some(dir.path())).unwrap() {
+        let found = |text: &str| match resolve(text, (&"r.yaml line 3", "auth.jwt"), &env, dir.path(), Some(dir.path())).unwrap() {
             Reference::Found(secret) => secret.expose().to_owned(),
             Reference::Unset(name) => format!("unset {name}"),
             Reference::Empty => "empty".to_owned(),
@@ -61,7 +77,7 @@ mod tests {
         ] {
             assert_eq!(found(text), want, "{text}");
         }
-        let said = resolve("file:nowhere", &env, dir.path(), None).err().unwrap().to_string();
-        assert!(said.contains("nowhere"), "{said}");
+        let said = resolve("file:nowhere", (&"r.yaml line 3", "auth.jwt"), &env, dir.path(), None).err().unwrap().to_string();
+        assert!(said.starts_with("r.yaml line 3: auth.jwt: ") && said.contains("nowhere can't be read"), "{said}");
     }
 }

@@ -214,7 +214,7 @@ fn proxy(environment: &Environment) -> net::ProxySettings {
         all: get("ALL_PROXY", "all_proxy"),
         http: get("HTTP_PROXY", "http_proxy"),
         https: get("HTTPS_PROXY", "https_proxy"),
-        none: get("NO_PROXY", "no_proxy"),
+        none: format!("{},{}", get("NO_PROXY", "no_proxy"), net::ProxySettings::LOOPBACK),
     }
 }
 

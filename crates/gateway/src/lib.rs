@@ -2,10 +2,12 @@
 
 pub mod admin;
 pub mod app;
+pub mod body;
 pub mod books;
 pub mod chance;
 pub mod cli;
 pub mod discovery;
+pub mod entrance;
 pub mod first_run;
 mod patience;
 pub mod peer;

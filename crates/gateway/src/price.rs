@@ -190,7 +190,8 @@ impl PriceBook {
         if of.is_remembered {
             return Some(0);
         }
-        let dollars: f64 = self.price(of)?.all(&of.usage?).iter().map(|line| line.usd).sum();
+        // The sum of nothing would be -0.
+        let dollars = 0.0 + self.price(of)?.all(&of.usage?).iter().map(|line| line.usd).sum::<f64>();
         nanos(dollars)
     }
 }

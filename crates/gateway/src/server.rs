@@ -30,10 +30,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
+    entrance,
     patience::{Patient, handed},
     preface::Preface,
     render::Out,
-    routes,
     shard::Shard,
 };
 
@@ -242,7 +242,7 @@ fn answer(
 ) -> impl Future<Output = Result<http::Response<Out>, Infallible>> + Send {
     async move {
         let is_one_of_many = request.version() == http::Version::HTTP_2;
-        let response = routes::answer(&shard, peer, request).await;
+        let response = entrance::answer(&shard, peer, request).await;
         Ok(if is_one_of_many { response.map(|body| handed(body, shard.limits.idle)) } else { response })
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) textless: AtomicU64,
     /// Rows of this process that wait in the file.
     pub(crate) spilled: AtomicU64,
+    /// The database takes no rows.
+    pub(crate) away: AtomicBool,
     /// Neither the database nor the file takes rows.
     pub(crate) stuck: AtomicBool,
 }
@@ -120,6 +122,11 @@ impl<R> Recorder<R> {
                 thread::sleep(PAUSE_MAX.mul_f64(too_many as f64 / ROWS_TOO_MANY as f64));
             }
         }
+    }
+
+    /// Whether the database took none of the rows that it was last given; they wait.
+    pub fn is_away(&self) -> bool {
+        self.shared.away.load(Relaxed)
     }
 
     /// Whether rows can neither be stored nor spilled at present: those that find the queue full are lost.

@@ -328,6 +328,7 @@ impl<R, F: FnMut(R) -> (Row, Option<Bodies>)> Writer<R, F> {
 
     fn stored(&mut self, first: i64, rows: usize) {
         if self.away_until.take().is_some() {
+            self.shared.away.store(false, Relaxed);
             tracing::info!("request records are written again");
             self.pause = RETRY_PAUSE_MIN;
         }
@@ -344,6 +345,7 @@ impl<R, F: FnMut(R) -> (Row, Option<Bodies>)> Writer<R, F> {
             self.pause = (self.pause * 2).min(RETRY_PAUSE_MAX);
         }
         self.shared.retries.fetch_add(1, Relaxed);
+        self.shared.away.store(true, Relaxed);
         self.away_until = Some(Instant::now() + self.pause);
     }
 

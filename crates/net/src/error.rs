@@ -22,7 +22,7 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connect => "connecting",
-            Self::FirstByte => "waiting for the answer's head",
+            Self::FirstByte => "waiting for the answer to begin",
             Self::Idle => "waiting for more of the answer",
             Self::Total => "the whole exchange",
         })

@@ -16,6 +16,11 @@ pub struct ProxySettings {
     pub none: String,
 }
 
+impl ProxySettings {
+    /// What no proxy can reach for this machine, as `none` has it.
+    pub const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
+}
+
 /// How one host is reached.
 #[derive(Debug, Clone)]
 pub(crate) enum Route {
@@ -57,5 +62,24 @@ impl Proxies {
         let proxy = intercept.uri().clone();
         let authorization = intercept.basic_auth().cloned();
         if is_tls { Route::Tunnel { proxy, authorization } } else { Route::Forward { proxy, authorization } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_can_be_exempt() {
+        let settings =
+            ProxySettings { all: "http://proxy.example:3128".into(), none: ProxySettings::LOOPBACK.into(), ..ProxySettings::default() };
+        let proxies = Proxies::new(&settings);
+        let is_direct = |url: &str| matches!(proxies.route(&url.parse().unwrap(), false), Route::Direct);
+        for own in ["http://localhost:11434/v1", "http://127.0.0.1:1/v1", "http://127.8.0.1/v1", "http://[::1]:1/v1"] {
+            assert!(is_direct(own), "{own}");
+        }
+        for other in ["http://localhost.example/v1", "http://10.0.0.1/v1", "http://[::2]/v1"] {
+            assert!(!is_direct(other), "{other}");
+        }
     }
 }

@@ -92,7 +92,8 @@ fn rows(results: &Results, names: &[&str]) -> Vec<Row> {
     for (label, report, field, bar) in [
         ("translated: CPU ms per 1k, saturated", closed, &cpu as &dyn Fn(&Figures) -> Option<f64>, Bar::RatioMax(4.0, 2.5)),
         ("translated: closed loop rps, 16 connections", closed, &achieved, Bar::RatioMin(0.22, 0.4)),
-        ("translated: CPU µs per chunk", &results.stream, &cpu_chunks, Bar::Max(25.0, 15.0)),
+        // 25 and 15 µs on a machine where the best router's 31.5 were 2 × nginx: only the ratio holds on another.
+        ("translated: CPU µs per chunk", &results.stream, &cpu_chunks, Bar::RatioMax(1.58, 0.95)),
     ] {
         rows.push(Row { ours: TRANSLATED, ..row(label.into(), report, field, bar) });
     }

@@ -113,7 +113,8 @@ impl AccountChange {
 /// # Errors
 /// As [`Document::set`]; nobody has that name.
 pub fn add_model(document: &mut Document, model: &str, account: &str, set_default: bool) -> Result<Vec<String>, ConfigError> {
-    let at = position(document, account).ok_or_else(|| unknown(document, account))?;
+    let at = position(document, account)
+        .ok_or_else(|| unknown(document, account, &format!("; add it first with `config add-account --name {account} …`")))?;
     let of = [ACCOUNTS, Step::Item(at)];
     let models = texts(document.get(&[of[0], of[1], MODELS]));
     let mapped = document.get(&[of[0], of[1], Step::Key("model_map")]).and_then(Value::as_object).is_some_and(|map| !map.is_empty());
@@ -137,7 +138,7 @@ pub fn add_model(document: &mut Document, model: &str, account: &str, set_defaul
 /// # Errors
 /// As [`Document::remove`]; nobody has that name.
 pub fn remove_account(document: &mut Document, name: &str) -> Result<(), ConfigError> {
-    let at = position(document, name).ok_or_else(|| unknown(document, name))?;
+    let at = position(document, name).ok_or_else(|| unknown(document, name, ""))?;
     document.remove(&[ACCOUNTS, Step::Item(at)])
 }
 
@@ -151,15 +152,12 @@ fn called(account: &Value) -> Option<&str> {
     ["name", "provider", "backend_type"].iter().find_map(|key| account.get(*key)?.as_str())
 }
 
-fn unknown(document: &Document, name: &str) -> ConfigError {
+fn unknown(document: &Document, name: &str, advice: &str) -> ConfigError {
     let accounts = document.get(&[ACCOUNTS]).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let names: Vec<&str> = accounts.iter().filter_map(called).collect();
     let nearest = known::nearest(name, names.iter().copied()).map(|like| format!(" (did you mean {like}?)")).unwrap_or_default();
     let known = if names.is_empty() { "there is none".to_owned() } else { format!("there are {}", names.join(", ")) };
-    ConfigError::Invalid(format!(
-        "{} has no account {name}{nearest}: {known}; add it first with `config add-account --name {name} …`",
-        document.path().display()
-    ))
+    ConfigError::Invalid(format!("{} has no account {name}{nearest}: {known}{advice}", document.path().display()))
 }
 
 /// Adds a name to the file's `models`, where it has them.

@@ -266,6 +266,10 @@ mod tests {
                 }
             }
         }
+        let lists = source.split_once("const MODEL_LISTS").unwrap().1.split_once("];").unwrap().0;
+        for literal in lists.split('"').skip(1).step_by(2) {
+            found.extend([("get".to_owned(), literal.to_owned()), ("get".to_owned(), format!("{literal}/{{id}}"))]);
+        }
         // The paths that lead down the hall, each also without its version.
         let hall = source.split_once("fn inference(").unwrap().1.split_once("\n}\n").unwrap().0;
         for literal in hall.split('"').skip(1).step_by(2).filter(|text| text.starts_with('/') && *text != "/" && *text != "/v1") {

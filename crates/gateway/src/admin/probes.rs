@@ -113,7 +113,7 @@ pub async fn about(State(app): State<Arc<App>>, headers: HeaderMap) -> Response 
     security(())
 )]
 pub async fn health(State(app): State<Arc<App>>) -> Json<Value> {
-    let store = app.store.check().await.is_ok();
+    let store = is_stored(&app).await;
     let redis = app.redis_is_up();
     let ready = has_target(&app);
     let status = if store && redis != Some(false) { "healthy" } else { "degraded" };
@@ -150,7 +150,7 @@ pub async fn live() -> Json<Value> {
     security(())
 )]
 pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
-    let store = app.store.check().await.is_ok();
+    let store = is_stored(&app).await;
     let target = has_target(&app);
     let redis = app.redis_is_up();
     let is_whole = store && redis != Some(false);
@@ -172,6 +172,11 @@ pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
 
 fn word(is_well: bool) -> &'static str {
     if is_well { "ok" } else { "missing" }
+}
+
+/// Whether the database can be read, and took what it was last given.
+async fn is_stored(app: &App) -> bool {
+    !app.books.recorder.is_away() && app.store.check().await.is_ok()
 }
 
 /// An account or a node that can be asked; the dummy does not count.

@@ -134,10 +134,15 @@ impl App {
         .await?;
         let stored = Stored::read(&self.store).await?;
         let house = self.judge(&loaded, &stored)?;
-        let warnings = loaded.warnings.clone();
+        let mut warnings = loaded.warnings.clone();
+        let (_, before) = self.config_in_force();
+        warnings.extend(read_at_start(&changes_of(&before, &loaded).unwrap_or_default()));
         self.put_in_force(loaded, house).await?;
         self.note_version("file").await;
         tracing::info!("the configuration was read again");
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
         Ok(warnings)
     }
 
@@ -195,6 +200,10 @@ impl App {
     async fn document(&self, wanted: &Wanted, known: &Document, path: &Path) -> Result<Document, Failure> {
         let of_error = |error: ConfigError| invalid(&[Problem::of(&error)]);
         let mut document = match wanted {
+            // A file that somebody's script could not read comes like this.
+            Wanted::Text(text) if text.trim().is_empty() => {
+                return Err(Failure::new(Code::InvalidRequest, "the configuration is empty: one without settings is `{}`"));
+            }
             Wanted::Text(text) => Document::new(text.as_str(), path).map_err(of_error)?,
             Wanted::Json(says) => Document::of_json(says, path).map_err(of_error)?,
             Wanted::Version(number) => {
@@ -257,9 +266,7 @@ impl App {
             None if loaded.file.is_none() => return set(None),
             _ => set(None),
         }
-        let path = loaded.file.clone().unwrap_or_default();
-        let document = |text: &str| Document::new(text, &path).ok();
-        let changes = known.as_deref().and_then(document).zip(document(&text)).map(|(before, after)| edit::changes(&before, &after));
+        let changes = known.and_then(|known| changes_of(&known, &loaded));
         let Some(version) = self.sealed(&text, &changes.unwrap_or_default(), origin) else { return };
         match config_versions::insert(&self.store, &version).await {
             Ok(number) => set(Some(number)),
@@ -285,6 +292,14 @@ impl App {
         self.loaded.store(Arc::new(loaded));
         Ok(())
     }
+}
+
+/// How the text that was loaded differs from the one before; `None` where one of them can't be read.
+fn changes_of(before: &str, loaded: &Loaded) -> Option<Vec<Change>> {
+    let path = loaded.file.clone().unwrap_or_default();
+    let document = |text: &str| Document::new(text, &path).ok();
+    let after = loaded.text.as_ref().map_or("", config::Secret::expose);
+    Some(edit::changes(&document(before)?, &document(after)?))
 }
 
 /// Changes of the file that change nothing, since a flag or a variable says the same setting.

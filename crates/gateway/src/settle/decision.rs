@@ -82,5 +82,6 @@ pub fn models(plan: &Plan) -> Vec<&str> {
 
 /// Milliseconds of attempts.
 pub fn waited_ms(receipt: &Receipt) -> f64 {
-    receipt.attempts.iter().map(|attempt| attempt.duration_ms).sum()
+    // The sum of nothing would be -0.
+    0.0 + receipt.attempts.iter().map(|attempt| attempt.duration_ms).sum::<f64>()
 }

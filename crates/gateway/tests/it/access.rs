@@ -161,6 +161,10 @@ pub(crate) fn routes() -> BTreeSet<(String, String)> {
             found.insert((verb.to_uppercase(), path.to_owned()));
         }
     }
+    let lists = source.split_once("const MODEL_LISTS").unwrap().1.split_once("];").unwrap().0;
+    for list in lists.split('"').skip(1).step_by(2) {
+        found.extend([("GET".to_owned(), list.to_owned()), ("GET".to_owned(), format!("{list}/{{*id}}"))]);
+    }
     found
 }
 

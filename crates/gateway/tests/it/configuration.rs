@@ -83,6 +83,7 @@ async fn everything_that_is_wrong_is_said_at_once_and_nothing_changes() {
     assert_eq!(found, want.map(|(line, key)| (line, key.to_owned())));
     for body in [
         json!({"text": "a: ["}),
+        json!({"text": "\n"}),
         json!({"retry_statuses": "often"}),
         json!({"acounts": []}),
         json!([]),
@@ -118,6 +119,9 @@ async fn nobody_overwrites_what_they_have_not_seen() {
     assert_eq!((refused.status, file(&router).contains("by hand")), (409, true), "{}", refused.text());
     assert_eq!(router.ask(Method::POST, "/config/reload").key(MASTER).send().await.status, 200);
     assert_eq!(put(&router, "", &body).await.status, 200);
+    router.write_config("server: {max_connections: 9}\n");
+    let read = router.ask(Method::POST, "/config/reload").key(MASTER).send().await.json();
+    assert!(read["warnings"].to_string().contains("server.max_connections is read at start"), "{read}");
 }
 
 #[tokio::test]

@@ -518,6 +518,9 @@ async fn a_normal_stop_loses_no_record_though_the_database_is_away() {
     for n in 0..20 {
         assert_eq!(router.chat("dummy", json!({})).header("x-request-id", &format!("away-{n}")).send().await.status, 200);
     }
+    let part = async |path: &str, parts: &str| router.get(path).send().await.json()[parts]["store"].clone();
+    eventually("health tells it", || async { (part("/health", "details").await == "missing").then_some(()) }).await;
+    assert_eq!(part("/_health/ready", "checks").await, "missing");
     router.stop();
     assert!(router.data_dir().join("requests.spill").exists(), "they wait in a file");
     held.release().await;
