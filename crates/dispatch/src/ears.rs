@@ -21,7 +21,7 @@ impl Ears {
     pub(crate) fn new(d: &Dispatch<'_>, request: &Request, translation: Translation) -> Self {
         let Translation { wire, scope, context, names, .. } = translation;
         let caller = request.operation.dialect();
-        let sealer = Sealer::new(caller, wire, &scope.origin);
+        let sealer = Sealer::new(caller, request.head.shape.thinks, wire, &scope.origin);
         let listener = Listener::new(d.memory.clone(), scope, context);
         let losses = if request.operation == Operation::Completions { AnswerLosses::for_completions() } else { AnswerLosses::new(caller) };
         Self { listener, sealer, losses, seen: Seen::default(), names, model: request.model().to_owned() }

@@ -12,6 +12,9 @@ pub(crate) struct Sealer {
     /// The client's family; `None` where its dialect has no place for state, or is the one that made it.
     family: Option<Family>,
     origin: String,
+    /// Whether thoughts that nobody can read go to the client. Where it did not ask for any, its first block would be none that it knows; the
+    /// router remembers them by itself.
+    tells_unread: bool,
     /// The reasoning block that is being written, and whether it has come to its state.
     open: Option<(u32, u32, Came)>,
 }
@@ -24,10 +27,11 @@ struct Came {
 }
 
 impl Sealer {
-    /// For a client of `caller`'s dialect that hears an answer of `wire`'s, made at `origin`.
-    pub(crate) fn new(caller: Dialect, wire: Dialect, origin: &str) -> Self {
+    /// For a client of `caller`'s dialect that hears an answer of `wire`'s, made at `origin`. `thinks`: it asked for thoughts, as Messages has it.
+    pub(crate) fn new(caller: Dialect, thinks: bool, wire: Dialect, origin: &str) -> Self {
         let has_place = caller != Dialect::Chat && caller != wire;
-        Self { family: has_place.then_some(caller.family()), origin: origin.to_owned(), open: None }
+        let tells_unread = thinks || caller != Dialect::Messages;
+        Self { family: has_place.then_some(caller.family()), origin: origin.to_owned(), tells_unread, open: None }
     }
 
     /// Seals what is in `events`.
@@ -43,6 +47,14 @@ impl Sealer {
                         came.text |= matches!(delta, Delta::Reasoning(_));
                     }
                     let shown = self.came(*choice, *block).is_some_and(|c| c.text);
+                    if !shown && !self.tells_unread {
+                        // Words that follow get a seal of their own.
+                        if let Some(came) = self.came(*choice, *block) {
+                            came.state = false;
+                        }
+                        at += 1;
+                        continue;
+                    }
                     // A phase is kept here and says nothing elsewhere.
                     if let Delta::State(state) = delta
                         && state.phase().is_none()
@@ -80,8 +92,8 @@ impl Sealer {
 }
 
 /// What `events` of an answer on `wire`, kept as they came, were to a caller: with the state of `target`'s model sealed. A node's target is `None`.
-pub fn seal_as_sent(caller: Dialect, wire: Dialect, target: Option<&str>, model: &str, events: &mut Vec<Event>) {
-    Sealer::new(caller, wire, &origin(target, model)).seal(events);
+pub fn seal_as_sent((caller, thinks): (Dialect, bool), wire: Dialect, target: Option<&str>, model: &str, events: &mut Vec<Event>) {
+    Sealer::new(caller, thinks, wire, &origin(target, model)).seal(events);
 }
 
 /// Where state was made: one account's is another's, nodes are alike.
@@ -147,7 +159,7 @@ mod tests {
     fn state_comes_home_and_nowhere_else() {
         for (caller, with_state) in [(Dialect::Messages, true), (Dialect::Messages, false), (Dialect::Responses, true)] {
             let mut events = thought(with_state);
-            Sealer::new(caller, Dialect::Gemini, "here/m").seal(&mut events);
+            Sealer::new(caller, true, Dialect::Gemini, "here/m").seal(&mut events);
             assert!(!format!("{events:?}").contains("\"sig\""), "sealed: {events:?}");
             let mut losses = Losses::default();
             let mut home = echoed(&events);
@@ -164,10 +176,26 @@ mod tests {
     }
 
     #[test]
+    fn who_did_not_ask_for_thoughts_gets_none_that_nobody_can_read() {
+        let mut unread = thought(true);
+        unread.remove(1);
+        for (thinks, is_sealed) in [(false, false), (true, true)] {
+            let mut events = unread.clone();
+            Sealer::new(Dialect::Messages, thinks, Dialect::Gemini, "here/m").seal(&mut events);
+            let content = wire::messages::encode::response(&events)["content"].to_string();
+            assert_eq!(content.contains("redacted_thinking"), is_sealed, "{content}");
+        }
+        // What can be read is shown, and comes back.
+        let mut events = thought(true);
+        Sealer::new(Dialect::Messages, false, Dialect::Gemini, "here/m").seal(&mut events);
+        assert_eq!(wire::messages::encode::response(&events)["content"][0]["type"], "thinking");
+    }
+
+    #[test]
     fn nothing_is_sealed_for_those_who_cannot_carry_it_or_who_know_it() {
         for (caller, wire) in [(Dialect::Chat, Dialect::Gemini), (Dialect::Gemini, Dialect::Gemini)] {
             let mut events = thought(true);
-            Sealer::new(caller, wire, "here/m").seal(&mut events);
+            Sealer::new(caller, true, wire, "here/m").seal(&mut events);
             assert_eq!(events, thought(true));
         }
     }

@@ -130,6 +130,15 @@ impl Body for KeepAlive {
     }
 }
 
+/// Writes the request's id where a dialect's clients look for it.
+pub fn name(headers: &mut HeaderMap, dialect: Dialect, request_id: &str) {
+    put(headers, REQUEST_ID, request_id);
+    // Anthropic's SDKs read this one (API reference, "Errors", "Request id").
+    if dialect == Dialect::Messages {
+        put(headers, HeaderName::from_static("request-id"), request_id);
+    }
+}
+
 /// An error answer in a caller's dialect.
 pub fn failure(failure: &Failure, dialect: Dialect, request_id: &str) -> Response<Out> {
     let body = Bytes::from(dialect.failure(failure, request_id).to_string());
@@ -138,7 +147,7 @@ pub fn failure(failure: &Failure, dialect: Dialect, request_id: &str) -> Respons
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     failure_headers(failure, headers);
-    put(headers, REQUEST_ID, request_id);
+    name(headers, dialect, request_id);
     if let Some(attempts) = failure.details.get("attempts").and_then(serde_json::Value::as_array) {
         let asked = attempts.iter().filter(|attempt| attempt.get("skipped").is_none()).count();
         put(headers, ATTEMPTS, &asked.to_string());

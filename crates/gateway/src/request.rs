@@ -344,7 +344,7 @@ const COST_KNOWN: HeaderName = HeaderName::from_static("x-llm-router-cost-known"
 
 /// The headers that say who answered, and how it came to that.
 fn introduce(h: &mut HeaderMap, receipt: &Receipt, served: &Served, rule: &'static str, overhead_ms: f64) {
-    put(h, render::REQUEST_ID, &receipt.request_id);
+    render::name(h, receipt.operation.dialect(), &receipt.request_id);
     // In whole microseconds: the exact decimals of a float cost more to find than the rest of the line.
     let overhead_us = (overhead_ms * 1e3).round() as u64;
     h.insert(ROUTE, HeaderValue::from_static(rule));

@@ -111,10 +111,11 @@ pub fn other(uri: &http::Uri) -> Option<Hall> {
     (!is_own && path.len() > 1 && path.starts_with('/')).then(|| Hall::forwarded(path, uri.query()))
 }
 
-/// `/v1beta/models/{model}:{verb}`, also below `/gemini` and as `/v1/models/…`, which Google's SDK says.
+/// `/v1beta/models/{model}:{verb}`, also below `/gemini`, as `/v1/models/…`, which Google's SDK says, and without a version.
 fn gemini(path: &str, query: &str) -> Option<Hall> {
     let path = path.strip_prefix("/gemini").unwrap_or(path);
-    let rest = path.strip_prefix("/v1beta/models/").or_else(|| path.strip_prefix("/v1/models/"))?;
+    let path = path.strip_prefix("/v1beta").or_else(|| path.strip_prefix("/v1")).unwrap_or(path);
+    let rest = path.strip_prefix("/models/")?;
     let (model, verb) = rest.rsplit_once(':')?;
     let model = percent_encoding::percent_decode_str(model).decode_utf8().ok()?.into_owned();
     let (operation, stream) = match verb {

@@ -62,6 +62,7 @@ struct Members<'a> {
     tool_choice: Option<&'a RawValue>,
     #[serde(borrow)]
     reasoning: Option<&'a RawValue>,
+    thinking: Option<&'a RawValue>,
     #[serde(borrow)]
     reasoning_effort: Option<&'a RawValue>,
     #[serde(borrow)]

@@ -18,6 +18,7 @@ pub mod gemini;
 pub mod head;
 pub mod ir;
 pub mod json;
+mod json_wish;
 pub mod losses;
 pub mod messages;
 pub mod multipart;
@@ -28,6 +29,7 @@ pub mod rerank;
 pub mod responses;
 pub mod sse;
 pub mod tap;
+mod thinking;
 pub mod tokenize;
 mod tool_names;
 

@@ -16,4 +16,4 @@ mod stream_items;
 pub mod types;
 mod write_items;
 
-pub(crate) use self::{encode::effort_of, write_items::default_name};
+pub(crate) use self::write_items::default_name;

@@ -116,7 +116,7 @@ fn told(receipt: &Receipt, wire: Option<Dialect>, events: &[Event], end: &Said) 
     }
     if let (Some(wire), Some(model)) = (wire, &receipt.model_served) {
         let account = receipt.target.as_deref().filter(|_| receipt.node.is_none());
-        dispatch::seal_as_sent(receipt.operation.dialect(), wire, account, model, &mut events);
+        dispatch::seal_as_sent((receipt.operation.dialect(), receipt.shape.thinks), wire, account, model, &mut events);
     }
     if let (Said::Stream(frames), Operation::Generate(dialect)) = (end, receipt.operation) {
         events.extend(read(frames, dialect).unwrap_or_default());

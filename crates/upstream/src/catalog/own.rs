@@ -6,7 +6,8 @@ use super::{AccountName, COMPATIBLE, Chat, Provider, Rebase, Refusal, Scheme, Sh
 use crate::classify::{Kind, Tell, WRONG, message, named};
 
 /// OpenAI's models that think do not let themselves be steered so.
-const SAMPLING: &[&str] = &["temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "logit_bias"];
+const SAMPLING: &[&str] =
+    &["temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "logit_bias", "stop"];
 const THINKING_MODELS: &[&str] = &["o1", "o3", "o4", "gpt-5", "gpt-6"];
 const CHATTING_MODELS: &[&str] = &["gpt-5-chat", "gpt-5.1-chat", "gpt-5.2-chat"];
 
@@ -84,8 +85,8 @@ pub(super) const ROWS: &[Provider] = &[
         may: &[Responses],
         shape: Shape::Deployments,
         chat: OPENAI_CHAT,
-        // The deployment's name may be any; the model behind it is not known, so nothing is refused by name.
-        refused: &[Refusal { wire: ChatWire, models: &[], except: &[], fields: &["top_k"] }],
+        // The deployment's name may be any, but most have their model's.
+        refused: OPENAI_REFUSED,
         tells: &[
             named("operationnotsupported", Kind::Model),
             named("unavailable_model", Kind::Model),

@@ -12,9 +12,10 @@ pub use self::answer::{response, response_body};
 use crate::{
     custom, extra,
     ir::{Family, Format, Request, ToolChoice},
+    json_wish,
     losses::Losses,
     names,
-    responses::effort_of,
+    thinking::effort_of,
 };
 
 /// Writes a request; what chat cannot carry is noted.
@@ -24,7 +25,10 @@ pub fn request(request: &Request, losses: &mut Losses) -> Value {
     let is_own = request.family.is_none_or(|f| f == Family::Chat);
     let mut out = Map::new();
     out.insert("model".into(), request.model.clone().into());
-    let messages = history::messages(request, is_own, losses);
+    let mut messages = history::messages(request, is_own, losses);
+    if request.format == Format::Json && !is_own && !json_wish::is_said(request) {
+        messages.push(json!({"role": "system", "content": json_wish::ANY}));
+    }
     out.insert("messages".into(), messages.into());
     generation(request, &mut out);
     tools(request, is_own, &mut out, losses);

@@ -19,7 +19,8 @@ use crate::{
 /// The model's name tells its generation, on which the form of schemas and of thinking depends; names without one get the newest form.
 pub fn request(request: &Request, losses: &mut Losses) -> Value {
     let mut out = Map::new();
-    let written = contents::contents(request, losses);
+    let mut written = contents::contents(request, losses);
+    written.system.extend(config::format_wish(request).map(|wish| json!({"text": wish})));
     if !written.system.is_empty() {
         out.insert("systemInstruction".to_owned(), json!({"parts": written.system}));
     }

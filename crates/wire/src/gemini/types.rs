@@ -90,10 +90,11 @@ pub struct UsageMetadata {
     pub candidates_tokens_details: Option<Modalities>,
 }
 
-/// Counts by what was counted; what is neither sound nor pictures is left out. In JSON a list of `{modality, tokenCount}`.
+/// Counts by what was counted; of texts, sound and pictures. In JSON a list of `{modality, tokenCount}`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<ModalityCount>", into = "Vec<ModalityCount>")]
 pub struct Modalities {
+    pub text: Option<u64>,
     pub audio: Option<u64>,
     pub image: Option<u64>,
 }
@@ -109,13 +110,13 @@ struct ModalityCount {
 impl From<Vec<ModalityCount>> for Modalities {
     fn from(all: Vec<ModalityCount>) -> Self {
         let of = |word: &str| all.iter().find(|one| one.modality == word).map(|one| one.token_count);
-        Self { audio: of("AUDIO"), image: of("IMAGE") }
+        Self { text: of("TEXT"), audio: of("AUDIO"), image: of("IMAGE") }
     }
 }
 
 impl From<Modalities> for Vec<ModalityCount> {
     fn from(all: Modalities) -> Self {
-        let counts = [("AUDIO", all.audio), ("IMAGE", all.image)];
+        let counts = [("TEXT", all.text), ("AUDIO", all.audio), ("IMAGE", all.image)];
         let counted = counts.into_iter().filter_map(|(word, count)| Some((word.to_owned(), count?)));
         counted.map(|(modality, token_count)| ModalityCount { modality, token_count }).collect()
     }
@@ -169,14 +170,16 @@ impl UsageMetadata {
             candidates_token_count: usage.out_text,
             thoughts_token_count: usage.out_reasoning,
             total_token_count: Some(usage.input() + usage.output()),
-            prompt_tokens_details: modalities(usage.in_audio, usage.in_image),
-            candidates_tokens_details: modalities(usage.out_audio, None),
+            prompt_tokens_details: modalities(usage.input(), usage.in_audio, usage.in_image),
+            candidates_tokens_details: modalities(usage.out_text.unwrap_or(0), usage.out_audio, None),
         }
     }
 }
 
-fn modalities(audio: Option<u64>, image: Option<u64>) -> Option<Modalities> {
-    (audio.is_some() || image.is_some()).then_some(Modalities { audio, image })
+/// The parts of `all`, which add up to it.
+fn modalities(all: u64, audio: Option<u64>, image: Option<u64>) -> Option<Modalities> {
+    let text = all.saturating_sub(audio.unwrap_or(0) + image.unwrap_or(0));
+    (audio.is_some() || image.is_some()).then_some(Modalities { text: Some(text), audio, image })
 }
 
 /// Log-probabilities of a candidate's tokens.

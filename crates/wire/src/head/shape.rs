@@ -16,6 +16,8 @@ pub struct Shape {
     /// The word of `tool_choice`, or `object`.
     pub tool_choice: Option<&'static str>,
     pub effort: Option<&'static str>,
+    /// Whether `thinking` is switched on.
+    pub thinks: bool,
     /// `max_tokens` or `max_completion_tokens`.
     pub max_tokens: Option<u64>,
     pub max_output_tokens: Option<u64>,
@@ -34,6 +36,7 @@ impl Shape {
                 _ => word(v.get(), &["auto", "none", "required", "any"]),
             }),
             effort: effort.and_then(|text| word(text, &["none", "minimal", "low", "medium", "high", "xhigh", "max"])),
+            thinks: members.thinking.and_then(type_of).is_some_and(|kind| kind == r#""enabled""# || kind == r#""adaptive""#),
             max_tokens: number(members.max_tokens).or_else(|| number(members.max_completion_tokens)),
             max_output_tokens: number(members.max_output_tokens),
         }
@@ -48,6 +51,16 @@ fn effort_of(reasoning: &RawValue) -> Option<&RawValue> {
         effort: Option<&'a RawValue>,
     }
     serde_json::from_str::<Reasoning<'_>>(reasoning.get()).ok()?.effort
+}
+
+/// `type` of an object.
+fn type_of(thinking: &RawValue) -> Option<&str> {
+    #[derive(Deserialize)]
+    struct Thinking<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Option<&'a RawValue>,
+    }
+    Some(serde_json::from_str::<Thinking<'_>>(thinking.get()).ok()?.kind?.get())
 }
 
 /// Which of the known words a JSON string is.
@@ -71,6 +84,7 @@ mod tests {
             has_tools: true,
             tool_choice: Some("object"),
             effort: Some("high"),
+            thinks: false,
             max_tokens: Some(7),
             max_output_tokens: None,
         };
@@ -78,6 +92,14 @@ mod tests {
         let odd = r#"{"tools":[ ],"tool_choice":"a secret","reasoning":{"effort":"a secret"},"max_tokens":"7","max_output_tokens":-1}"#;
         assert_eq!(shape(odd), Shape::default());
         assert_eq!(shape(r#"{"reasoning":{"effort":"low"}}"#).effort, Some("low"));
+        for (thinking, thinks) in [
+            (r#"{"type":"enabled","budget_tokens":9}"#, true),
+            (r#"{"type":"adaptive"}"#, true),
+            (r#"{"type":"disabled"}"#, false),
+            ("7", false),
+        ] {
+            assert_eq!(shape(&format!(r#"{{"thinking":{thinking}}}"#)).thinks, thinks, "{thinking}");
+        }
         assert_eq!(shape(r#"{"reasoning":7,"tool_choice":null}"#), Shape::default());
     }
 }

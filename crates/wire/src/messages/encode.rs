@@ -1,6 +1,7 @@
 //! The inner language → Messages JSON.
 
 mod answer;
+mod generation;
 mod history;
 mod part;
 mod schema;
@@ -16,6 +17,7 @@ use self::{history::History, part::Marks};
 use crate::{
     extra,
     ir::{Block, Family, Format, Request, Tool, ToolChoice},
+    json_wish,
     losses::Losses,
     names,
 };
@@ -26,9 +28,6 @@ pub const MAX_TOKENS_DEFAULT: u32 = 8192;
 pub const THINKING_BUDGET_MIN: u32 = 1024;
 /// Most cache marks in one request.
 pub const CACHE_MARKS_MAX: usize = 4;
-
-/// Asks for any JSON object, which the dialect has no field for.
-const JSON_WISH: &str = "Answer with one JSON object and nothing else.";
 
 /// Writes a request; what Messages cannot carry is noted (API reference, "Create a Message").
 ///
@@ -47,7 +46,7 @@ pub fn request_within(request: &Request, max_output_tokens: Option<u32>, losses:
     let mut history = History::new(request.family == Some(Family::Messages), marks, losses);
     request.messages.iter().enumerate().for_each(|(i, m)| history.message(i, m));
     if request.format == Format::Json {
-        history.system_text(JSON_WISH);
+        history.system_text(json_wish::ANY);
     }
     let (system, turns) = history.finish();
     thinking::write(request, max_output_tokens, thinking::may_begin(&turns), &mut out, losses);

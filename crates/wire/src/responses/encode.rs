@@ -14,8 +14,10 @@ use crate::{
     error::Failure,
     extra,
     ir::{Block, Event, Family, Format, Message, Request, Role, Tool, ToolChoice},
+    json_wish,
     losses::Losses,
     names,
+    thinking::effort_of,
 };
 
 /// Fewest output tokens that Responses takes.
@@ -38,6 +40,9 @@ pub fn request(request: &Request, losses: &mut Losses) -> Value {
         out.insert("instructions".into(), text_of(blocks).into());
     }
     let mut items = write_items::items(&request.messages[first..], first, own, losses);
+    if request.format == Format::Json && request.family != Some(Family::Responses) && !json_wish::is_said(request) {
+        items.push(json!({"type": "message", "role": "developer", "content": json_wish::ANY}));
+    }
     if items.is_empty() && !request.messages.is_empty() && !has_other_input(request) {
         // Without any input it would be refused.
         items.push(json!({"type": "message", "role": "user", "content": ""}));
@@ -66,10 +71,11 @@ fn text_of(blocks: &[Block]) -> &str {
     }
 }
 
-/// A first system message of one text becomes `instructions`; one of several blocks keeps their borders as an item.
+/// A first system message of one text becomes `instructions`; one of several blocks keeps their borders as an item. Where JSON is asked for the
+/// word must stand in the input, for which instructions do not count everywhere.
 fn takes_instructions(request: &Request) -> bool {
     let fits = |m: &Message| m.role == Role::System && m.name.is_none() && !text_of(&m.blocks).is_empty();
-    request.messages.first().is_some_and(fits) && (request.messages.len() > 1 || has_other_input(request))
+    request.format != Format::Json && request.messages.first().is_some_and(fits) && (request.messages.len() > 1 || has_other_input(request))
 }
 
 fn has_other_input(request: &Request) -> bool {
@@ -197,17 +203,6 @@ fn include(request: &Request) -> Vec<Value> {
     let needs_state = request.family.is_some_and(|f| f != Family::Responses) && (thinks(request) || has_thought);
     let words = [(request.generation.logprobs.is_some(), INCLUDE_LOGPROBS), (needs_state, INCLUDE_STATE)];
     words.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, word)| word.into()).collect()
-}
-
-/// The effort that a budget of thinking tokens comes nearest to.
-pub(crate) fn effort_of(budget_tokens: u32) -> &'static str {
-    match budget_tokens {
-        0 => "none",
-        1..=1024 => "minimal",
-        1025..=4096 => "low",
-        4097..=16_384 => "medium",
-        _ => "high",
-    }
 }
 
 fn format(request: &Request, out: &mut Map<String, Value>) {

@@ -149,7 +149,7 @@ impl Writer<'_> {
             Block::Text { text } if by_assistant => open.parts.push(json!({"type": "output_text", "text": text, "annotations": []})),
             Block::Text { text } => open.parts.push(json!({"type": "input_text", "text": text})),
             Block::Refusal { text } if by_assistant => open.parts.push(json!({"type": "refusal", "refusal": text})),
-            Block::Media(media) if !by_assistant && (self.own || !matches!(media.source, Source::File(_))) => {
+            Block::Media(media) if !by_assistant && (self.own || is_carried(media)) => {
                 let part = media_part(media);
                 if media.file_name.is_some() && part["type"] != "input_file" {
                     self.losses.drop(format!("{path}.file_name"));
@@ -199,6 +199,12 @@ fn content(mut parts: Vec<Value>) -> Value {
         [part] if is_plain(part) => part["text"].take(),
         _ => parts.into(),
     }
+}
+
+/// What another dialect's caller may send here: others' ids of files mean nothing, and sound and films are refused (API reference, "Create a
+/// model response": text, images and files).
+fn is_carried(media: &Media) -> bool {
+    !matches!(media.source, Source::File(_)) && !["audio/", "video/"].iter().any(|kind| media.mime.starts_with(kind))
 }
 
 /// `input_image`, `input_audio` or `input_file`.

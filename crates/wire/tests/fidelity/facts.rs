@@ -383,7 +383,11 @@ pub(crate) fn compare(wire: Dialect, sent: &Request, got: &Request, losses: &Los
 fn added(sent: &Request, after: &[Fact], gone: &[Fact], losses: &Losses) -> Result<(), String> {
     let kind = |fact: &Fact| fact.path.split(['[', '.']).next().unwrap_or_default().to_owned();
     // A name that an encoder had to make up is a label, and a signature a stand-in.
-    let is_made_up = |fact: &&Fact| fact.line.starts_with("file name file.") || fact.line.contains("skip_thought_signature_validator");
+    // And OpenAI wants the word JSON beside the format.
+    let is_wish = |line: &str| sent.format == Format::Json && line.ends_with("Answer with one JSON object and nothing else.");
+    let is_made_up = |fact: &&Fact| {
+        fact.line.starts_with("file name file.") || fact.line.contains("skip_thought_signature_validator") || is_wish(&fact.line)
+    };
     for fact in after.iter().filter(|f| !is_made_up(f)) {
         let stands_for = gone.iter().any(|g| kind(g) == kind(fact));
         let is_said =

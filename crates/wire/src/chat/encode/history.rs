@@ -37,6 +37,34 @@ pub(super) fn messages(request: &Request, is_own: bool, losses: &mut Losses) -> 
     out
 }
 
+/// Puts what an assistant said behind what it said right before: results must come behind all calls of a turn, and a turn is one message here.
+fn push(message: Value, out: &mut Vec<Value>) {
+    let is_calling = |m: &&mut Value| m["role"] == "assistant" && m.get("tool_calls").is_some();
+    let Some(before) = out.last_mut().filter(is_calling).filter(|_| message["role"] == "assistant") else { return out.push(message) };
+    let Value::Object(message) = message else { return };
+    for (name, more) in message {
+        match (before.get_mut(&name), more) {
+            (Some(Value::Array(list)), Value::Array(more)) => list.extend(more),
+            (Some(Value::String(text)), Value::String(more)) if name == "reasoning_content" => text.push_str(&more),
+            (Some(content), more) if name == "content" => {
+                let mut parts = parts_of(content.take());
+                parts.extend(parts_of(more));
+                *content = self::content(parts, true);
+            }
+            (Some(_), _) => {}
+            (None, more) => before[name] = more,
+        }
+    }
+}
+
+fn parts_of(content: Value) -> Vec<Value> {
+    match content {
+        Value::Array(parts) => parts,
+        Value::String(text) if !text.is_empty() => vec![json!({"type": "text", "text": text})],
+        _ => Vec::new(),
+    }
+}
+
 fn flush(moved: &mut Vec<Value>, out: &mut Vec<Value>) {
     if !moved.is_empty() {
         out.push(json!({"role": "user", "content": std::mem::take(moved)}));
@@ -85,7 +113,7 @@ fn message(index: usize, m: &Message, is_own: bool, moved: &mut Vec<Value>, out:
     if !calls.is_empty() {
         written["tool_calls"] = calls.into();
     }
-    out.push(written);
+    if is_own { out.push(written) } else { push(written, out) }
 }
 
 struct Writer<'a> {

@@ -275,7 +275,11 @@ fn part(choice: u32, value: Value) -> Piece {
     Piece { choice, part: Some(value), logprobs: None }
 }
 
-fn candidate(index: u32, parts: Vec<Value>) -> Candidate {
+/// Google's own last piece says an empty text; its SDKs take one without parts for invalid, and forget the turn that it belongs to.
+fn candidate(index: u32, mut parts: Vec<Value>) -> Candidate {
+    if parts.is_empty() {
+        parts.push(json!({"text": ""}));
+    }
     let content = Content { parts: Some(parts), role: Some("model".to_owned()) };
     Candidate { content: Some(content), index: Some(index), ..Candidate::default() }
 }

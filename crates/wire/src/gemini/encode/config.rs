@@ -6,7 +6,9 @@ use super::{generation_of, is_own};
 use crate::{
     gemini::{names::write_name, schema},
     ir::{Format, Request, Tool, ToolChoice},
+    json_wish,
     losses::Losses,
+    thinking::tokens_of,
 };
 
 /// Most stop strings that Gemini takes.
@@ -116,6 +118,8 @@ pub(super) fn generation(request: &Request, losses: &mut Losses) -> Map<String, 
     put("responseLogprobs", g.logprobs.map(|_| true.into()));
     put("logprobs", g.logprobs.filter(|n| *n > 0).map(Into::into));
     match &request.format {
+        // Said in words, where it may not be said so.
+        _ if format_wish(request).is_some() => losses.change("format"),
         Format::Text => {}
         Format::Json => put("responseMimeType", Some("application/json".into())),
         Format::Schema { schema, .. } => {
@@ -136,14 +140,40 @@ pub(super) fn generation(request: &Request, losses: &mut Losses) -> Map<String, 
     out
 }
 
+/// JSON asked for in words: models before the third generation refuse the field beside functions.
+pub(super) fn format_wish(request: &Request) -> Option<String> {
+    let is_refused = !is_own(request) && !request.tools.is_empty() && generation_of(&request.model).is_some_and(|g| g < LEVELS);
+    match &request.format {
+        Format::Json if is_refused => Some(json_wish::ANY.to_owned()),
+        Format::Schema { schema, .. } if is_refused => Some(json_wish::of_schema(schema)),
+        _ => None,
+    }
+}
+
+/// The first generation whose thinking has levels.
+const LEVELS: (u32, u32) = (3, 0);
+
+/// The budget that is the least where thinking cannot be switched off (Gemini API, "Thinking": 2.5 Pro).
+const BUDGET_MIN: u32 = 128;
+
 /// A level for models since the third generation, a budget for those before; never both, which Gemini refuses.
 fn thinking(request: &Request, losses: &mut Losses) -> Map<String, Value> {
     let wish = &request.reasoning;
     let mut out = Map::new();
-    let knows_levels = generation_of(&request.model).is_none_or(|g| g >= (3, 0));
+    let knows_levels = generation_of(&request.model).is_none_or(|g| g >= LEVELS);
+    // Pro models cannot leave thinking.
+    let always = generation_of(&request.model).is_some() && request.model.contains("-pro");
     let off = wish.effort.as_deref() == Some("none") || (wish.effort.is_none() && wish.budget_tokens == Some(0));
     match (wish.effort.as_deref(), wish.budget_tokens) {
         (None, None) => {}
+        _ if off && always && !is_own(request) => {
+            losses.change("reasoning");
+            if knows_levels {
+                out.insert("thinkingLevel".to_owned(), "LOW".into());
+            } else {
+                out.insert("thinkingBudget".to_owned(), BUDGET_MIN.into());
+            }
+        }
         (None, Some(tokens)) => {
             out.insert("thinkingBudget".to_owned(), tokens.into());
         }
@@ -151,7 +181,10 @@ fn thinking(request: &Request, losses: &mut Losses) -> Map<String, Value> {
             if budget.is_some() && !off {
                 losses.drop("reasoning.budget_tokens");
             }
-            let (level, exact) = level(effort);
+            let (level, exact) = match level(effort) {
+                ("MINIMAL", _) if always && !is_own(request) => ("LOW", false),
+                as_it_is => as_it_is,
+            };
             if !exact {
                 losses.change("reasoning.effort");
             }
@@ -162,7 +195,7 @@ fn thinking(request: &Request, losses: &mut Losses) -> Map<String, Value> {
         }
         (Some(effort), budget) => {
             losses.change("reasoning.effort");
-            out.insert("thinkingBudget".to_owned(), budget.unwrap_or_else(|| tokens(effort)).into());
+            out.insert("thinkingBudget".to_owned(), budget.unwrap_or_else(|| tokens_of(effort)).into());
         }
     }
     // Chat and Messages show what was thought unless told otherwise; Gemini only when asked.
@@ -182,15 +215,5 @@ fn level(effort: &str) -> (&'static str, bool) {
         "medium" => ("MEDIUM", true),
         "high" => ("HIGH", true),
         _ => ("HIGH", false),
-    }
-}
-
-/// Tokens of thinking for an effort, as Google's own OpenAI-compatible endpoint sets them ("OpenAI compatibility", "Thinking").
-fn tokens(effort: &str) -> u32 {
-    match effort {
-        "none" => 0,
-        "minimal" | "low" => 1024,
-        "medium" => 8192,
-        _ => 24_576,
     }
 }

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{MAX_TOKENS_DEFAULT, THINKING_BUDGET_MIN};
+use super::{MAX_TOKENS_DEFAULT, THINKING_BUDGET_MIN, generation::Takes};
 use crate::{
     ir::{Family, Request, ToolChoice},
     losses::Losses,
+    thinking::{effort_of, tokens_of},
 };
 
 /// Highest temperature that the API takes.
@@ -32,10 +33,12 @@ pub(super) fn may_begin(turns: &[Value]) -> bool {
 /// Writes `max_tokens`, `thinking`, `output_config.effort` and the sampling fields.
 pub(super) fn write(request: &Request, most: Option<u32>, may_begin: bool, out: &mut Map<String, Value>, losses: &mut Losses) {
     let is_own = request.family == Some(Family::Messages);
+    let takes = Takes::of(&request.model);
     let effort = effort(request, is_own, losses);
-    let wanted = mode(request, effort, is_own, may_begin, losses);
+    let (wanted, effort) = mode(request, effort, takes, may_begin, losses);
     let mode = limit(request, wanted, most, out, losses);
-    let shown = request.reasoning.shown;
+    // Newer models say nothing of their thoughts unless they are asked to; callers of other dialects expect them.
+    let shown = request.reasoning.shown.or((!is_own && !takes.budget).then_some(true));
     match mode {
         Mode::Unset => {}
         Mode::Off => {
@@ -66,7 +69,7 @@ pub(super) fn write(request: &Request, most: Option<u32>, may_begin: bool, out: 
     if let Some(effort) = effort.filter(|_| !is_said) {
         out.insert("output_config".into(), json!({"effort": effort}));
     }
-    sampling(request, mode, is_own, out, losses);
+    sampling(request, mode, is_own, takes, out, losses);
 }
 
 /// The effort in the dialect's words, `none` besides.
@@ -85,7 +88,9 @@ fn effort<'a>(request: &'a Request, is_own: bool, losses: &mut Losses) -> Option
     }
 }
 
-fn mode(request: &Request, effort: Option<&str>, is_own: bool, may_begin: bool, losses: &mut Losses) -> Mode {
+/// How to think, and the effort that is left to be said.
+fn mode<'a>(request: &Request, effort: Option<&'a str>, takes: Takes, may_begin: bool, losses: &mut Losses) -> (Mode, Option<&'a str>) {
+    let is_own = request.family == Some(Family::Messages);
     let wanted = match (request.reasoning.budget_tokens, effort) {
         (Some(0), _) | (_, Some("none")) => Mode::Off,
         (Some(tokens), _) => {
@@ -99,8 +104,12 @@ fn mode(request: &Request, effort: Option<&str>, is_own: bool, may_begin: bool, 
         (None, None) if request.reasoning.shown == Some(true) => Mode::Adaptive,
         _ => Mode::Unset,
     };
-    if is_own || matches!(wanted, Mode::Unset | Mode::Off) {
-        return wanted;
+    if is_own {
+        return (wanted, effort);
+    }
+    let (wanted, effort) = fitting(takes, wanted, effort, losses);
+    if matches!(wanted, Mode::Unset | Mode::Off) {
+        return (wanted, effort);
     }
     let is_forced = matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Function(_)) && !request.tools.is_empty();
     if is_forced || (matches!(wanted, Mode::Budget(_)) && !may_begin) {
@@ -110,9 +119,37 @@ fn mode(request: &Request, effort: Option<&str>, is_own: bool, may_begin: bool, 
         } else {
             losses.drop("reasoning");
         }
-        return Mode::Unset;
+        return (Mode::Unset, effort);
     }
-    wanted
+    (wanted, effort)
+}
+
+/// The same wish as the model knows it: a budget for an older one, an effort for a newer.
+fn fitting<'a>(takes: Takes, mode: Mode, effort: Option<&'a str>, losses: &mut Losses) -> (Mode, Option<&'a str>) {
+    match mode {
+        Mode::Adaptive if !takes.adaptive => {
+            losses.change(if effort.is_some() { "reasoning.effort" } else { "reasoning" });
+            (Mode::Budget(tokens_of(effort.unwrap_or("high"))), None)
+        }
+        Mode::Budget(tokens) if !takes.budget => {
+            losses.change("reasoning.budget_tokens");
+            let nearest = match effort_of(tokens) {
+                "none" | "minimal" => "low",
+                word => word,
+            };
+            (Mode::Adaptive, effort.or(Some(nearest)))
+        }
+        Mode::Off if !takes.no_thinking => {
+            losses.change("reasoning");
+            (Mode::Adaptive, Some("low"))
+        }
+        // Without thinking an effort says how much is written, which older models have no word for either.
+        Mode::Unset if !takes.adaptive && effort.is_some() => {
+            losses.drop("reasoning.effort");
+            (Mode::Unset, None)
+        }
+        as_it_is => (as_it_is, effort),
+    }
 }
 
 /// The limit covers thoughts too and must be larger than their budget. Where the model writes no more than `most`, the budget gives way.
@@ -145,7 +182,7 @@ fn limit(request: &Request, mode: Mode, most: Option<u32>, out: &mut Map<String,
     mode
 }
 
-fn sampling(request: &Request, mode: Mode, is_own: bool, out: &mut Map<String, Value>, losses: &mut Losses) {
+fn sampling(request: &Request, mode: Mode, is_own: bool, takes: Takes, out: &mut Map<String, Value>, losses: &mut Losses) {
     let g = &request.generation;
     let (mut temperature, mut top_p, mut top_k) = (g.temperature, g.top_p, g.top_k);
     if !is_own {
@@ -155,11 +192,12 @@ fn sampling(request: &Request, mode: Mode, is_own: bool, out: &mut Map<String, V
         } else if temperature.is_some() {
             top_p = None;
         }
-        if matches!(mode, Mode::Budget(_) | Mode::Adaptive) {
+        if matches!(mode, Mode::Budget(_) | Mode::Adaptive) || !takes.sampling {
             if temperature.take().is_some_and(|t| (t - TEMPERATURE_MAX).abs() > f64::EPSILON) {
                 losses.drop("temperature");
             }
-            if top_p.take_if(|p| *p < TOP_P_THINKING_MIN).is_some() {
+            let least = if takes.sampling { TOP_P_THINKING_MIN } else { 1.0 };
+            if top_p.take_if(|p| *p < least).is_some() {
                 losses.drop("top_p");
             }
             if top_k.take().is_some() {
