@@ -174,9 +174,10 @@ async fn place(
     }
 }
 
-/// Counting never runs a model: an account that cannot count in the caller's dialect is not asked.
+/// Counting never runs a model: an account that cannot count is not asked. In another dialect than the caller's it is where it surely can.
 fn counted(account: &upstream::Account, model: &Arc<str>, request: &Request, trail: &mut Trail<'_>) -> Option<Flow> {
     let Operation::Count(dialect) = request.operation else { return None };
-    let asks = account.wire_for(dialect) == dialect && account.counts_tokens(dialect);
+    let wire = account.wire_for(dialect);
+    let asks = if wire == dialect { account.counts_tokens(dialect) } else { account.surely_counts(wire) };
     (!asks).then(|| guess(account.name.clone(), account.provider.clone(), model.clone(), request, trail))
 }

@@ -228,6 +228,11 @@ impl<'a> Exchange<'a> {
             return Err(Fault { said: Some(self.heard(&error)), ..fault });
         }
         match wire {
+            None if matches!(self.request.operation, Operation::Count(dialect) if dialect != self.wire) => {
+                let tokens = self.wire.decode_count(&whole).ok_or_else(|| self.broken(head.status, "with JSON of another shape"))?;
+                let body = self.request.operation.dialect().encode_count_answer(tokens).to_string();
+                Ok(Answer::untouched(head, Body::Whole(body.into(), None)))
+            }
             Some(wire) => {
                 let events = wire.decode_response(&whole).map_err(|_| self.broken(head.status, "with JSON of another shape"))?;
                 let mut answer = self.events(head.status, events)?;

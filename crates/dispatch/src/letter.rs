@@ -89,7 +89,7 @@ impl Letter {
     /// [`Code::Unsupported`] where the wire has no such operation, [`Code::LossyTranslation`] where `strict` refuses, and what the
     /// caller's dialect finds wrong with the body.
     pub(crate) fn write(request: &Request, to: &Address<'_>) -> Result<Self, Failure> {
-        let (wire, model) = (to.wire, to.model);
+        let wire = to.wire;
         match request.operation {
             Operation::Completions if wire != Dialect::Chat => Self::translated(request, to, None),
             Operation::Embeddings if wire != Dialect::Chat => {
@@ -106,14 +106,30 @@ impl Letter {
                 }
                 Ok(Self::raw(request, to, path.to_owned()))
             }
-            Operation::Count(Dialect::Gemini) => Ok(Self::raw(request, to, gemini::path(model, "countTokens"))),
-            Operation::Count(_) => Ok(Self::raw(request, to, "/messages/count_tokens".to_owned())),
+            Operation::Count(dialect) if dialect == wire => Ok(Self::raw(request, to, Self::count_path(to))),
+            Operation::Count(_) => Self::counting(request, to),
             Operation::Generate(dialect) if dialect == wire && Self::passes(request, to) => {
                 let path = Self::path(request, to);
                 Ok(Self::raw(request, to, path))
             }
             Operation::Generate(dialect) => Self::translated(request, to, Some(dialect)),
         }
+    }
+
+    fn count_path(to: &Address<'_>) -> String {
+        if to.wire == Dialect::Gemini { gemini::path(to.model, "countTokens") } else { "/messages/count_tokens".to_owned() }
+    }
+
+    /// A question for the number of tokens in another dialect. What gets lost on the way is not counted.
+    fn counting(request: &Request, to: &Address<'_>) -> Result<Self, Failure> {
+        let mut inner = request.inner()?.clone();
+        to.wire.check_request(&inner)?;
+        to.model.as_ref().clone_into(&mut inner.model);
+        let mut losses = Losses::default();
+        unseal(&mut inner, &to.scope().origin, &mut losses);
+        ToolNames::fit(&mut inner, to.wire);
+        let body = to.wire.encode_count(&inner, &mut losses);
+        Ok(Self { path: Self::count_path(to), body: json::text(&body).into(), losses, ..Self::default() })
     }
 
     /// Whether the body may go as it is: not with state of another provider's in it, nor to a server with rules that no client keeps by itself

@@ -14,7 +14,7 @@ use journey::{
 };
 use policy::{Bounds, Counters};
 use serde_json::{Value, json};
-use wire::{Code, Dialect, Failure, losses::Losses};
+use wire::{Code, Failure, losses::Losses};
 
 use crate::{
     account::account_once,
@@ -390,10 +390,7 @@ pub(crate) fn skipped(name: &Arc<str>, obstacle: Failure) -> Fault {
 
 pub(crate) fn guess(target: Arc<str>, provider: Arc<str>, model: Arc<str>, request: &Request, trail: &mut Trail<'_>) -> Flow {
     let tokens = request.guessed_tokens();
-    let body = match request.operation.dialect() {
-        Dialect::Gemini => wire::gemini::encode::count(tokens),
-        _ => wire::messages::encode::count(tokens),
-    };
+    let body = request.operation.dialect().encode_count_answer(tokens);
     let mut flow = served_here(target, provider, model, Body::Whole(body.to_string().into(), None), trail);
     flow.served.losses.change("input_tokens");
     flow.headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));

@@ -213,7 +213,7 @@ impl Leads {
             return (flow, None);
         }
         if let (Body::Events(events), false) = (&flow.body, request.head.stream) {
-            flow.body = Body::Whole(render::whole(request.operation, events), Seen::of(events).usage);
+            flow.body = Body::Whole(render::answer(request, events), Seen::of(events).usage);
             flow.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         // What stood in for the model that was asked for must not stay when that is back.

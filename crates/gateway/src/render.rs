@@ -13,7 +13,7 @@ use http::{
 };
 use http_body::{Body, Frame, SizeHint};
 use jiff::Timestamp;
-use journey::{BodyError, Meter, Operation, Passage};
+use journey::{BodyError, Meter, Operation, Passage, Request};
 use policy::Standing;
 use telemetry::metrics::Held;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -213,6 +213,16 @@ pub fn whole(operation: Operation, events: &[Event]) -> Bytes {
         other => serde_json::to_vec(&other.dialect().encode_response(events)),
     };
     written.unwrap_or_default().into()
+}
+
+/// A whole answer to a request: one of Responses repeats what was asked.
+pub fn answer(request: &Request, events: &[Event]) -> Bytes {
+    match (request.operation, request.inner()) {
+        (Operation::Generate(Dialect::Responses), Ok(asked)) => {
+            serde_json::to_vec(&wire::responses::encode::response_to(asked, events)).unwrap_or_default().into()
+        }
+        (operation, _) => whole(operation, events),
+    }
 }
 
 /// The frames of a stream from events, all at once.

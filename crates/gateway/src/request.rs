@@ -268,7 +268,7 @@ fn reply(
         Body::Events(events) => {
             h.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             permit.receipt().usage = Seen::of(&events).usage;
-            return whole(house, call, plan, render::whole(operation, &events), response, permit);
+            return whole(house, call, plan, render::answer(request, &events), response, permit);
         }
         Body::Whole(bytes, usage) => {
             permit.receipt().usage = usage;

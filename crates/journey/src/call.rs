@@ -228,7 +228,10 @@ impl Request {
             Operation::Completions => Encoder::Completions(wire::completions::encode::Encoder::new(self.head.include_usage)),
             operation => match operation.dialect() {
                 Dialect::Chat => Encoder::Chat(wire::chat::stream::Encoder::new(self.head.include_usage)),
-                Dialect::Responses => Encoder::Responses(Box::new(wire::responses::stream::Encoder::new())),
+                Dialect::Responses => Encoder::Responses(Box::new(match self.inner() {
+                    Ok(asked) => wire::responses::stream::Encoder::for_request(asked),
+                    Err(_) => wire::responses::stream::Encoder::new(),
+                })),
                 Dialect::Messages => Encoder::Messages(Box::new(wire::messages::stream::Encoder::new(self.guessed_tokens()))),
                 Dialect::Gemini if self.in_path.as_ref().is_some_and(|p| p.as_array) => {
                     Encoder::Gemini(wire::gemini::stream::Encoder::new_array())

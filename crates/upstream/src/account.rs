@@ -229,6 +229,11 @@ impl Account {
         self.wire == Some(wire) || (self.wire.is_none() && self.row.counts.contains(&wire))
     }
 
+    /// Whether its provider is known to count there.
+    pub fn surely_counts(&self, wire: Dialect) -> bool {
+        self.row.counts.contains(&wire)
+    }
+
     /// Takes in what an answer on a wire shows of the account's languages. `body` is what was read of an error (a success may be given
     /// with an empty one). For wires that are sure or named nothing is learned.
     pub fn learn(&self, wire: Dialect, status: StatusCode, headers: &HeaderMap, body: &[u8], now: Instant) -> Learned {

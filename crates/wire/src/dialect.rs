@@ -122,6 +122,37 @@ impl Dialect {
         }
     }
 
+    /// Writes a request for the number of its tokens, for the dialects that count: Messages ("Count tokens in a Message") and Gemini
+    /// (`countTokens`).
+    pub fn encode_count(self, request: &Request, losses: &mut Losses) -> Value {
+        let body = self.encode_request(request, losses);
+        match (self, body) {
+            (Self::Messages, Value::Object(mut body)) => {
+                body.retain(|name, _| messages::encode::COUNTED.contains(&name.as_str()));
+                body.into()
+            }
+            (Self::Gemini, mut body) => {
+                body["model"] = format!("models/{}", request.model).into();
+                serde_json::json!({"generateContentRequest": body})
+            }
+            (_, body) => body,
+        }
+    }
+
+    /// The number that such an answer says.
+    pub fn decode_count(self, body: &[u8]) -> Option<u64> {
+        let said: Value = serde_json::from_slice(body).ok()?;
+        said.get(if self == Self::Gemini { "totalTokens" } else { "input_tokens" })?.as_u64()
+    }
+
+    /// Writes such an answer.
+    pub fn encode_count_answer(self, tokens: u64) -> Value {
+        match self {
+            Self::Gemini => gemini::encode::count(tokens),
+            _ => messages::encode::count(tokens),
+        }
+    }
+
     /// Writes a whole answer.
     pub fn encode_response(self, events: &[Event]) -> Value {
         match self {

@@ -32,7 +32,10 @@ pub(crate) fn check(request: &Request, wire: &str) -> Result<(), Failure> {
     }
     let is_reference = |b: &Block| matches!(b, Block::Opaque { family: Family::Responses, value } if value["type"] == "item_reference");
     if request.messages.iter().flat_map(|m| &m.blocks).any(is_reference) {
-        return refuse("input", "refers to a stored item");
+        return refuse(
+            "input",
+            "refers to a stored item instead of saying it (the Vercel AI SDK says it with `providerOptions.openai.store: false`)",
+        );
     }
     Ok(())
 }

@@ -303,6 +303,60 @@ async fn a_count_that_nobody_made_says_so() {
 }
 
 #[tokio::test]
+async fn tokens_are_counted_in_any_dialect_by_who_can() {
+    let upstream = FakeUpstream::start(Script::always(Reply::json(&json!({"input_tokens": 77, "totalTokens": 78}))));
+    let router = house(&upstream);
+    let body = json!({"contents": [{"role": "user", "parts": [{"text": "How many?"}]}]});
+    assert_eq!(asked(&router, "/v1beta/models/claude-mock:countTokens", &body).await["totalTokens"], 77);
+    let recorded = soon("the upstream's request", upstream.request()).await;
+    let sent: Value = serde_json::from_slice(&recorded.body).unwrap();
+    let messages = json!([{"role": "user", "content": "How many?"}]);
+    assert_eq!((recorded.path(), sent), ("/v1/messages/count_tokens", json!({"model": "claude-mock", "messages": messages})));
+
+    let body = json!({"model": "gemini-mock", "system": "Be short.", "messages": messages});
+    assert_eq!(asked(&router, "/v1/messages/count_tokens", &body).await["input_tokens"], 78);
+    let recorded = soon("the upstream's request", upstream.request()).await;
+    let sent: Value = serde_json::from_slice(&recorded.body).unwrap();
+    assert!(recorded.path().ends_with("/models/gemini-mock:countTokens"), "{}", recorded.path());
+    let counted = &sent["generateContentRequest"];
+    assert_eq!((&counted["model"], &counted["systemInstruction"]["parts"][0]["text"]), (&json!("models/gemini-mock"), &json!("Be short.")));
+}
+
+#[tokio::test]
+async fn an_answer_of_responses_repeats_what_was_asked() {
+    let upstream = FakeUpstream::start(Script::always(Reply::json(&said("Hi."))));
+    let router = house(&upstream);
+    let asks = json!({"instructions": "Be short.", "metadata": {"a": "b"}, "parallel_tool_calls": false, "max_output_tokens": 99,
+        "temperature": 0.5, "text": {"format": {"type": "json_object"}}});
+    let mut body =
+        json!({"model": "claude-mock", "input": "Hi", "store": true, "tools": [{"type": "function", "name": "look", "parameters": {}}]});
+    body.as_object_mut().unwrap().extend(asks.as_object().unwrap().clone());
+    let answer = asked(&router, "/v1/responses", &body).await;
+    body["stream"] = true.into();
+    let streamed = router.post("/v1/responses", &body).send().await.text();
+    let last = streamed.lines().rfind(|line| line.contains("response.completed") && line.starts_with("data: ")).unwrap();
+    let last: Value = serde_json::from_str(&last["data: ".len()..]).unwrap();
+    for told in [&answer, &last["response"]] {
+        for (name, value) in asks.as_object().unwrap() {
+            assert_eq!(&told[name], value, "{name}: {told}");
+        }
+        assert_eq!((&told["tools"][0]["name"], &told["store"]), (&json!("look"), &json!(false)), "nothing is stored");
+    }
+}
+
+#[tokio::test]
+async fn anthropics_clients_find_the_requests_id() {
+    let upstream = FakeUpstream::start(Script::always(Reply::json(&said("Hi."))));
+    let router = house(&upstream);
+    let body = json!({"model": "claude-mock", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
+    for (body, status) in [(body, 200), (json!({"model": "claude-mock"}), 400)] {
+        let answer = router.ask(Method::POST, "/v1/messages").json(&body).send().await;
+        assert_eq!((answer.status, answer.header("request-id")), (status, answer.header("x-request-id")));
+        assert!(!answer.header("request-id").is_empty());
+    }
+}
+
+#[tokio::test]
 async fn text_completions_reach_other_wires() {
     let upstream = FakeUpstream::start(Script::always(Reply::json(&said("there."))));
     let router = house(&upstream);

@@ -26,6 +26,8 @@ use crate::{
 pub const MAX_TOKENS_DEFAULT: u32 = 8192;
 /// Least `thinking.budget_tokens` that the API takes.
 pub const THINKING_BUDGET_MIN: u32 = 1024;
+/// What counting takes of a request.
+pub(crate) const COUNTED: [&str; 7] = ["model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"];
 /// Most cache marks in one request.
 pub const CACHE_MARKS_MAX: usize = 4;
 

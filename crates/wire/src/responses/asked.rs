@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::encode;
 use crate::{ir::Request, losses::Losses};
 
-/// Members that are repeated as they were asked.
-const ECHOED: [&str; 17] = [
+/// Members that are repeated as they were asked; not `store`, for nothing is stored.
+const ECHOED: [&str; 16] = [
     "background",
     "conversation",
     "instructions",
@@ -17,7 +17,6 @@ const ECHOED: [&str; 17] = [
     "previous_response_id",
     "prompt_cache_key",
     "safety_identifier",
-    "store",
     "temperature",
     "tool_choice",
     "tools",

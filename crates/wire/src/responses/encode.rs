@@ -71,11 +71,12 @@ fn text_of(blocks: &[Block]) -> &str {
     }
 }
 
-/// A first system message of one text becomes `instructions`; one of several blocks keeps their borders as an item. Where JSON is asked for the
-/// word must stand in the input, for which instructions do not count everywhere.
+/// A first system message of one text becomes `instructions`; one of several blocks keeps their borders as an item. Where a caller of another dialect
+/// asks for JSON the word must stand in the input, for which instructions do not count everywhere.
 fn takes_instructions(request: &Request) -> bool {
     let fits = |m: &Message| m.role == Role::System && m.name.is_none() && !text_of(&m.blocks).is_empty();
-    request.format != Format::Json && request.messages.first().is_some_and(fits) && (request.messages.len() > 1 || has_other_input(request))
+    let may_stand = request.format != Format::Json || request.family == Some(Family::Responses);
+    may_stand && request.messages.first().is_some_and(fits) && (request.messages.len() > 1 || has_other_input(request))
 }
 
 fn has_other_input(request: &Request) -> bool {
