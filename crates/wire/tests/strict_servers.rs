@@ -101,6 +101,20 @@ fn all_calls_of_a_turn_stand_in_one_message_before_their_results() {
 }
 
 #[test]
+fn pieces_of_a_streamed_turn_become_one() {
+    let piece = |part: Value| json!({"role": "model", "parts": [part]});
+    let contents = json!([{"role": "user", "parts": [{"text": "q"}]}, piece(json!({"text": "hm", "thought": true})), piece(json!({"text": "m.", "thought": true})),
+        piece(json!({"text": "My na"})), piece(json!({"text": "me is Ann."})), piece(json!({"text": ""})), {"role": "user", "parts": [{"text": "?"}]}]);
+    let (body, _) = sent(Dialect::Gemini, Dialect::Chat, "m", &json!({"contents": contents}));
+    let turn = json!({"role": "assistant", "content": "My name is Ann.", "reasoning_content": "hmm."});
+    assert_eq!(body["messages"], json!([{"role": "user", "content": "q"}, turn, {"role": "user", "content": "?"}]));
+    // An empty answer is none.
+    let contents = json!([{"role": "user", "parts": [{"text": "q"}]}, piece(json!({"text": ""})), {"role": "user", "parts": [{"text": "?"}]}]);
+    let (body, _) = sent(Dialect::Gemini, Dialect::Chat, "m", &json!({"contents": contents}));
+    assert_eq!(body["messages"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn where_openai_wants_the_word_json_it_is_said() {
     const WISH: &str = "Answer with one JSON object and nothing else.";
     let gemini =

@@ -40,11 +40,33 @@ pub(super) fn messages(list: Vec<Value>, path: &str, extra: &mut Map<String, Val
             read_part(part, &part_path, &mut calls, &mut blocks, extra)?;
         }
         extra.extend(fields.rest().map(|(k, v)| (format!("{path}[{index}].{k}"), v)));
+        if role == Role::Assistant && blocks.iter().all(|b| matches!(b, Block::Text { text } if text.is_empty())) {
+            continue;
+        }
         let only_results = blocks.iter().all(|b| matches!(b, Block::ToolResult { .. }));
         let role = if role == Role::User && only_results { Role::Tool } else { role };
-        messages.push(Message { role, name: None, blocks });
+        match messages.last_mut() {
+            Some(before) if role == Role::Assistant && before.role == role => go_on(&mut before.blocks, blocks),
+            _ => messages.push(Message { role, name: None, blocks }),
+        }
     }
     Ok(messages)
+}
+
+/// Puts the pieces of a turn together: SDKs keep every chunk of a stream as a content of its own.
+fn go_on(turn: &mut Vec<Block>, mut more: Vec<Block>) {
+    let joined = match (turn.last_mut(), more.first()) {
+        (Some(Block::Text { text }), Some(Block::Text { text: next }))
+        | (Some(Block::Reasoning { text, state: None }), Some(Block::Reasoning { text: next, state: None })) => {
+            text.push_str(next);
+            true
+        }
+        _ => false,
+    };
+    if joined {
+        more.remove(0);
+    }
+    turn.append(&mut more);
 }
 
 /// The blocks of `systemInstruction`.
