@@ -109,7 +109,8 @@ fn pieces_of_a_streamed_turn_become_one() {
     let turn = json!({"role": "assistant", "content": "My name is Ann.", "reasoning_content": "hmm."});
     assert_eq!(body["messages"], json!([{"role": "user", "content": "q"}, turn, {"role": "user", "content": "?"}]));
     // An empty answer is none.
-    let contents = json!([{"role": "user", "parts": [{"text": "q"}]}, piece(json!({"text": ""})), {"role": "user", "parts": [{"text": "?"}]}]);
+    let contents =
+        json!([{"role": "user", "parts": [{"text": "q"}]}, piece(json!({"text": ""})), {"role": "user", "parts": [{"text": "?"}]}]);
     let (body, _) = sent(Dialect::Gemini, Dialect::Chat, "m", &json!({"contents": contents}));
     assert_eq!(body["messages"].as_array().unwrap().len(), 2);
 }
