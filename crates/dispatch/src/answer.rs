@@ -229,9 +229,14 @@ impl<'a> Exchange<'a> {
         }
         match wire {
             None if matches!(self.request.operation, Operation::Count(dialect) if dialect != self.wire) => {
-                let tokens = self.wire.decode_count(&whole).ok_or_else(|| self.broken(head.status, "with JSON of another shape"))?;
+                let counted = self.wire.decode_count(&whole);
+                let tokens = counted.unwrap_or_else(|| self.request.guessed_tokens());
                 let body = self.request.operation.dialect().encode_count_answer(tokens).to_string();
-                Ok(Answer::untouched(head, Body::Whole(body.into(), None)))
+                let mut answer = Answer::untouched(head, Body::Whole(body.into(), None));
+                if counted.is_none() {
+                    answer.losses.change("input_tokens");
+                }
+                Ok(answer)
             }
             Some(wire) => {
                 let events = wire.decode_response(&whole).map_err(|_| self.broken(head.status, "with JSON of another shape"))?;

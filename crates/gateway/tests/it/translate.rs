@@ -323,6 +323,15 @@ async fn tokens_are_counted_in_any_dialect_by_who_can() {
 }
 
 #[tokio::test]
+async fn where_a_count_says_no_number_one_is_guessed() {
+    let upstream = FakeUpstream::start(Script::always(Reply::json(&said("Hi."))));
+    let router = house(&upstream);
+    let body = json!({"model": "gemini-mock", "messages": [{"role": "user", "content": "How many?"}]});
+    let answer = router.ask(Method::POST, "/v1/messages/count_tokens").json(&body).send().await;
+    assert_eq!((answer.status, answer.header("x-llm-router-fidelity")), (200, "lossy; changed=input_tokens"), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn an_answer_of_responses_repeats_what_was_asked() {
     let upstream = FakeUpstream::start(Script::always(Reply::json(&said("Hi."))));
     let router = house(&upstream);
