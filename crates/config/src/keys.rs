@@ -45,7 +45,7 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     Key::value("retry.max_attempts", "3", "Most attempts for a request, the first included."),
     Key::value("retry.backoff", "100ms..2s", "Pause before the same target is tried again: the first, and the longest."),
-    Key::value("retry.retry_budget", "20%", "Most retries as a share of all requests."),
+    Key::value("retry.retry_budget", "20%", "Most requests, as a share of all, that ask every target that may answer once more. Going on to the next target is no retry: it is bounded by `max_attempts`."),
     Key::value("breaker.enabled", "true", "Whether accounts that fail again and again, or answer 429, are left alone for a while.")
         .env(&["CIRCUIT_BREAKER_ENABLED"]),
     Key::value("breaker.failures", "5", "Failures in a row after which an account is left alone.")

@@ -316,7 +316,12 @@ fn check_messages(list: &[Message<'_>]) -> Result<u32, Failure> {
 fn typed<T: de::DeserializeOwned>(value: Option<&RawValue>, name: &str, wanted: &str) -> Result<Option<T>, Failure> {
     value
         .map(|v| {
-            serde_json::from_str(v.get()).map_err(|_| Failure::invalid(name, format!("`{name}` must be {wanted}, not {}", kind_of(v))))
+            let kind = kind_of(v);
+            serde_json::from_str(v.get()).map_err(|error| match &*without_place(&error) {
+                // Of the right kind, and wrong inside.
+                why if wanted.starts_with(kind) => Failure::invalid(name, format!("`{name}` must be {wanted}: {why}")),
+                _ => Failure::invalid(name, format!("`{name}` must be {wanted}, not {kind}")),
+            })
         })
         .transpose()
 }
@@ -441,6 +446,18 @@ mod tests {
         for body in [r#"{"messages":"private","messages":[]}"#, r#"{"messages":["private"]}"#, r#"{"messages":"private","model""#] {
             let failure = Head::scan(body.as_bytes()).unwrap_err();
             assert!(!failure.message.contains("private"), "{body}: {failure}");
+        }
+    }
+
+    #[test]
+    fn what_is_of_the_right_kind_is_not_said_to_be_of_another() {
+        for (body, said) in [
+            (r#"{"timeout_ms":-1}"#, "invalid value: integer `-1`"),
+            (r#"{"models":[1]}"#, "invalid type: integer `1`"),
+            (r#"{"timeout_ms":"1"}"#, "not a string"),
+        ] {
+            let failure = Head::scan(body.as_bytes()).unwrap_err();
+            assert!(failure.message.contains(said) && !failure.message.contains("not a number"), "{failure}");
         }
     }
 

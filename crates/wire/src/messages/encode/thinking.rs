@@ -119,7 +119,8 @@ fn mode<'a>(request: &Request, effort: Option<&'a str>, takes: Takes, may_begin:
         } else {
             losses.drop("reasoning");
         }
-        return (Mode::Unset, effort);
+        // Without thinking an effort says how much is written, which older models have no word for.
+        return (Mode::Unset, effort.filter(|_| takes.adaptive));
     }
     (wanted, effort)
 }
@@ -142,11 +143,6 @@ fn fitting<'a>(takes: Takes, mode: Mode, effort: Option<&'a str>, losses: &mut L
         Mode::Off if !takes.no_thinking => {
             losses.change("reasoning");
             (Mode::Adaptive, Some("low"))
-        }
-        // Without thinking an effort says how much is written, which older models have no word for either.
-        Mode::Unset if !takes.adaptive && effort.is_some() => {
-            losses.drop("reasoning.effort");
-            (Mode::Unset, None)
         }
         as_it_is => (as_it_is, effort),
     }
