@@ -62,8 +62,15 @@ fn all_limited(faults: &[Fault]) -> Option<Failure> {
     Some(failure.with("attempted_services", limited().count()).with("total_services", faults.len()).with("skipped", reasons))
 }
 
-/// The client's answer when every attempt failed: the one common status if they agree, else 502.
-pub(crate) fn conclusion(faults: &[Fault], model: &str) -> Failure {
+/// Whether nobody answered at all, some in time and some not to be reached: together that is "nothing is there".
+fn nobody_there(called: &[&Fault]) -> bool {
+    let silent = |f: &&Fault| f.status.is_none() && matches!(f.outcome, AttemptOutcome::TimedOut | AttemptOutcome::Unreachable);
+    called.iter().all(|f| silent(f)) && called.windows(2).any(|pair| pair[0].outcome != pair[1].outcome)
+}
+
+/// The client's answer when every attempt failed: the one common status if they agree, else 502; among services alone 503 where
+/// [`nobody_there`].
+pub(crate) fn conclusion(faults: &[Fault], model: &str, services_only: bool) -> Failure {
     let called: Vec<&Fault> = faults.iter().filter(|f| f.obstacle.is_none()).collect();
     let Some(last) = called.last() else {
         if let Some(failure) = all_limited(faults) {
@@ -85,6 +92,7 @@ pub(crate) fn conclusion(faults: &[Fault], model: &str) -> Failure {
         Some(429) => Code::RateLimitExceeded,
         Some(503) if called.iter().all(|f| f.is_loading) => Code::ModelLoading,
         Some(503) => Code::NoAvailableTarget,
+        None if services_only && nobody_there(&called) => Code::NoAvailableTarget,
         Some(504) => Code::UpstreamTimeout,
         Some(404) => Code::ModelNotFound,
         Some(401..=403) => Code::UpstreamCredentials,
@@ -183,6 +191,21 @@ mod tests {
     }
 
     #[test]
+    fn silent_services_are_none_at_all() {
+        use AttemptOutcome::{Refused, TimedOut, Unreachable};
+        for (faults, status) in [
+            (vec![(None, TimedOut), (None, Unreachable)], 503),
+            (vec![(None, TimedOut), (None, TimedOut)], 504),
+            (vec![(None, Unreachable), (None, Unreachable)], 502),
+            (vec![(None, TimedOut), (Some(500), Refused)], 502),
+        ] {
+            let faults: Vec<_> = faults.into_iter().map(|(s, o)| fault(s, o)).collect();
+            assert_eq!(conclusion(&faults, "m", true).status(), status, "{faults:?}");
+            assert_ne!(conclusion(&faults, "m", false).status(), 503, "elsewhere what does not agree is 502");
+        }
+    }
+
+    #[test]
     fn agreeing_faults_keep_their_status() {
         use AttemptOutcome::{Refused, TimedOut, Unreachable};
         for (faults, status) in [
@@ -199,7 +222,7 @@ mod tests {
             (vec![], 503),
         ] {
             let faults: Vec<_> = faults.into_iter().map(|(s, o)| fault(s, o)).collect();
-            let failure = conclusion(&faults, "m");
+            let failure = conclusion(&faults, "m", false);
             assert_eq!(failure.status(), status, "{faults:?}");
             assert_eq!(
                 failure.retry_after.map(|d| d.as_secs()),
@@ -218,18 +241,18 @@ mod tests {
             let obstacle = Failure::new(Code::RateLimitExceeded, "full").retry_after(Duration::from_secs(seconds));
             Fault { obstacle: Some(obstacle), ..fault(None, AttemptOutcome::Limited) }
         };
-        let failure = conclusion(&[limited(9), limited(4)], "m");
+        let failure = conclusion(&[limited(9), limited(4)], "m", false);
         assert_eq!((failure.status(), failure.retry_after), (429, Some(Duration::from_secs(4))));
         let keyless = Fault { obstacle: Some(Failure::new(Code::ProviderKeyMissing, "set X")), ..fault(None, AttemptOutcome::Skipped) };
-        assert_eq!(conclusion(&[keyless, limited(9)], "m").status(), 429, "waiting helps");
+        assert_eq!(conclusion(&[keyless, limited(9)], "m", false).status(), 429, "waiting helps");
         let asked = fault(Some(500), AttemptOutcome::Refused);
-        assert_eq!(conclusion(&[limited(9), asked], "m").status(), 502);
+        assert_eq!(conclusion(&[limited(9), asked], "m", false).status(), 502);
     }
 
     #[test]
     fn what_could_not_be_called_does_not_hide_what_was() {
         let skipped = Fault { obstacle: Some(Failure::new(Code::ProviderKeyMissing, "set X")), ..fault(None, AttemptOutcome::Skipped) };
-        assert_eq!(conclusion(std::slice::from_ref(&skipped), "m").code, Code::ProviderKeyMissing);
-        assert_eq!(conclusion(&[skipped, fault(Some(429), AttemptOutcome::Refused)], "m").code, Code::RateLimitExceeded);
+        assert_eq!(conclusion(std::slice::from_ref(&skipped), "m", false).code, Code::ProviderKeyMissing);
+        assert_eq!(conclusion(&[skipped, fault(Some(429), AttemptOutcome::Refused)], "m", false).code, Code::RateLimitExceeded);
     }
 }

@@ -48,6 +48,8 @@ pub struct Rules {
     pub retry_share: f64,
     /// Whether streams of nodes that are lost go on elsewhere where a request does not say.
     pub resume: bool,
+    /// Every account is a service of `ROUTER_SERVICES`, whose clients know 503 as "none of them is there".
+    pub services_only: bool,
     /// Models that think with tools at hand on Responses only.
     pub thinking_tools_on_responses: HashSet<String>,
     /// Tokens that models write at most, by name, where the operator said so.
@@ -239,7 +241,7 @@ async fn rounds(
         let pause_now = wait.unwrap_or(pause).max(pause);
         let is_over = open.is_empty() || held.is_some() || called(&faults) >= d.rules.attempts_max || pause_now > d.rules.backoff_max;
         if is_over || !d.health.budget.spend(d.rules.retry_share) {
-            return held.map_or_else(|| Err(conclusion(&faults, &plan.requested)), Ok);
+            return held.map_or_else(|| Err(conclusion(&faults, &plan.requested, d.rules.services_only)), Ok);
         }
         tokio::time::sleep(pause_now).await;
         pause = (pause * 2).min(d.rules.backoff_max);
@@ -261,7 +263,7 @@ fn cannot_be_sent(request: &Request, faults: &mut [Fault], trail: &mut Trail<'_>
     if let Some(fault) = faults.last_mut() {
         fault.message.push_str(WHY);
     }
-    Some(conclusion(faults, request.model()))
+    Some(conclusion(faults, request.model(), false))
 }
 
 /// Attempts that reached out.

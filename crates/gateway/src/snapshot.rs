@@ -7,7 +7,7 @@ use std::{
 
 use config::{
     Account as AccountConfig, AccountAuth, AuthMode, Balancer as Wanted, Config,
-    account::{AccountLimits, Reach},
+    account::{AccountLimits, AccountOrigin, Reach},
     config::{OauthTokens, RateLimit, Strategy},
 };
 use dispatch::{Breaker, Health, Rules, Vital};
@@ -89,6 +89,7 @@ impl House {
                 Breaker { enabled, failures, recovery, allowed }
             },
             retry_share: config.retry.budget,
+            services_only: !enabled.is_empty() && enabled.iter().all(|a| matches!(a.origin, AccountOrigin::Services { .. })),
             thinking_tools_on_responses: config
                 .models
                 .iter()

@@ -1,5 +1,7 @@
 //! Which account serves: rests, breakers, fallbacks and what the caller prefers.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::{Value, json};
 use testkit::{FakeUpstream, Reply, Script};
@@ -160,4 +162,18 @@ async fn services_are_asked_what_they_have() {
     assert_eq!((of("x"), of("y"), &listed["router"]["total_services"]), (json!("A"), json!("B"), &json!(3)));
     let target = async |model: &str| router.chat(model, json!({})).send().await.header("x-llm-router-target").to_owned();
     assert_eq!([target("y").await, target("nobody | y | x").await], ["B", "A"]);
+}
+
+#[tokio::test]
+async fn services_of_which_none_is_there_are_not_available() {
+    let silent = FakeUpstream::start(Script::always(Reply::ok().delay(Duration::from_secs(30))).models(["m"]));
+    let service =
+        |name: &str, base_url: &str| json!({"name": name, "backend_type": "custom", "base_url": base_url, "api_key": "k", "timeout": 1});
+    let out_of_reach = format!("http://{}/v1", crate::router::closed_port());
+    for (first, second, status) in [(silent.base_url(), out_of_reach.clone(), 503), (out_of_reach.clone(), out_of_reach, 502)] {
+        let services = json!([service("A", &first), service("B", &second)]);
+        let router = Setup::new().env("ROUTER_SERVICES", &services.to_string()).start();
+        let answer = router.chat("m", json!({})).send().await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
 }
