@@ -65,7 +65,7 @@ fn all_limited(faults: &[Fault]) -> Option<Failure> {
 /// Whether nobody answered at all, some in time and some not to be reached: together that is "nothing is there".
 fn nobody_there(called: &[&Fault]) -> bool {
     let silent = |f: &&Fault| f.status.is_none() && matches!(f.outcome, AttemptOutcome::TimedOut | AttemptOutcome::Unreachable);
-    called.iter().all(|f| silent(f)) && called.windows(2).any(|pair| pair[0].outcome != pair[1].outcome)
+    called.iter().all(silent) && called.windows(2).any(|pair| pair[0].outcome != pair[1].outcome)
 }
 
 /// The client's answer when every attempt failed: the one common status if they agree, else 502; among services alone 503 where
