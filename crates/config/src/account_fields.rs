@@ -52,7 +52,7 @@ pub(crate) const ACCOUNT_FIELDS: &[Field] = &[
     field("enabled", "Whether it is used (`true`)."),
     field(
         "models",
-        "Names and wildcards (`gpt-*`) it serves; empty: any name. Left out: the names of `model_map`, any where it is empty too.",
+        "Names and wildcards (`gpt-*`) it serves; empty: any name; of patterns that fit, the one that says most goes first within a priority. Left out: the names of `model_map`, any where it is empty too.",
     ),
     field("model_map", "Public name → the upstream's name; `team/*` → `*` for all names that begin so."),
     field("priority", "Lower first (`0`)."),

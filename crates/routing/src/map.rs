@@ -88,6 +88,15 @@ impl AccountRoutes {
         mapped_name(&self.model_map, model).is_some() || self.models.iter().any(|p| matches_model(p, model))
     }
 
+    /// How many characters of the name its lists and patterns spell out: all of them for a listed name, none where it takes any.
+    pub(crate) fn says(&self, model: &str) -> usize {
+        if self.lists(model) {
+            return model.len();
+        }
+        let patterns = self.models.iter().chain(self.model_map.keys()).filter(|pattern| matches_model(pattern, model));
+        patterns.map(|pattern| pattern.replace('*', "").len()).max().unwrap_or(0)
+    }
+
     /// Whether the name sounds like this provider's.
     pub(crate) fn sounds_like(&self, model: &str) -> bool {
         self.name_prefixes.iter().any(|p| model.starts_with(p)) && !self.foreign_prefixes.iter().any(|p| model.starts_with(p))

@@ -1,6 +1,6 @@
 //! A model's name → candidates, by the first rule that knows it.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 use config::{
     account::{Reach, matches_model},
@@ -54,9 +54,9 @@ pub fn plan(map: &Map, view: &View<'_>, model: &str, stand_ins: &[(&str, When)])
 
 type Found = (&'static str, Vec<Candidate>);
 
-/// Puts equals in order: accounts of one priority that serve one name. The operator's strategy decides, where there is one; else those that
-/// speak the caller's dialect come first.
-fn ordered(map: &Map, view: &View<'_>, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+/// Puts equals in order: accounts of one priority that serve one name. Whose pattern says more of the name comes first; among those the
+/// operator's strategy decides, where there is one, else those that speak the caller's dialect come first.
+fn ordered(map: &Map, view: &View<'_>, model: &str, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     if candidates.len() < 2 {
         return candidates;
     }
@@ -65,14 +65,15 @@ fn ordered(map: &Map, view: &View<'_>, mut candidates: Vec<Candidate>) -> Vec<Ca
         _ => None,
     };
     let rank = |c: &Candidate| account(c).map(|a| (a.is_fallback(), a.priority));
+    let said = |c: &Candidate| account(c).map_or(0, |a| a.says(model));
     for group in candidates.chunk_by_mut(|a, b| rank(a).is_some() && rank(a) == rank(b)) {
-        if group.len() < 2 {
-            continue;
-        }
-        let is_weighted = || group.iter().any(|c| account(c).is_some_and(|a| a.weight.is_some()));
-        match map.strategy.or_else(|| is_weighted().then_some(Strategy::Shuffle)) {
-            Some(strategy) => balance(strategy, view, group, |c| account(c).and_then(|a| a.weight).unwrap_or(1.0)),
-            None => group.sort_by_key(|c| !account(c).is_some_and(|a| a.speaks.contains(&view.caller))),
+        group.sort_by_key(|c| Reverse(said(c)));
+        for group in group.chunk_by_mut(|a, b| said(a) == said(b)).filter(|group| group.len() > 1) {
+            let is_weighted = || group.iter().any(|c| account(c).is_some_and(|a| a.weight.is_some()));
+            match map.strategy.or_else(|| is_weighted().then_some(Strategy::Shuffle)) {
+                Some(strategy) => balance(strategy, view, group, |c| account(c).and_then(|a| a.weight).unwrap_or(1.0)),
+                None => group.sort_by_key(|c| !account(c).is_some_and(|a| a.speaks.contains(&view.caller))),
+            }
         }
     }
     candidates
@@ -100,11 +101,11 @@ fn resolve(map: &Map, view: &View<'_>, model: &str, depth: u8) -> Result<Found, 
     }
     let by_name = accounts(map, model, "name_prefix", |a| a.reach != Reach::Listed && a.sounds_like(model));
     if !by_name.is_empty() {
-        return Ok(("name_prefix", ordered(map, view, by_name)));
+        return Ok(("name_prefix", ordered(map, view, model, by_name)));
     }
     let wide = accounts(map, model, "wildcard", |a| a.matches(model) || a.takes_any());
     if !wide.is_empty() && !is_dummy(model) {
-        return Ok(("wildcard", ordered(map, view, wide)));
+        return Ok(("wildcard", ordered(map, view, model, wide)));
     }
     if is_dummy(model) {
         return Ok(("dummy", vec![Candidate::new(Target::Dummy, model.into(), "dummy")]));
@@ -172,11 +173,11 @@ fn exact(map: &Map, view: &View<'_>, model: &str) -> Option<Result<Found, Failur
         return on_nodes;
     }
     let is_of_service = |a: &AccountRoutes| a.reach == Reach::Discovered && a.lists(model);
-    let mut found = ordered(map, view, listed);
+    let mut found = ordered(map, view, model, listed);
     // Among services one whose own list is not known yet may have it too; those that have it come first.
     if map.accounts.iter().any(is_of_service) {
         let unknown = accounts(map, model, "unlisted", |a| a.reach == Reach::Discovered && a.discovered.is_none() && !a.lists(model));
-        found.extend(ordered(map, view, unknown));
+        found.extend(ordered(map, view, model, unknown));
     }
     Some(Ok(("exact", found)))
 }
@@ -210,7 +211,7 @@ fn prefixed(map: &Map, view: &View<'_>, model: &str) -> Result<Option<Found>, Fa
         let served = named.into_iter().filter(|a| a.serves(rest)).map(|a| candidate(a, rest, rule));
         let candidates: Vec<Candidate> = own.into_iter().chain(served).collect();
         if !candidates.is_empty() {
-            return Ok(Some((rule, ordered(map, view, candidates))));
+            return Ok(Some((rule, ordered(map, view, model, candidates))));
         }
     }
     Ok(None)
@@ -478,6 +479,23 @@ mod tests {
         );
         assert_eq!(plan.stand_ins.len(), 3);
         assert!(super::plan(&map(), &view, "nobody", &stand_ins[..2]).is_err(), "nothing was too long for a name that is not known");
+    }
+
+    #[test]
+    fn the_pattern_that_says_most_is_asked_first() {
+        let accounts = ["*", "team/*", "team/big-*"].map(|pattern| account(pattern, "custom", &[pattern]));
+        for strategy in [None, Some(config::config::Strategy::Shuffle)] {
+            let mut map = Map::new(accounts.to_vec(), HashMap::new(), None);
+            map.strategy = strategy;
+            let asked = |model: &str| {
+                let plan = plan(&map, &Fake(&[]), model, &[], Dialect::Chat).unwrap();
+                plan.candidates.into_iter().map(|c| c.target).collect::<Vec<_>>()
+            };
+            let named = |names: &[&str]| names.iter().map(|name| Target::Account { name: (*name).into() }).collect::<Vec<_>>();
+            assert_eq!(asked("team/big-one"), named(&["team/big-*", "team/*", "*"]));
+            assert_eq!(asked("team/abc"), named(&["team/*", "*"]));
+            assert_eq!(asked("else"), named(&["*"]));
+        }
     }
 
     #[test]
