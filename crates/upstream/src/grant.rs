@@ -101,9 +101,12 @@ struct Held {
     is_recalled: bool,
 }
 
+#[derive(Clone)]
 struct Trouble {
     until: Instant,
     why: String,
+    /// The account refused the token that is held, whatever it says of its end.
+    is_refused: bool,
 }
 
 impl Grant {
@@ -131,8 +134,12 @@ impl Grant {
 
     /// Why it does not open its account at present, if it does not.
     pub fn trouble(&self) -> Option<String> {
+        self.trouble_now().map(|trouble| trouble.why)
+    }
+
+    fn trouble_now(&self) -> Option<Trouble> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        trouble.as_ref().filter(|trouble| trouble.until > Instant::now()).map(|trouble| trouble.why.clone())
+        trouble.as_ref().filter(|trouble| trouble.until > Instant::now()).cloned()
     }
 
     /// Makes sure that the token can be used: one that has ended is renewed before, one that will soon end meanwhile.
@@ -142,12 +149,12 @@ impl Grant {
     pub async fn ready(self: &Arc<Self>) -> Result<(), Failure> {
         let held = self.held.load_full();
         let left = held.left(SystemTime::now());
-        if held.is_recalled && left > AHEAD {
+        if held.is_recalled && left > AHEAD && self.trouble_now().is_none() {
             return Ok(());
         }
         let is_usable = held.is_recalled && !left.is_zero();
-        if let Some(why) = self.trouble() {
-            return if is_usable { Ok(()) } else { Err(self.failure(&why)) };
+        if let Some(trouble) = self.trouble_now() {
+            return if is_usable && !trouble.is_refused { Ok(()) } else { Err(self.failure(&trouble.why)) };
         }
         if !is_usable {
             self.renewed_after(held.tokens.serial, false).await;
@@ -211,7 +218,8 @@ impl Grant {
             Err((rest, why)) => {
                 if self.recalled(&held).await.is_none() {
                     tracing::warn!(account = &*self.account, why, "the OAuth token could not be renewed");
-                    *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(Trouble { until: Instant::now() + rest, why });
+                    *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some(Trouble { until: Instant::now() + rest, why, is_refused });
                 }
             }
         }

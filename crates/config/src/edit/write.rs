@@ -1,7 +1,7 @@
 //! Which file a command changes, and how it is written: all of it or nothing.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::Document;
@@ -64,15 +64,16 @@ impl Target {
             return Ok(false);
         }
         let failed = |e: std::io::Error| ConfigError::Unwritable { path: self.path.clone(), reason: e.to_string() };
+        // Held until it is replaced. Who waited for it sees another text in its place.
+        let _turn = turn(&self.path).map_err(failed)?;
         let now = if self.path.exists() { Some(file::read_text(&self.path)?) } else { None };
         if now != self.before {
-            let reason = "somebody else has changed it in the meantime; try again".to_owned();
-            return Err(ConfigError::Unwritable { path: self.path.clone(), reason });
+            return Err(failed(taken()));
         }
         let real = if now.is_some() { fs::canonicalize(&self.path).map_err(failed)? } else { self.path.clone() };
         let name = real.file_name().unwrap_or_default().to_string_lossy();
-        let beside = real.with_file_name(format!(".{name}.{}.new", std::process::id()));
-        let written = put(&beside, text, now.is_some().then_some(&real)).and_then(|()| fs::rename(&beside, &real));
+        let beside = real.with_file_name(format!(".{name}.{}.{:?}.new", std::process::id(), std::thread::current().id()));
+        let written = put(&beside, text, now.is_some().then_some(&real)).and_then(|()| place(&beside, &real, now.is_none()));
         if let Err(error) = written {
             let _ = fs::remove_file(&beside);
             return Err(failed(error));
@@ -84,6 +85,44 @@ impl Target {
             let _ = folder.sync_all();
         }
         Ok(true)
+    }
+}
+
+fn taken() -> std::io::Error {
+    std::io::Error::other("somebody else has changed it in the meantime; try again")
+}
+
+/// The turn to replace a file, until it is dropped; `None`: there is no file, or its file system knows no turns.
+#[cfg(unix)]
+fn turn(path: &Path) -> std::io::Result<Option<File>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match file.lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where a locked file can neither be read nor replaced there are none.
+#[cfg(not(unix))]
+fn turn(_: &Path) -> std::io::Result<Option<File>> {
+    Ok(None)
+}
+
+/// Puts a written file in its place: over the one that is there, or, where there was none, only if there still is none.
+fn place(beside: &Path, real: &Path, is_new: bool) -> std::io::Result<()> {
+    if !is_new {
+        return fs::rename(beside, real);
+    }
+    match fs::hard_link(beside, real) {
+        Ok(()) => fs::remove_file(beside),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(taken()),
+        // Not every file system has links.
+        Err(_) => fs::rename(beside, real),
     }
 }
 
@@ -142,6 +181,32 @@ mod tests {
             fs::read_dir(dir.path()).unwrap().filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().contains(".new")).count(),
             0
         );
+    }
+
+    #[test]
+    fn of_many_who_change_it_at_once_one_does_and_the_others_are_told() {
+        for was_there in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("router.yaml");
+            if was_there {
+                fs::write(&path, "n: 0\n").unwrap();
+            }
+            const WRITERS: usize = 8;
+            let targets: Vec<Target> = (0..WRITERS).map(|_| of(&path)).collect();
+            let start = std::sync::Barrier::new(WRITERS);
+            let done: usize = std::thread::scope(|scope| {
+                let writers = targets.iter().enumerate().map(|(n, target)| {
+                    let start = &start;
+                    scope.spawn(move || {
+                        start.wait();
+                        usize::from(target.write(&format!("writer: {n}\n")).is_ok())
+                    })
+                });
+                writers.collect::<Vec<_>>().into_iter().map(|writer| writer.join().unwrap()).sum()
+            });
+            assert_eq!(done, 1, "{was_there}");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
     }
 
     #[test]

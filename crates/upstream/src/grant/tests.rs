@@ -128,8 +128,12 @@ async fn one_that_cannot_be_renewed_is_put_aside_with_the_reason() {
     // One that is still good goes on being used.
     let soon = grant(terms(&server, 30), &Arc::default());
     soon.ready().await.unwrap();
-    assert!(!soon.replaced(soon.bearer().as_ref()).await);
     soon.ready().await.unwrap();
+    // One that the account has refused does not, however long it says that it has.
+    let refused = grant(terms(&server, 3600), &Arc::default());
+    refused.ready().await.unwrap();
+    assert!(!refused.replaced(refused.bearer().as_ref()).await);
+    assert_eq!(refused.ready().await.unwrap_err().status(), 503);
     for (what, change) in [("no refresh token", true), ("no address", false)] {
         let mut terms = terms(&server, -10);
         if change {
