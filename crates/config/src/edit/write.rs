@@ -185,13 +185,13 @@ mod tests {
 
     #[test]
     fn of_many_who_change_it_at_once_one_does_and_the_others_are_told() {
+        const WRITERS: usize = 8;
         for was_there in [true, false] {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("router.yaml");
             if was_there {
                 fs::write(&path, "n: 0\n").unwrap();
             }
-            const WRITERS: usize = 8;
             let targets: Vec<Target> = (0..WRITERS).map(|_| of(&path)).collect();
             let start = std::sync::Barrier::new(WRITERS);
             let done: usize = std::thread::scope(|scope| {
