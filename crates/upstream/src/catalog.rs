@@ -86,6 +86,8 @@ pub struct Refusal {
     pub models: &'static [&'static str],
     /// But not by these.
     pub except: &'static [&'static str],
+    /// Only of a request that lets the model think.
+    pub while_thinking: bool,
     pub fields: &'static [&'static str],
 }
 

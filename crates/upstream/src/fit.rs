@@ -43,6 +43,9 @@ pub(crate) fn fit(row: &Provider, wire: Dialect, asked: &Reasoning, body: &mut V
     for refusal in row.refused.iter().filter(|r| r.wire == wire && holds_for(r, &model, thinks)) {
         refusal.fields.iter().for_each(|field| refuse(body, field, &mut done));
     }
+    if wire == Dialect::Responses && done.iter().any(|part| part.path == "reasoning") {
+        fit_include(body);
+    }
     if wire == Dialect::Responses && !row.instructions.is_empty() {
         fit_stateless(row.instructions, body, &mut done);
     }
@@ -90,10 +93,19 @@ fn fit_stateless(instructions: &str, body: &mut Map<String, Value>, done: &mut V
     }
 }
 
-/// A refusal of certain models is one of their thinking: without it they sample as others do.
 fn holds_for(refusal: &Refusal, model: &str, thinks: bool) -> bool {
     let begins = |names: &[&str]| names.iter().any(|name| model.starts_with(name));
-    refusal.models.is_empty() || (thinks && begins(refusal.models) && !begins(refusal.except))
+    (thinks || !refusal.while_thinking) && (refusal.models.is_empty() || (begins(refusal.models) && !begins(refusal.except)))
+}
+
+/// The encrypted form of thoughts cannot be had where none are wished for.
+fn fit_include(body: &mut Map<String, Value>) {
+    if let Some(Value::Array(words)) = body.get_mut("include") {
+        words.retain(|word| word != "reasoning.encrypted_content");
+        if words.is_empty() {
+            body.shift_remove("include");
+        }
+    }
 }
 
 /// Values that say what holds anyhow.
@@ -104,6 +116,9 @@ fn is_neutral(field: &str, value: &Value) -> bool {
         "parallel_tool_calls" => value == true,
         "logprobs" | "store" => value == false,
         "service_tier" => value == "auto",
+        // Who cannot think does not.
+        "reasoning_effort" => value == "none",
+        "reasoning" => value["effort"] == "none",
         _ => value.is_null(),
     }
 }

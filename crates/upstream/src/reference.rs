@@ -114,7 +114,8 @@ fn quirks(row: &Provider) -> Vec<String> {
             String::new()
         } else {
             let except = if refusal.except.is_empty() { String::new() } else { format!(" except {}", code(refusal.except)) };
-            format!(" (by {}…{except}, while they think)", code(refusal.models))
+            let when = if refusal.while_thinking { ", while they think" } else { "" };
+            format!(" (by {}…{except}{when})", code(refusal.models))
         };
         out.push(format!("on {} {} are refused{of}", refusal.wire.name(), code(refusal.fields)));
     }

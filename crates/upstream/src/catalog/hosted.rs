@@ -8,7 +8,7 @@ use crate::classify::{Kind, WRONG, message, named};
 const CHAT: Chat = COMPATIBLE.chat;
 
 const fn refused(fields: &'static [&'static str]) -> Refusal {
-    Refusal { wire: ChatWire, models: &[], except: &[], fields }
+    Refusal { wire: ChatWire, models: &[], except: &[], while_thinking: false, fields }
 }
 
 /// Groq's host; `grok` is what Router API calls it.
@@ -94,6 +94,7 @@ pub(super) const ROWS: &[Provider] = &[
                 wire: ChatWire,
                 models: &["grok-3-mini", "grok-4", "grok-5", "grok-code"],
                 except: &["grok-4-fast-non-reasoning", "grok-4-1-fast-non-reasoning", "grok-4.20-non-reasoning"],
+                while_thinking: true,
                 fields: &["presence_penalty", "frequency_penalty", "stop"],
             },
         ],

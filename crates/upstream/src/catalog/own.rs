@@ -11,10 +11,23 @@ const SAMPLING: &[&str] =
 const THINKING_MODELS: &[&str] = &["o1", "o3", "o4", "gpt-5", "gpt-6"];
 const CHATTING_MODELS: &[&str] = &["gpt-5-chat", "gpt-5.1-chat", "gpt-5.2-chat"];
 
+/// Models that cannot think and refuse to be told how much they should.
+const PLAIN_MODELS: &[&str] = &["gpt-3.5", "gpt-4", "chatgpt-4o", "gpt-5-chat"];
+
+const fn while_thinking(wire: wire::Dialect, fields: &'static [&'static str]) -> Refusal {
+    Refusal { wire, models: THINKING_MODELS, except: CHATTING_MODELS, while_thinking: true, fields }
+}
+
+const fn by(models: &'static [&'static str], wire: wire::Dialect, fields: &'static [&'static str]) -> Refusal {
+    Refusal { wire, models, except: &[], while_thinking: false, fields }
+}
+
 const OPENAI_REFUSED: &[Refusal] = &[
-    Refusal { wire: ChatWire, models: &[], except: &[], fields: &["top_k"] },
-    Refusal { wire: ChatWire, models: THINKING_MODELS, except: CHATTING_MODELS, fields: SAMPLING },
-    Refusal { wire: Responses, models: THINKING_MODELS, except: CHATTING_MODELS, fields: &["temperature", "top_p"] },
+    by(&[], ChatWire, &["top_k"]),
+    while_thinking(ChatWire, SAMPLING),
+    while_thinking(Responses, &["temperature", "top_p"]),
+    by(PLAIN_MODELS, ChatWire, &["reasoning_effort"]),
+    by(PLAIN_MODELS, Responses, &["reasoning"]),
 ];
 
 const OPENAI_CHAT: Chat = Chat { output_limit: "max_completion_tokens", stops_max: 4, thoughts: None, ..COMPATIBLE.chat };
@@ -60,12 +73,7 @@ pub(super) const ROWS: &[Provider] = &[
         wires: &[Responses],
         only_streams: true,
         shape: Shape::Under("/codex"),
-        refused: &[Refusal {
-            wire: Responses,
-            models: &[],
-            except: &[],
-            fields: &["max_output_tokens", "temperature", "top_p", "user", "metadata", "truncation"],
-        }],
+        refused: &[by(&[], Responses, &["max_output_tokens", "temperature", "top_p", "user", "metadata", "truncation"])],
         instructions: "You are a helpful assistant.",
         headers: &[("openai-beta", "responses=experimental"), ("originator", "llm-router")],
         names_account: Some(AccountName {
@@ -130,7 +138,7 @@ pub(super) const ROWS: &[Provider] = &[
         counts: &[Gemini],
         name_prefixes: &["gemini", "google"],
         rebased: &[Rebase { wire: ChatWire, from: "/v1beta", to: "/v1beta/openai" }],
-        refused: &[Refusal { wire: ChatWire, models: &[], except: &[], fields: &["top_k", "seed", "logit_bias"] }],
+        refused: &[by(&[], ChatWire, &["top_k", "seed", "logit_bias"])],
         tells: &[
             Tell { statuses: &[402], ..named("resource_exhausted", Kind::Credit) },
             named("resource_exhausted", Kind::RateLimit),

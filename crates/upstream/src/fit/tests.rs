@@ -31,11 +31,24 @@ fn openai_gets_its_own_words() {
     let (after, losses, _) = fitted("openai", Dialect::Chat, many);
     assert_eq!((&after["stop"], losses.dropped), (&json!(["1", "2", "3", "4"]), vec!["stop[4..]".to_owned()]));
     // Without thinking, and by models that do not think, sampling may be steered.
-    for (model, effort) in [("gpt-5.2", json!("none")), ("gpt-5-chat-latest", Value::Null), ("gpt-4.1", Value::Null)] {
+    for (model, effort) in [("gpt-5.2", json!("none")), ("gpt-5-chat-latest", json!("none")), ("gpt-4.1", json!("none"))] {
         let mut body = body.clone();
         body["model"] = model.into();
         body["reasoning_effort"] = effort;
         assert_eq!(fitted("openai", Dialect::Chat, body).0["temperature"], 0.2, "{model}");
+    }
+    // Who cannot think is not told how much to.
+    for model in ["gpt-4.1", "gpt-4o-mini", "gpt-3.5-turbo", "chatgpt-4o-latest", "gpt-5-chat-latest"] {
+        for (effort, dropped) in [("high", vec!["reasoning_effort"]), ("none", vec![])] {
+            let (after, losses, _) = fitted("openai", Dialect::Chat, json!({"model": model, "messages": [], "reasoning_effort": effort}));
+            assert_eq!(
+                (after, losses.dropped),
+                (json!({"model": model, "messages": []}), dropped.into_iter().map(str::to_owned).collect())
+            );
+        }
+        let asked = json!({"model": model, "reasoning": {"effort": "low"}, "include": ["reasoning.encrypted_content"]});
+        let (after, losses, _) = fitted("openai", Dialect::Responses, asked);
+        assert_eq!((after, losses.dropped), (json!({"model": model}), vec!["reasoning".to_owned()]));
     }
     // An OpenAI-compatible server elsewhere gets the body as it is.
     assert_eq!(fitted("openai-compatible", Dialect::Chat, body.clone()).0, body);
